@@ -1,0 +1,116 @@
+"""Wire formats, sans-IO: bytes in, values out, and back. No sockets, no clock, no log, no chance.
+
+A format is a module with the functions of `Format`. `FORMATS` maps a format's configuration name
+to its module; a new format is one more module and one more line here.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from formats.canonical import Event, Request, Response, Stamp, Target, Usage
+    from formats.errors import Failure
+    from formats.ledger import Ledger
+
+
+class Decoder(Protocol):
+    """An upstream's stream, as h11 does it: bytes in, events out. Takes bytes in any split."""
+
+    def feed(self, data: bytes, /) -> list[Event]: ...
+
+    def eof(self) -> list[Event]:
+        """The upstream's body has ended. Always completes the law: the stream's last event is
+        Finished or Failed (truncated, when the format's own end mark never came)."""
+        ...
+
+
+class Encoder(Protocol):
+    """A client's stream: events in, bytes out."""
+
+    def encode(self, event: Event, /) -> bytes:
+        """b"" when this format has nothing to say here."""
+        ...
+
+    def ping(self) -> bytes:
+        """A life sign that is legal right now, or b"" where the format has none."""
+        ...
+
+
+class Observer(Protocol):
+    """Watches a stream that passes through unchanged, parsing no more than it must.
+
+    content: a first text, reasoning, refusal or tool-call event has passed.
+    failure: the upstream's own error event, when one passed.
+    """
+
+    content: bool
+    usage: Usage | None
+    failure: Failure | None
+
+    def feed(self, data: bytes, /) -> bytes:
+        """The whole events in what has come so far, as received; a partial one is held back."""
+        ...
+
+    def eof(self) -> Failure | None:
+        """None when the stream ended with its format's own end mark, else what it was."""
+        ...
+
+
+class Format(Protocol):
+    """What every format module offers. Attributes and functions, in this order in each module."""
+
+    NAME: str
+    STREAM_TYPE: str  # content type of a streamed answer
+    COMMENT: bytes  # a life sign legal before the first event, b"" where there is none
+
+    def parse_request(self, body: bytes, /) -> Request:
+        """A client's request. Raises Invalid."""
+        ...
+
+    def write_request(self, request: Request, ledger: Ledger, target: Target, /) -> bytes:
+        """The body for an upstream of this format. Raises Unsupported for what would change the
+        meaning; notes every other loss."""
+        ...
+
+    def parse_response(self, body: bytes, /) -> Response:
+        """An upstream's whole answer (status 200). Raises Garbled when it is not one."""
+        ...
+
+    def write_response(
+        self, response: Response, ledger: Ledger, stamp: Stamp, request: Request | None = None, /
+    ) -> bytes:
+        """The body for a client of this format. request: what it asked, which says what it calls
+        its tools and whether it wants to see thinking. Raises Garbled for an answer that this
+        format cannot show (a call whose arguments are not an object)."""
+        ...
+
+    def write_failure(self, failure: Failure, /) -> tuple[int, bytes]:
+        """Status and body of an error before the first byte, in the client's own shape."""
+        ...
+
+    def decoder(self, *, limit: int) -> Decoder:
+        """limit: bytes of one event or line."""
+        ...
+
+    def encoder(self, request: Request, ledger: Ledger, stamp: Stamp, /) -> Encoder: ...
+
+    def observer(self, request: Request, /, *, limit: int) -> Observer: ...
+
+    def parse_error(self, status: int, body: bytes, /) -> Failure:
+        """An upstream's error answer, whatever shape it really has."""
+        ...
+
+
+def _formats() -> Mapping[str, Format]:
+    import formats.anthropic as anthropic
+    import formats.ollama as ollama
+    import formats.openai_chat as openai_chat
+
+    return MappingProxyType({"openai": openai_chat, "anthropic": anthropic, "ollama": ollama})
+
+
+FORMATS: Mapping[str, Format] = _formats()

@@ -1,0 +1,115 @@
+"""What a client calls things: the name of each concept in the format the client speaks.
+
+Owns: the names that the ledger shows and errors point at.
+Refuses to know: what becomes of a field.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+
+_OPENAI = {
+    "max_tokens": "max_tokens",
+    "stop": "stop",
+    "thinking": "reasoning_effort",
+    "effort": "reasoning_effort",
+    "output": "response_format",
+    "cache": "prompt_cache_breakpoint",
+    "cache_key": "prompt_cache_key",
+    "image": "messages[].image_url",
+    "document": "messages[].file",
+    "audio": "messages[].input_audio",
+    "system": "messages[].role",
+    "name": "messages[].name",
+    "strict": "tools[].strict",
+    "arguments": "messages[].tool_calls[].arguments",
+    "reasoning": "messages[].reasoning_content",
+}
+_ANTHROPIC = {
+    "stop": "stop_sequences",
+    "effort": "output_config.effort",
+    "output": "output_config.format",
+    "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+    "user": "metadata.user_id",
+    "cache": "cache_control",
+    "image": "messages[].image",
+    "document": "messages[].document",
+    "audio": "messages[].audio",
+    "system": "messages[].role",
+    "name": "messages[].name",
+    "strict": "tools[].strict",
+    "arguments": "messages[].tool_use.input",
+    "reasoning": "messages[].thinking",
+}
+_OLLAMA = {
+    "max_tokens": "options.num_predict",
+    "thinking": "think",
+    "effort": "think",
+    "output": "format",
+    "image": "messages[].images",
+    "document": "messages[].images",
+    "audio": "messages[].images",
+    "system": "messages[].role",
+    "name": "messages[].name",
+    "strict": "tools[].strict",
+    "arguments": "messages[].tool_calls[].arguments",
+    "reasoning": "messages[].thinking",
+} | {
+    name: f"options.{name}"
+    for name in [
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "typical_p",
+        "repeat_penalty",
+        "frequency_penalty",
+        "presence_penalty",
+        "seed",
+        "stop",
+    ]
+}
+_RESPONSES = {
+    "max_tokens": "max_output_tokens",
+    "thinking": "reasoning.effort",
+    "effort": "reasoning.effort",
+    "output": "text.format",
+    "verbosity": "text.verbosity",
+    "cache": "prompt_cache_breakpoint",
+    "cache_key": "prompt_cache_key",
+    "image": "input[].input_image",
+    "document": "input[].input_file",
+    "audio": "input[].input_audio",
+    "system": "input[].role",
+    "name": "input[].name",
+    "strict": "tools[].strict",
+    "arguments": "input[].arguments",
+    "reasoning": "input[].reasoning",
+}
+_NAMES: Mapping[str, Mapping[str, str]] = {
+    "openai": _OPENAI,
+    "anthropic": _ANTHROPIC,
+    "ollama": _OLLAMA,
+    "responses": _RESPONSES,
+}
+# Where one format has more than one name for a thing, the ones besides its table's.
+_ALSO: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("openai", "max_tokens"): ("max_completion_tokens",),
+    ("openai", "user"): ("safety_identifier",),
+    ("openai", "repeat_penalty"): ("repetition_penalty",),
+    ("openai", "tools"): ("functions",),
+    ("openai", "tool_choice"): ("function_call",),
+}
+
+
+def field(origin: str, concept: str, present: Container[str] = ()) -> str:
+    """The client's name for a concept. present: the names of the members that its body has, to
+    choose by where its format has two names for one thing. A concept without an entry is named
+    alike everywhere."""
+    for other in _ALSO.get((origin, concept), ()):
+        if other in present:
+            return other
+    return _NAMES.get(origin, {}).get(concept, concept)

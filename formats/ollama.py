@@ -1,0 +1,247 @@
+"""Ollama's native API, /api/chat: requests, answers, errors, in both directions.
+
+Owns: the functions of a format; whole answers and errors are here, requests in ollama_parse.py
+and ollama_write.py, streams in ollama_stream.py, what they share in ollama_wire.py.
+Refuses to know: HTTP, /api/generate, /api/tags and the other calls of that server.
+
+Laws:
+1. No messages is no mistake: it loads the model, or unloads it, and is answered by one object.
+2. A call whose arguments are no JSON object is never shown as a call.
+3. An error is `{"error": "text"}` with a true status.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from formats import jsontext
+from formats.canonical import (
+    JSON,
+    Opaque,
+    Part,
+    Request,
+    Response,
+    Stamp,
+    StopReason,
+    Text,
+    Thought,
+    ToolUse,
+)
+from formats.errors import STATUS, Failure, Garbled
+from formats.fold import parsed_arguments
+from formats.ids import ClientNames, minted_id
+from formats.ollama_parse import parse_request
+from formats.ollama_stream import Decoder, Encoder, Observer
+from formats.ollama_wire import (
+    BAD_CALL,
+    call_text,
+    calls_of,
+    created_at,
+    created_of,
+    error_line,
+    failure_of,
+    metrics,
+    native_stop,
+    not_a_line,
+    stop_reason,
+    usage_of,
+)
+
+if TYPE_CHECKING:
+    from formats.ledger import Ledger
+from formats.ollama_write import write_request
+
+__all__ = [
+    "COMMENT",
+    "NAME",
+    "STREAM_TYPE",
+    "decoder",
+    "encoder",
+    "load_answer",
+    "observer",
+    "parse_error",
+    "parse_request",
+    "parse_response",
+    "write_failure",
+    "write_request",
+    "write_response",
+]
+
+NAME: Final = "ollama"
+STREAM_TYPE: Final = "application/x-ndjson"
+COMMENT: Final = b""
+
+# Kinds whose status is the router's to choose, whatever the upstream's own was.
+_OWN_STATUS = frozenset(
+    {"credential", "rate_limit", "quota", "overloaded", "upstream", "timeout", "truncated"}
+)
+
+
+def parse_response(body: bytes, /) -> Response:
+    """A server's whole answer."""
+    try:
+        value = jsontext.loads(body.decode("utf-8-sig"))
+    except ValueError:
+        raise Garbled(not_a_line(body.strip()) if body.strip() else "the answer is empty") from None
+    if type(value) is not dict:
+        raise Garbled(not_a_line(body))
+    message = value.get("message")
+    if type(message) is not dict:
+        if value.get("error"):
+            raise Garbled(f"the upstream reported: {failure_of(value).message}")
+        if value.get("done") is not True:
+            raise Garbled(not_a_line(body))
+        message = {}
+    parts = _parts(message, body)
+    calls = any(isinstance(part, ToolUse) for part in parts)
+    native = value.get("done_reason")
+    model = value.get("model")
+    logprobs = value.get("logprobs")
+    return Response(
+        id="",
+        model=model if type(model) is str else "",
+        parts=parts,
+        stop=stop_reason(native, calls),
+        stop_native=native if type(native) is str else None,
+        usage=usage_of(value),
+        created=created_of(value),
+        extra={} if logprobs is None else {"logprobs": logprobs},
+    )
+
+
+def _parts(message: dict[str, JSON], body: bytes) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    thinking, content = message.get("thinking") or "", message.get("content") or ""
+    if type(thinking) is not str or type(content) is not str:
+        raise Garbled(not_a_line(body))
+    if thinking:
+        parts.append(Thought(thinking))
+    if content:
+        parts.append(Text(content))
+    try:
+        calls = calls_of(message.get("tool_calls") or [], set())
+    except ValueError:
+        raise Garbled(not_a_line(body)) from None
+    for call_id, name, arguments in calls:
+        parts.append(ToolUse(call_id, name, arguments, parsed_arguments(arguments)))
+    return tuple(parts)
+
+
+def write_response(
+    response: Response, ledger: Ledger, stamp: Stamp, request: Request | None = None, /
+) -> bytes:
+    """The whole answer for a client. Raises Garbled when it holds a call that cannot be shown and
+    the model was not merely cut off in it."""
+    message: dict[str, JSON] = {"role": "assistant", "content": ""}
+    thoughts: list[str] = []
+    texts: list[str] = []
+    calls: list[JSON] = []
+    names = ClientNames(request)
+    size = 0
+    for part in response.parts:
+        if isinstance(part, Text):
+            texts.append(part.text)
+            if part.citations:
+                ledger.note("citations", "dropped", "Ollama has no citations", harmless=True)
+        elif isinstance(part, Thought):
+            thoughts.append(part.text)
+        elif isinstance(part, ToolUse):
+            size += len(part.arguments)
+            call = _call(part, len(calls), stamp, names)
+            if call is not None:
+                calls.append(call)
+            elif response.stop not in ("max_tokens", "context_window"):
+                raise Garbled(BAD_CALL)
+        else:
+            what = part.type if isinstance(part, Opaque) else type(part).__name__.lower()
+            ledger.note(what, "dropped", "Ollama answers have no such part")
+    message["content"] = "".join(texts)
+    if any(thoughts):
+        message["thinking"] = "".join(thoughts)
+    if calls:
+        message["tool_calls"] = calls
+    size += len(message["content"]) + sum(map(len, thoughts))
+    return _whole(response, message, size, ledger, stamp)
+
+
+def _whole(
+    response: Response, message: dict[str, JSON], size: int, ledger: Ledger, stamp: Stamp
+) -> bytes:
+    value: dict[str, JSON] = {
+        "model": stamp.model or response.model,
+        "created_at": created_at(stamp),
+        "message": message,
+        "done": True,
+        "done_reason": native_stop(response.stop, ledger),
+    }
+    logprobs = response.extra.get("logprobs")
+    if type(logprobs) is list:
+        value["logprobs"] = logprobs
+    if response.stop not in ("load", "unload"):
+        value |= metrics(response.usage, stamp, None, size)
+    return jsontext.dump_ascii(value)
+
+
+def load_answer(request: Request) -> Response | None:
+    """What a request without messages is answered, where the upstream has no way to load a model:
+    None when it has messages, and so is no such request."""
+    if request.messages:
+        return None
+    kept = request.keep_alive
+    none = type(kept) is str and "0" in kept and not re.search("[1-9]", kept)  # "0", "0s", "0m0s"
+    stop: StopReason = "unload" if kept == 0 or none else "load"
+    return Response(id="", model=request.model, stop=stop, stop_native=stop)
+
+
+def _call(part: ToolUse, index: int, stamp: Stamp, names: ClientNames) -> JSON:
+    arguments = part.input
+    if part.kind == "custom":
+        arguments = {"input": part.arguments}
+    elif arguments is None:
+        arguments = parsed_arguments(part.arguments)
+    call_id = part.id or minted_id(stamp.id, index)
+    name = names.client_name(part.name)
+    text = call_text(call_id, index, name, None if arguments is None else dict(arguments))
+    return None if text is None else jsontext.loads(text)
+
+
+def write_failure(failure: Failure, /) -> tuple[int, bytes]:
+    """Status and body of an error before the first line. An upstream's own 4xx stays."""
+    status = failure.status
+    if status is None or not 400 <= status < 500 or failure.kind in _OWN_STATUS:
+        status = STATUS[failure.kind][0]
+    return status, jsontext.dump_ascii(error_line(failure))
+
+
+def decoder(*, limit: int) -> Decoder:
+    return Decoder(limit=limit)
+
+
+def encoder(request: Request, ledger: Ledger, stamp: Stamp, /) -> Encoder:
+    return Encoder(request, ledger, stamp)
+
+
+def observer(request: Request, /, *, limit: int) -> Observer:
+    return Observer(request, limit=limit)
+
+
+def parse_error(status: int, body: bytes, /) -> Failure:
+    """A server's error answer: JSON of some shape, plain text, HTML or nothing. With status 200 it
+    is judged by its words alone, as one inside a stream."""
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        value = jsontext.loads(text)
+    except ValueError:
+        value = None
+    told = None if status == 200 else status
+    if type(value) is dict and not value.keys().isdisjoint(("error", "message", "detail")):
+        return failure_of(value, told)
+    if not text:
+        said = f"the upstream answered {status} without a body"
+    elif text.startswith("<"):
+        said = f"the upstream answered {status} with HTML"
+    else:
+        said = text[:500]
+    return replace(failure_of({"error": said}, told), native=None)

@@ -1,0 +1,250 @@
+"""The `llmrouter` command: the table of subcommands, the version line, the exit codes.
+
+Owns what a person at a terminal meets first. Knows nothing of routing: `llmrouter X` imports
+`llmrouterd.commands.X` when it runs and calls its `run(args) -> int`.
+
+Laws:
+- Only the standard library at the top, so that `--version` and a usage error never load trio.
+- Exit 0 is fine, 1 means that what was asked for failed, 2 is wrong usage or wrong configuration,
+  130 is Ctrl-C.
+- An error is one or two lines on stderr; a traceback appears only with `--debug`.
+- The file must parse on Python 3.6 and later, so that an old Python gets a sentence and not a
+  SyntaxError: no walrus, no match, no `from __future__ import annotations`.
+"""
+
+import argparse
+import contextlib
+import difflib
+import importlib
+import os
+import sys
+
+if sys.version_info < (3, 11):
+    sys.exit("llmrouter: needs Python 3.11 or newer, and this is " + sys.version.split()[0])
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NoReturn
+
+__version__ = "0.1.0"  # the one source: pyproject.toml and zipapp.sh read it here
+
+COMMANDS = MappingProxyType(
+    {
+        "serve": "run the router in the foreground",
+        "check": "read and check a configuration, print what it says",
+        "version": "print the version, the commit, and those of Python, trio and h11",
+    }
+)
+# Named, so that who asks for one learns that it was no typing error.
+NOT_YET = frozenset(
+    ("init", "explain", "watch", "tui", "stats", "replay", "selftest", "audit", "launch", "service")
+)
+DEBUG = "show the traceback of an internal error"
+CONFIG = (
+    "the configuration file (default: the first that exists of ./llmrouter.toml, ./config.toml, "
+    "$XDG_CONFIG_HOME/llmrouter/llmrouter.toml, /etc/llmrouter/llmrouter.toml)"
+)
+# What zipapp.sh packs and what decides how: a change in another file makes no build "-dirty".
+BUILT_FROM = "llmrouter.py formats llmrouterd contrib/vendor.lock zipapp.sh LICENSE"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Usage errors and `-h` leave by SystemExit, as argparse does it.
+    """
+    args = parse(sys.argv[1:] if argv is None else argv)
+    try:
+        code = find_run(args.command)(args)
+        sys.stdout.flush()  # here, where a reader that has gone can still be told from a fault
+    except BaseException as exc:
+        if interrupted(exc):
+            return 130
+        if args.debug or not isinstance(exc, Exception | BaseExceptionGroup):
+            raise
+        return reader_gone() if isinstance(exc, BrokenPipeError) else failed(exc)
+    return code
+
+
+def interrupted(exc: BaseException) -> bool:
+    """Ctrl-C, as it is or as it comes up through a nursery."""
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.split(KeyboardInterrupt)[1] is None
+    return isinstance(exc, KeyboardInterrupt)
+
+
+def find_run(command: str) -> Callable[[argparse.Namespace], int]:
+    """Import a command's module, and with it trio, only now that it is wanted."""
+    if command == "version":
+        return print_version
+    run: Callable[[argparse.Namespace], int]
+    run = importlib.import_module(f"llmrouterd.commands.{command}").run
+    return run
+
+
+def reader_gone() -> int:
+    """`llmrouter check | head -1`: say nothing, and let the interpreter's last flush go nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def failed(exc: BaseException) -> int:
+    """Print the one line for a fault that no command expected."""
+    while isinstance(exc, BaseExceptionGroup):  # its own text says only how many there are
+        exc = exc.exceptions[0]
+    if isinstance(exc, ModuleNotFoundError) and exc.name in {"trio", "h11"}:
+        complain(f"{sys.executable} has no {exc.name}: install trio and h11, or run 'sh zipapp.sh'")
+    else:
+        text = " ".join(f"{type(exc).__name__}: {exc}".split())
+        complain(f"internal error: {text} (run with --debug for the traceback)")
+    return 1
+
+
+def complain(text: str) -> None:
+    print(f"llmrouter: {text}", file=sys.stderr)
+
+
+# ---- the command line --------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse prints the whole usage before an error; two lines say it better."""
+
+    def error(self, message: str) -> NoReturn:
+        complain(message)
+        complain(f"try '{self.prog} -h'")
+        raise SystemExit(2)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; what cannot be understood ends here with exit 2."""
+    words = list(argv)
+    parser = build_parser()
+    at = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
+    for word in words[:at]:
+        if word not in {"-h", "--help", "--version", "--debug"}:
+            parser.error(f"there is no option {word} before the command")
+    if "--version" in words[:at]:
+        words = ["version"]
+    elif words[at:]:
+        if words[at].endswith(".toml"):
+            words.insert(at, "serve")
+        elif words[at] not in COMMANDS:
+            refuse(words[at], parser)
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        parser.prog += f" {args.command}"  # whose help to point to
+        parser.error(f"unknown argument {unknown[0]}")
+    return args
+
+
+def refuse(word: str, parser: Parser) -> NoReturn:
+    """Tell a command of a later version from a slip of the finger, and name what was meant."""
+    if word in NOT_YET:
+        complain(f"{word!r} is not available in this version")
+        raise SystemExit(2)
+    near = difflib.get_close_matches(word, (*COMMANDS, *NOT_YET), n=1)
+    hint = f", did you mean {near[0]!r}?" if near else ""
+    parser.error(f"there is no command {word!r}{hint}")
+
+
+def build_parser() -> Parser:
+    parser = Parser(
+        prog="llmrouter",
+        allow_abbrev=False,  # a script's shortened option must not change its meaning later
+        description="One address for every LLM client and every LLM server, local first.",
+        epilog="'llmrouter FILE.toml' is 'llmrouter serve FILE.toml'.",
+    )
+    absent = argparse.SUPPRESS
+    parser.add_argument("--version", action="store_true", default=absent, help=COMMANDS["version"])
+    parser.add_argument("--debug", action="store_true", help=DEBUG)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parsers = {
+        name: commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        for name, text in COMMANDS.items()
+    }
+    for each in parsers.values():  # absent, not False: it must not undo a --debug before it
+        each.add_argument("--debug", action="store_true", default=absent, help=DEBUG)
+    for name in ("serve", "check"):
+        parsers[name].add_argument("config", metavar="CONFIG", nargs="?", type=Path, help=CONFIG)
+    parsers["check"].add_argument("--json", action="store_true", help="print JSON")
+    add_serve_options(parsers["serve"])
+    return parser
+
+
+def add_serve_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", help="address to listen on, over the file's")
+    parser.add_argument("--port", type=port, help="port to listen on, over the file's; 0: any free")
+    levels = ("debug", "info", "warning", "error")
+    parser.add_argument("--log-level", choices=levels, help="the least that goes to stderr")
+    parser.add_argument("--check", action="store_true", help="only check the configuration")
+
+
+def port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
+    return int(text)
+
+
+# ---- the version -------------------------------------------------------------------------------
+
+
+def print_version(_: argparse.Namespace) -> int:
+    print(version_line())
+    return 0
+
+
+def version_line() -> str:
+    python = sys.version.split()[0]
+    return (
+        f"llmrouter {__version__} ({commit()}) python {python}"
+        f" trio {version_of('trio')} h11 {version_of('h11')}"
+    )
+
+
+def version_of(name: str) -> str:
+    """A package's version from its METADATA: importing trio for it would take a quarter second."""
+    from importlib import metadata
+
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def commit() -> str:
+    """`a1b2c3d, 2026-11-23`: what zipapp.sh wrote down, else what git says, else "unknown"."""
+    try:
+        built = importlib.import_module("_build")
+        return f"{built.COMMIT}, {built.DATE}" if built.DATE else str(built.COMMIT)
+    except (ModuleNotFoundError, AttributeError):  # or somebody else's module of that name
+        return commit_of_checkout(Path(__file__).resolve().parent)
+
+
+def commit_of_checkout(here: Path) -> str:
+    # Only a .git of its own: this directory may lie in the checkout of something else.
+    described = (
+        git(here, "log", "-1", "--format=%H %cs").split() if (here / ".git").exists() else []
+    )
+    if len(described) != 2:
+        return "unknown"
+    dirty = "-dirty" if git(here, "status", "--porcelain", "--", *BUILT_FROM.split()) else ""
+    return f"{described[0][:7]}{dirty}, {described[1]}"
+
+
+def git(here: Path, *words: str) -> str:
+    """What git prints, or nothing where it is missing, refuses or hangs."""
+    import subprocess
+
+    command = ["git", "--no-optional-locks", "-C", str(here), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

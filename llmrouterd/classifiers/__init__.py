@@ -1,0 +1,27 @@
+"""Classifiers: what looks at a request, or at an answer, and names its tags.
+
+Owns: the tables of what is built in. A new one is a module here and one more line in its table.
+Refuses to know: when they are asked, and what is done with a tag.
+
+Law: a factory takes the configured settings and raises ValueError, naming the key, when one of
+them is wrong. Ids of later versions are known, so that a configuration that wants one is told so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmrouterd.classifiers.keyword import Keyword
+from llmrouterd.classifiers.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from llmrouterd.hooks import Classifier, ResponseClassifier
+
+BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], Classifier]] = {Keyword.id: Keyword}
+RESPONSE_BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], ResponseClassifier]] = {
+    Refusal.id: Refusal
+}
+KNOWN_LATER = frozenset({"structure", "pii", "secrets", "llm", "semantic"})
+RESPONSE_KNOWN_LATER = frozenset({"empty", "truncated", "invalid-json", "pii", "llm"})

@@ -1,0 +1,233 @@
+"""`llmrouter check [CONFIG]`: is the configuration right, and what does it say?
+
+Owns: the tables and the JSON that show a configuration.
+Refuses to know: the network. Nobody is asked anything.
+
+Laws:
+1. No secret in any output: of a key it says that there is one, of headers their names.
+2. stdout holds the answer, stderr the problems, all of them at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from llmrouterd.commands import locate
+from llmrouterd.config import load
+from llmrouterd.model import ConfigError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from llmrouterd.config import Config
+    from llmrouterd.model import Provider, RuleSpec
+
+IMPLICIT = "none given: whoever has the model is asked, local providers first"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the configuration and print what it says. Exit code 0, or 2 when it is wrong."""
+    try:
+        config = find_and_load(args)
+    except ConfigError as error:
+        return locate.complain(error)
+    print(json.dumps(as_json(config), indent=2) if args.json else as_text(config))
+    return 0
+
+
+def find_and_load(args: argparse.Namespace) -> Config:
+    path = locate.find(args.config, os.environ)
+    if path is None:
+        looked = ", ".join(str(place) for place in locate.places(os.environ))
+        raise ConfigError([f"no configuration found (looked for {looked}): name one"])
+    return load(path, os.environ)
+
+
+# ---- for people ----------------------------------------------------------------------------------
+
+
+def as_text(config: Config) -> str:
+    """Aligned tables, and a first line that says whether all is well."""
+    return "\n".join(_lines(config))
+
+
+def _lines(config: Config) -> Iterator[str]:
+    warned = f", with {_count(len(config.warnings), 'warning')}" if config.warnings else ""
+    yield f"{config.path}: right{warned}"
+    server = config.server
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    yield f"listens on http://{host}:{server.port}, {_access(config)}"
+    yield f"logs requests to {config.logging.path}" if config.logging.enabled else "logs nothing"
+    yield ""
+    yield from table(
+        ("PROVIDER", "FORMAT", "ADDRESS", "PLACE", "KEY", "COST", "QUALITY"),
+        [_provider_row(provider) for provider in config.providers],
+    )
+    yield ""
+    rules = [_rule_row(spec) for spec in config.routing.rules]
+    if rules:
+        yield from table(("RULE", "TYPE", "WHEN", "TO", "AS MODEL"), rules)
+    else:
+        yield f"rules    {IMPLICIT}"
+    if config.routing.aliases:
+        yield ""
+        aliases = sorted(config.routing.aliases.items())
+        yield from table(("ALIAS", "TO"), [(name, ", ".join(to)) for name, to in aliases])
+    extensions = list(_extension_rows(config))
+    if extensions:
+        yield ""
+        yield from table(("EXTENSION", "KIND", "ENABLED"), extensions)
+    if config.warnings:
+        yield ""
+        yield from (f"warning: {warning}" for warning in config.warnings)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Columns as wide as their widest entry, nothing behind the last."""
+    cells = [head, *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    for row in cells:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def printable(text: str) -> str:
+    """Names come from a file, and a terminal obeys what it is sent."""
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
+def _access(config: Config) -> str:
+    if config.server.api_key is not None:
+        return "asks for a key"
+    return "open to everybody" if config.server.allow_unauthenticated else "open to this machine"
+
+
+def _provider_row(provider: Provider) -> tuple[str, ...]:
+    return (
+        provider.name,
+        provider.format,
+        provider.base_url or "-",
+        "local" if provider.local else "remote",
+        "yes" if provider.key is not None else "-",
+        _figure(provider.cost_per_1m_tokens),
+        _figure(provider.quality),
+    )
+
+
+def _rule_row(spec: RuleSpec) -> tuple[str, ...]:
+    targets = ", ".join(f"{provider}/{model}".rstrip("/") for provider, model in spec.targets)
+    return (
+        spec.where.partition(" ")[0],
+        spec.type,
+        _condition(spec),
+        targets or ", ".join(spec.providers) or "all providers",
+        spec.rewrite_model or "-",
+    )
+
+
+def _condition(spec: RuleSpec) -> str:
+    match spec.type:
+        case "prefix":
+            return f"the model begins with {spec.model_prefix}"
+        case "model":
+            return "the model is " + " or ".join(spec.match)
+        case "tag":
+            return f"tagged {spec.tag}"
+        case "discover":
+            return "who has the model"
+        case "price":
+            return "cheapest first" + _bound(", at most", spec.max_cost_per_1m_tokens)
+        case "latency":
+            return "fastest first" + _bound(", ms at most", spec.max_latency_ms)
+        case "throughput":
+            return "most tokens/s first" + _bound(", at least", spec.min_tokens_per_sec)
+        case "fallback":
+            return f"best first, quality bias {spec.quality_bias:g}"
+        case _:
+            return "always"
+
+
+def _bound(text: str, figure: float | None) -> str:
+    return "" if figure is None else f"{text} {figure:g}"
+
+
+def _extension_rows(config: Config) -> Iterator[tuple[str, ...]]:
+    for kind, entries in _extensions(config).items():
+        for name, settings in entries.items():
+            yield name, kind.removesuffix("s").replace("_", " "), _yes(settings["enabled"])
+
+
+def _extensions(config: Config) -> dict[str, Mapping[str, Mapping[str, Any]]]:
+    return {
+        "classifiers": config.classifiers,
+        "response_classifiers": config.response_classifiers,
+        "plugins": config.plugins,
+    }
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+# ---- for programs --------------------------------------------------------------------------------
+
+
+def as_json(config: Config) -> dict[str, Any]:
+    """The same as a JSON object."""
+    server = config.server
+    return {
+        "path": config.path,
+        "server": {
+            "host": server.host,
+            "port": server.port,
+            "key": server.api_key is not None,
+            "dashboard": server.dashboard,
+        },
+        "logging": {"enabled": config.logging.enabled, "path": config.logging.path},
+        "providers": [_provider_json(provider) for provider in config.providers],
+        "skipped": [{"name": name, "reason": reason} for name, reason in config.skipped],
+        "routers": [_rule_json(spec) for spec in config.routing.rules],
+        "models": {name: list(targets) for name, targets in config.routing.aliases.items()},
+        **{
+            kind: {name: {"enabled": settings["enabled"]} for name, settings in entries.items()}
+            for kind, entries in _extensions(config).items()
+        },
+        "warnings": list(config.warnings),
+    }
+
+
+def _provider_json(provider: Provider) -> dict[str, Any]:
+    return {
+        "name": provider.name,
+        "format": provider.format,
+        "base_url": provider.base_url,
+        "local": provider.local,
+        "key": provider.key is not None,
+        "cost_per_1m_tokens": provider.cost_per_1m_tokens,
+        "quality": provider.quality,
+        "latency_ms": provider.latency_ms,
+        "throughput_tokens_per_sec": provider.throughput_tokens_per_sec,
+        "models": list(provider.models),
+        "headers": [name for name, _ in provider.headers],
+    }
+
+
+def _rule_json(spec: RuleSpec) -> dict[str, Any]:
+    return {
+        "where": spec.where,
+        "type": spec.type,
+        "when": _condition(spec),
+        "providers": list(spec.providers),
+        "targets": [{"provider": provider, "model": model} for provider, model in spec.targets],
+        "rewrite_model": spec.rewrite_model,
+    }

@@ -1,0 +1,114 @@
+"""`llmrouter serve`: runs the daemon in the foreground.
+
+Owns: the daemon's own log on stderr, the words at start, exit codes.
+Refuses to know: how anything is served.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from llmrouterd.commands import check
+from llmrouterd.commands.locate import complain, find
+from llmrouterd.config import load, overridden
+from llmrouterd.config.providers import masked
+from llmrouterd.model import ConfigError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from llmrouterd.config import Config
+    from llmrouterd.ops.app import Running
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until stopped. 0: stopped in order. 2: the configuration is wrong."""
+    try:
+        path = find(args.config, os.environ)
+        config = None if path is None else load(path, os.environ)
+        if config is not None:
+            config = overridden(config, args.host, args.port)
+        elif args.host is not None:
+            _check_host(args.host)
+    except ConfigError as error:
+        return complain(error)
+    if args.check:
+        return check.run(args)
+    _log_to_stderr(args.log_level or "info")
+    return _serve(config, args)
+
+
+def _check_host(host: str) -> None:
+    """Without a configuration there is no key, so only this machine may be served."""
+    from llmrouterd.config import Config
+
+    overridden(Config(), host)
+
+
+def _serve(config: Config | None, args: argparse.Namespace) -> int:
+    import trio
+
+    from llmrouter import __version__
+    from llmrouterd.ops import app
+
+    for warning in config.warnings if config else ():
+        logging.getLogger("llmrouter").warning("%s", warning)
+    _settle_memory()
+    try:
+        trio.run(
+            lambda: app.run(
+                config,
+                user_agent=f"llmrouter/{__version__}",
+                environ=os.environ,
+                host=args.host,
+                port=args.port,
+                ready=_announce,
+            )
+        )
+    except ConfigError as error:
+        return complain(error)
+    return 0
+
+
+def _settle_memory() -> None:
+    """What is loaded by now stays for ever: keep the collector from looking at it again and again.
+    Requests make few cycles; the thresholds are those that the load tests were run with."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+def _announce(running: Running) -> None:
+    """What was found, and the three lines a client needs."""
+    server = running.config.server
+    say = _say
+    for name, reason in running.config.skipped:
+        say(f"  skipped   {name}: {reason}")
+    for provider in running.config.providers:
+        where = masked(provider.base_url) or "embedded"
+        say(f"  provider  {provider.name} ({provider.format}) {where}")
+    url = f"http://{running.addresses[0]}"
+    key = "$KEY" if server.api_key else "none"
+    say(f"llmrouter listens on {', '.join('http://' + a for a in running.addresses)}")
+    say(f"  OpenAI     export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}")
+    say(f"  Anthropic  export ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN={key}")
+    say(f"  Ollama     export OLLAMA_HOST={url}")
+    if server.dashboard:
+        say(f"  dashboard  {url}/dashboard")
+
+
+def _say(line: str) -> None:
+    """To stderr: nothing but an answer goes to stdout, and serving is no answer."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,279 @@
+"""Every key that a configuration file may hold, its type, range and default.
+
+Owns: the tables below, and nothing but tables: read.py applies them, test_docs.py compares them
+with the manual.
+Refuses to know: how they are checked.
+
+Laws:
+1. A key of the contract that this version does not have stands here as `later`: it is refused by
+   name, unless its value says that the feature is off. It is never silently inert.
+2. Where opensourcellmrouter 0.7.0 has the key, its default holds (`dashboard` excepted).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+Kind = Literal[
+    "text",
+    "texts",  # a list of text
+    "text or texts",
+    "map",  # a table of text
+    "lists",  # a table of lists of text
+    "whole",
+    "number",
+    "switch",
+    "table",
+    "tables",  # an array of tables
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key. `low` and `high` bound a number; a text must not be empty where `filled` is set.
+
+    later: the key is refused, except with a value of `off`. later_values: these are refused.
+    """
+
+    kind: Kind
+    default: Any = None
+    low: float = -math.inf
+    high: float = math.inf
+    one_of: tuple[str, ...] = ()
+    required: bool = False
+    filled: bool = False
+    later: bool = False
+    off: tuple[Any, ...] = ()
+    later_values: tuple[str, ...] = ()
+
+
+Keys = Mapping[str, Key]
+
+
+def later(*off: Any) -> Key:
+    """A key of a later version. `off`: the values that ask for nothing."""
+    return Key("text", later=True, off=off)
+
+
+def seconds(default: float, low: float = 0) -> Key:
+    return Key("number", default, low=low)
+
+
+SERVER: Keys = {
+    "host": Key("text", "127.0.0.1", filled=True),
+    "port": Key("whole", 8090, low=0, high=65535),
+    "workers": later(1),
+    "dashboard": Key("switch", True),
+    "api_key_env": Key("text", ""),
+    "allow_unauthenticated": Key("switch", False),
+    "tls_cert": later(""),
+    "tls_key": later(""),
+    "cors_origins": Key("texts", (), filled=True),
+    "trusted_hosts": Key("texts", (), filled=True),
+    "max_body_bytes": Key("whole", 67108864, low=1),
+    "max_connections": Key("whole", 2048, low=1),
+    # With none of these a client that does nothing would hold its connection for ever.
+    "header_timeout": seconds(15.0, low=0.1),
+    "body_timeout": seconds(60.0, low=0.1),
+    "keepalive_timeout": seconds(75.0),
+    "drain_timeout": seconds(30.0),
+    "life_sign": seconds(15.0),
+    "client_stall": seconds(60.0, low=0.1),
+    "half_close": Key("text", "gone", one_of=("gone", "ignore")),
+    "failover_to_remote": Key("switch", False),
+    "allow_model_admin": later(False),
+}
+
+LOGGING: Keys = {
+    "enabled": Key("switch", False),
+    "path": Key("text", "logs/requests.jsonl", filled=True),
+    "bodies": Key("text", "full", one_of=("full", "none")),
+    "max_bytes": Key("whole", 104857600, low=0),
+    "keep": Key("whole", 5, low=1, high=10000),
+}
+
+TELEMETRY: Keys = {
+    "enabled": later(False),
+    "otlp_endpoint": Key("text", "http://localhost:4318"),
+    "service_name": Key("text", "llmrouter"),
+    "sample_ratio": Key("number", 1.0, low=0, high=1),
+}
+
+PROVIDER: Keys = {
+    "name": Key("text", required=True, filled=True),
+    "format": Key(
+        "text",
+        required=True,
+        one_of=("openai", "anthropic", "ollama", "echo"),
+        later_values=("responses",),
+    ),
+    "base_url": Key("text", ""),
+    "dialect": later("auto"),
+    "reasoning_field": later(),
+    "reasoning_echo": later(),
+    "include_usage": later(),
+    "max_tokens_field": later(),
+    "system_role": later(),
+    "betas": later(),
+    "forward_headers": later(),
+    "api_key_env": Key("text", ""),
+    "api_key_file": later(""),
+    "api_key_envs": later([]),
+    "credentials": later("provider"),
+    "cost_per_1m_tokens": Key("number", low=0),
+    "input_cost_per_1m": Key("number", low=0),
+    "output_cost_per_1m": Key("number", low=0),
+    "cached_input_cost_per_1m": Key("number", low=0),
+    "quality": Key("number", 0.0),
+    "latency_ms": Key("number", low=0),
+    "throughput_tokens_per_sec": Key("number", low=0),
+    "local": Key("switch"),
+    "models": Key("texts", (), filled=True),
+    "context_length": Key("whole", 0, low=0),
+    "max_concurrency": later(0),
+    "max_queue": later(),
+    "queue_timeout": later(),
+    "connect_timeout": seconds(5.0),
+    "first_token_timeout": seconds(300.0),
+    "idle_timeout": seconds(120.0),
+    "total_timeout": seconds(0.0),
+    "max_retries": Key("whole", 1, low=0, high=100),
+    "headers": Key("map", MappingProxyType({})),
+    "ca_file": Key("text", ""),
+    "http_proxy": Key("text", ""),
+    "options": Key("table", MappingProxyType({})),
+}
+
+_PROVIDER = Key("text", required=True, filled=True)
+_PROVIDERS = Key("texts", (), filled=True)
+_REWRITE = Key("text", filled=True)
+_EVERY_RULE: Keys = {
+    "type": Key("text", required=True),
+    "when": later(),
+    "sticky": later(False),
+    "hedge_after_ms": later(0),
+    "retry_on_tags": later([]),
+}
+
+RULES: Mapping[str, Keys] = {
+    "prefix": {
+        **_EVERY_RULE,
+        "model_prefix": Key("text", required=True),
+        "provider": _PROVIDER,
+        "rewrite_model": _REWRITE,
+    },
+    "model": {
+        **_EVERY_RULE,
+        "match": Key("text or texts", required=True, filled=True),
+        "provider": Key("text", filled=True),
+        "targets": Key("tables", ()),
+        "rewrite_model": _REWRITE,
+    },
+    "tag": {
+        **_EVERY_RULE,
+        "tag": Key("text", required=True, filled=True),
+        "provider": _PROVIDER,
+        "rewrite_model": _REWRITE,
+    },
+    "price": {
+        **_EVERY_RULE,
+        "providers": _PROVIDERS,
+        "max_cost_per_1m_tokens": Key("number", low=0),
+    },
+    "latency": {
+        **_EVERY_RULE,
+        "providers": _PROVIDERS,
+        "max_latency_ms": Key("number", low=0),
+        "measured": later(False),
+    },
+    "throughput": {
+        **_EVERY_RULE,
+        "providers": _PROVIDERS,
+        "min_tokens_per_sec": Key("number", low=0),
+        "measured": later(False),
+    },
+    "discover": {
+        **_EVERY_RULE,
+        "provider": Key("text", filled=True),
+        "providers": _PROVIDERS,
+    },
+    "random": {
+        **_EVERY_RULE,
+        "providers": _PROVIDERS,
+        "candidates": Key("tables", ()),
+        "rewrite_model": _REWRITE,
+        "weight": later(),
+    },
+    "fallback": {
+        **_EVERY_RULE,
+        "providers": _PROVIDERS,
+        "quality_bias": Key("number", 0.5, low=0, high=1),
+        "rewrite_model": _REWRITE,
+    },
+}
+RULES_LATER = ("round_robin", "least_busy", "warm", "context")
+
+TARGET: Keys = {  # an element of a model rule's `targets`: without a model, the one asked for
+    "provider": _PROVIDER,
+    "model": Key("text", filled=True),
+    "weight": later(),
+}
+CANDIDATE: Keys = {**TARGET, "model": Key("text", required=True, filled=True)}
+
+_ENABLED: Keys = {"enabled": Key("switch", False)}
+CLASSIFIERS: Mapping[str, Keys] = {
+    "keyword": {**_ENABLED, "tags": Key("lists")},
+}
+RESPONSE_CLASSIFIERS: Mapping[str, Keys] = {
+    "refusal": {**_ENABLED, "phrases": Key("texts")},
+}
+PLUGINS: Mapping[str, Keys] = {
+    "response-healing": _ENABLED,
+    "pareto-router": {
+        **_ENABLED,
+        "default_tier": Key("text", filled=True),
+        "tier": Key("text", filled=True),
+        "tiers": Key("lists"),
+    },
+}
+# Ids of later versions: refused when enabled. Any other id is ignored with a warning.
+CLASSIFIERS_LATER = ("structure", "pii", "secrets", "llm", "semantic")
+RESPONSE_CLASSIFIERS_LATER = ("empty", "truncated", "invalid-json", "pii", "llm")
+PLUGINS_LATER = ("web", "pdf", "redact", "cache", "system-prompt", "model-params")
+
+TOP: Keys = {
+    "server": Key("table"),
+    "logging": Key("table"),
+    "telemetry": Key("table"),
+    "providers": Key("tables", ()),
+    "routers": Key("tables", ()),
+    "policies": later([]),
+    "clients": later([]),
+    "models": Key("table"),
+    "classifiers": Key("table"),
+    "response_classifiers": Key("table"),
+    "plugins": Key("table"),
+}
+
+# What people write from the habit of other programs, where spelling is no guide.
+MEANT: Mapping[str, str] = {
+    "url": "base_url",
+    "endpoint": "base_url",
+    "api_base": "base_url",
+    "api_key": "api_key_env",
+    "key": "api_key_env",
+    "key_env": "api_key_env",
+    "timeout": "total_timeout",
+    "retries": "max_retries",
+    "cost": "cost_per_1m_tokens",
+    "proxy": "http_proxy",
+    "bind": "host",
+    "listen": "host",
+    "aliases": "models",
+    "rules": "routers",
+    "routes": "routers",
+}

@@ -1,0 +1,72 @@
+"""What a configuration is, once it has been read and found right.
+
+Owns: `Config` and the two parts of it that are nobody else's nouns, `Server` and `Logging`.
+Refuses to know: TOML, files, defaults of the file's keys (keys.py has them).
+
+Laws:
+1. Everything here is a value. A configuration is replaced, never changed.
+2. It holds no key but as a `Secret`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from llmrouterd.model import EMPTY, Provider, Routing, Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """`[server]`. Sizes are bytes, times are seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 8090
+    dashboard: bool = True
+    api_key: Secret | None = None
+    allow_unauthenticated: bool = False
+    cors_origins: tuple[str, ...] = ()
+    trusted_hosts: tuple[str, ...] = ()
+    max_body_bytes: int = 64 * 1024 * 1024
+    max_connections: int = 2048
+    header_timeout: float = 15.0
+    body_timeout: float = 60.0
+    keepalive_timeout: float = 75.0
+    drain_timeout: float = 30.0
+    life_sign: float = 15.0
+    client_stall: float = 60.0
+    half_close: Literal["gone", "ignore"] = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """`[logging]`. max_bytes: rotate when the file has grown to this; 0 means never."""
+
+    enabled: bool = False
+    path: str = "logs/requests.jsonl"
+    bodies: Literal["full", "none"] = "full"
+    max_bytes: int = 100 * 1024 * 1024
+    keep: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One configuration, checked.
+
+    classifiers, response_classifiers, plugins: id -> settings, with `enabled` always among them;
+    only ids that this version knows. skipped: (provider, reason) for each that has no key.
+    """
+
+    server: Server = Server()
+    logging: Logging = Logging()
+    providers: tuple[Provider, ...] = ()
+    routing: Routing = field(default_factory=lambda: Routing(implicit=True))
+    classifiers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
+    response_classifiers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
+    plugins: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
+    warnings: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    path: str = ""

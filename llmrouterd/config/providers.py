@@ -1,0 +1,275 @@
+"""`[[providers]]`: from tables of the file and the environment to `Provider`s.
+
+Owns: base URLs (the /v1 that is added, what counts as local), keys from variables, headers.
+Refuses to know: whether anybody answers there.
+
+Laws:
+1. No text that may be a secret gets into a message: no key, no header's value, no user name or
+   password of a URL, and no "variable name" that looks like the key itself.
+2. A provider without its key is skipped, and everything else about it is checked all the same.
+3. A host counts as local only where its name or address cannot mean a machine on the internet.
+   guard/egress.py looks at the address that is really dialled, and has the last word.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import re
+from dataclasses import replace
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from llmrouterd.config.keys import PROVIDER
+from llmrouterd.config.read import NOT_YET, Problems, quoted, read
+from llmrouterd.model import Clocks, Provider, Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from llmrouterd.tomlpos import Path
+
+# The same networks as guard/egress.py has; a test holds the two together.
+_LOCAL = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "127.0.0.0/8",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "169.254.0.0/16",
+        "::1/128",
+        "fe80::/10",
+        "fc00::/7",
+    )
+)
+# Reserved for this host (RFC 6761), the link (RFC 6762), the home (RFC 8375) and private networks
+# (ICANN, 2024): the public DNS answers for none of them.
+_LOCAL_SUFFIXES = (".localhost", ".local", ".home.arpa", ".internal")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_NO_URL = re.compile(r"[\x00-\x20\x7f-\U0010ffff]")
+_NO_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0100-\U0010ffff]")
+_OURS = frozenset(
+    (
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+
+
+class NoKeyError(Exception):
+    """A key variable gives no key. The text says why, and names the variable."""
+
+
+def read_providers(
+    problems: Problems, tables: Sequence[Mapping[str, Any]], environ: Mapping[str, str]
+) -> tuple[tuple[Provider, ...], tuple[tuple[str, str], ...]]:
+    """The usable providers, and (name, reason) of each that is skipped."""
+    providers: list[Provider] = []
+    skipped: list[tuple[str, str]] = []
+    seen: set[str] = set()
+    for index, table in enumerate(tables):
+        path: Path = ("providers", index)
+        values = read(problems, path, table, PROVIDER)
+        name = values["name"] or ""
+        if name in seen:
+            problems.add((*path, "name"), f"there is a provider {quoted(name)} already")
+        seen.add(name)
+        provider = _provider(problems, path, values)
+        try:
+            key = key_from(problems, (*path, "api_key_env"), values["api_key_env"], environ)
+        except NoKeyError as why:
+            skipped.append((name, str(why)))
+            problems.warn(path, f"the provider {quoted(name)} is skipped: {why}")
+        else:
+            providers.append(_with_key(problems, path, provider, key))
+    return tuple(providers), tuple(skipped)
+
+
+def names_of(tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every name that the file configures, whatever else is wrong with the provider."""
+    return [table["name"] for table in tables if isinstance(table.get("name"), str)]
+
+
+def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Provider:
+    echo = values["format"] == "echo"
+    url = None if echo else _base_url(problems, path, values["base_url"])
+    if echo and values["base_url"]:
+        problems.add((*path, "base_url"), 'the format "echo" answers by itself and has no address')
+    if values["options"] and values["format"] != "ollama":
+        problems.add((*path, "options"), 'only the format "ollama" has options')
+    _check_files(problems, path, values)
+    local = values["local"]
+    if local is None:
+        local = url is None or is_local_host(url.hostname or "")
+    return Provider(
+        name=values["name"] or "",
+        format=values["format"] or "echo",
+        base_url="" if url is None else _finished(url, values["format"]),
+        local=local,
+        cost_per_1m_tokens=values["cost_per_1m_tokens"],
+        input_cost_per_1m=values["input_cost_per_1m"],
+        output_cost_per_1m=values["output_cost_per_1m"],
+        cached_input_cost_per_1m=values["cached_input_cost_per_1m"],
+        quality=values["quality"],
+        latency_ms=values["latency_ms"],
+        throughput_tokens_per_sec=values["throughput_tokens_per_sec"],
+        models=tuple(values["models"]),
+        context_length=values["context_length"],
+        clocks=Clocks(
+            connect_s=values["connect_timeout"],
+            first_token_s=values["first_token_timeout"],
+            idle_s=values["idle_timeout"],
+            total_s=values["total_timeout"],
+        ),
+        max_retries=values["max_retries"],
+        headers=_headers(problems, path, values["headers"], url),
+        ca_file=values["ca_file"],
+        http_proxy=values["http_proxy"],
+        options=values["options"],
+    )
+
+
+# ---- addresses -----------------------------------------------------------------------------------
+
+
+def _base_url(problems: Problems, path: Path, text: str) -> SplitResult | None:
+    if not text:
+        problems.add(path, 'the key "base_url" is missing')
+        return None
+    if text.startswith("unix:"):
+        problems.add((*path, "base_url"), f"a unix socket is {NOT_YET}")
+        return None
+    return _url(problems, (*path, "base_url"), text, "http://localhost:11434")
+
+
+def _url(problems: Problems, path: Path, text: str, example: str) -> SplitResult | None:
+    """The parts of an http or https URL. What is wrong is said without the text (law 1)."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        problems.add(path, f"not a URL with a host and a port, like {example}")
+        return None
+    wrong = ""
+    if _NO_URL.search(text):
+        wrong = "holds a blank, or a letter that must be written as %XX or punycode"
+    elif parts.scheme not in ("http", "https"):
+        wrong = f"must begin with http:// or https://, like {example}"
+    elif not parts.hostname or port == 0:
+        wrong = f"names no host or port, expected one like {example}"
+    elif parts.query or parts.fragment:
+        wrong = "must end with the path: no ? and no #"
+    if wrong:
+        problems.add(path, wrong)
+    return None if wrong else parts
+
+
+def _finished(url: SplitResult, format_name: str) -> str:
+    """The URL that request paths are appended to: without user name, slash at the end, with /v1."""
+    path = url.path.rstrip("/")
+    if not path and format_name in ("openai", "anthropic"):
+        path = "/v1"
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{path}"
+
+
+def is_local_host(host: str) -> bool:
+    """Whether this name or address means a machine of one's own network for certain."""
+    name = host.lower().rstrip(".")
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        # Without a dot it is a container's or a neighbour's name, such as http://ollama:11434;
+        # digits alone are an address in a form that resolvers read, and we do not.
+        bare = "." not in name and not name[:1].isdigit()
+        return bool(name) and (bare or name.endswith(_LOCAL_SUFFIXES))
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_unspecified or any(address in network for network in _LOCAL)
+
+
+def masked(url: str) -> str:
+    """The URL as it may be printed: a user name and password in it are left out."""
+    scheme, separator, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def _check_files(problems: Problems, path: Path, values: Mapping[str, Any]) -> None:
+    ca_file = values["ca_file"]
+    if ca_file and not FilePath(ca_file).is_file():
+        problems.add((*path, "ca_file"), f"there is no file {quoted(ca_file)}")
+    if values["http_proxy"]:
+        here: Path = (*path, "http_proxy")
+        url = _url(problems, here, values["http_proxy"], "http://proxy.example:3128")
+        if url is not None and url.scheme != "http":  # the request inside it may be https
+            problems.add(here, "the way to a proxy is http://, like http://proxy.example:3128")
+
+
+# ---- keys and headers ----------------------------------------------------------------------------
+
+
+def key_from(
+    problems: Problems, path: Path, variable: str, environ: Mapping[str, str]
+) -> Secret | None:
+    """The key in this variable; None when no variable is named.
+
+    Raises NoKeyError when the variable is unset or empty; what can never be right is noted.
+    """
+    if not variable:
+        return None
+    if not _VARIABLE.match(variable):
+        problems.add(path, "expected the name of an environment variable, and not the key itself")
+        return None
+    shown = variable if _shows(variable) else "named there (it looks like a key, so not shown)"
+    text = environ.get(variable)
+    if text is None or not text.strip():
+        raise NoKeyError(f"the variable {shown} is {'not set' if text is None else 'empty'}")
+    if _NO_HEADER.search(text.strip()):
+        problems.add(path, f"the variable {shown} holds characters that no key has")
+        return None
+    return Secret(text.strip())
+
+
+def _shows(variable: str) -> bool:
+    """Whether it looks like a name: people do write the key itself where its name is asked for."""
+    return len(variable) <= 64 and (variable.upper() == variable or len(variable) < 16)
+
+
+def _with_key(problems: Problems, path: Path, provider: Provider, key: Secret | None) -> Provider:
+    if key is not None and any(name == "authorization" for name, _ in provider.headers):
+        problems.add(path, "there is a key, and another in the URL or the headers: keep one")
+    return replace(provider, key=key)
+
+
+def _headers(
+    problems: Problems, path: Path, table: Mapping[str, str], url: SplitResult | None
+) -> tuple[tuple[str, str], ...]:
+    headers: list[tuple[str, str]] = []
+    for name, value in table.items():
+        here: Path = (*path, "headers", name)
+        if not _TOKEN.match(name):
+            problems.add(here, "not a header's name")
+        elif name.lower() in _OURS:
+            problems.add(here, "this header is the router's own business")
+        elif _NO_HEADER.search(value):
+            problems.add(here, "the value holds characters that no header may have")
+        headers.append((name.lower(), value))
+    if url is not None and url.username is not None:
+        pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
+        headers.append(("authorization", "Basic " + base64.b64encode(pair.encode()).decode()))
+    names = [name for name, _ in headers]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        problems.add((*path, "headers"), f'"{name}" is given twice')
+    return tuple(headers)

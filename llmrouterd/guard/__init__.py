@@ -1,0 +1,1 @@
+"""PERMIT. Pure state machines and predicates; `now` is an argument."""

@@ -1,0 +1,70 @@
+"""May this request's bytes go to that address? The last word before a socket is opened.
+
+Owns: what counts as a local address, and which labels may go where.
+Refuses to know: names, DNS, sockets, configuration. It sees the address that will really be dialled.
+
+Laws:
+1. Pure: same label and address, same answer.
+2. Fail closed: what is not understood as an address is not local.
+3. Carrier-grade NAT space (100.64.0.0/10) is somebody else's network, so it is not local.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+_LOCAL = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "127.0.0.0/8",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "169.254.0.0/16",
+        "::1/128",
+        "fe80::/10",
+        "fc00::/7",
+    )
+)
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What is known of a request's secrecy. local_only: its bytes must not leave this network."""
+
+    local_only: bool = False
+
+
+def may(label: Label, address: str) -> bool:
+    """Whether bytes under `label` may be sent to `address` (an IP address as text)."""
+    return not label.local_only or is_local(address)
+
+
+def is_local(address: str) -> bool:
+    """Loopback, private, link-local or unique-local; the unspecified address means this host."""
+    parsed = _parse(address)
+    if parsed is None:
+        return False
+    return parsed.is_unspecified or any(parsed in network for network in _LOCAL)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether the bytes stay on this host. The unspecified address connects to it, too."""
+    parsed = _parse(address)
+    return parsed is not None and (parsed.is_loopback or parsed.is_unspecified)
+
+
+def _parse(address: str) -> Address | None:
+    """The address itself; an IPv4 one in IPv6 clothes counts as what it is."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return parsed.ipv4_mapped
+        if parsed.scope_id is not None:  # `in network` refuses to compare scoped addresses by value
+            return ipaddress.IPv6Address(int(parsed))
+    return parsed

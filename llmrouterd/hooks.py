@@ -1,0 +1,121 @@
+"""What may be plugged in: the protocols of plugins, classifiers and observers.
+
+Owns: `Plugin` (a base class whose hooks do nothing), `Classifier`, `ResponseClassifier`, `Sink`,
+and `Context`, through which an extension sees its settings and changes the course of a request.
+Refuses to know: who calls the hooks and when (llmrouterd/pipeline/extend.py does).
+
+Laws:
+1. An extension never opens a socket. What it fetches goes through `ctx.fetch`, and so through the
+   one function that dials, with its policies.
+2. Streams and whole answers run the same hooks: there is one pipeline.
+3. Returning a Request continues with it, returning a Response answers at once without a provider,
+   returning Stop ends the chain of hooks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from formats.canonical import Event, Request, Response
+    from llmrouterd.model import Record, Telling
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ends the chain: with `response` that is the answer; without one, in on_start and pre_request,
+    the request fails with 500, since nobody has answered it."""
+
+    response: Response | None = None
+
+
+class PluginFailed(Exception):
+    """Raised by a plugin to fail the request with its own words."""
+
+
+async def _no_fetch(method: str, url: str, body: bytes = b"") -> tuple[int, bytes]:
+    raise PluginFailed("fetching is not available here")
+
+
+@dataclass(slots=True)
+class Context:
+    """One extension's view of one request. Mutable, and private to that pair.
+
+    settings: configured ones, overridden by those of the request's `plugins` entry.
+    tags: the request's tags so far (final from pre_request on).
+    """
+
+    id: str
+    settings: Mapping[str, Any]
+    tags: tuple[str, ...] = ()
+    fetch: Callable[..., Awaitable[tuple[int, bytes]]] = _no_fetch
+    forced: str | None = None
+    changed: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def force(self, provider: str) -> None:
+        """Send this request to `provider`, past the rules (policies still hold)."""
+        self.forced = provider
+
+    def modified(self) -> None:
+        """Say that something was changed: the plugin's id then stands in the log entry."""
+        self.changed = True
+
+
+class Plugin:
+    """Base of all plugins: every hook does nothing. A plugin overrides what it needs.
+
+    whole_response: True makes the answer wait until it is complete (bounded), so that
+    post_response may change it; otherwise streams pass through and post_response only looks.
+    edits_events: True when on_event may change anything (pass-through of bytes is off then).
+    """
+
+    id: str = ""
+    whole_response: bool = False
+    edits_events: bool = False
+
+    async def on_start(self, request: Request, ctx: Context) -> Request | Response | Stop:
+        """Before the classifiers."""
+        return request
+
+    async def pre_request(self, request: Request, ctx: Context) -> Request | Response | Stop:
+        """After the classifiers, before routing."""
+        return request
+
+    def on_event(self, event: Event, ctx: Context) -> Iterable[Event]:
+        """Each event of an answer as it passes; sync, so that streams keep their pace."""
+        return (event,)
+
+    async def post_response(self, response: Response, ctx: Context) -> Response | Stop:
+        """The whole answer, when it has ended."""
+        return response
+
+    async def on_end(self, record: Record) -> None:
+        """When everything is over."""
+
+
+class Classifier(Protocol):
+    """Looks at a request and names its tags."""
+
+    id: str
+
+    async def classify(self, request: Request, ctx: Context) -> Sequence[str]: ...
+
+
+class ResponseClassifier(Protocol):
+    """Looks at an answer and names its tags."""
+
+    id: str
+
+    async def classify(
+        self, request: Request, response: Response, ctx: Context
+    ) -> Sequence[str]: ...
+
+
+class Sink(Protocol):
+    """An observer. `tell` is sync, never blocks, never raises; what it cannot keep it counts."""
+
+    def tell(self, telling: Telling) -> None: ...

@@ -1,0 +1,416 @@
+"""The frozen nouns that every room shares.
+
+Owns: what a provider, a candidate, a verdict, a header list, an outcome and a record are.
+Refuses to know: where they come from (config), who decides about them (route), who sends them.
+
+Laws:
+1. Everything here is a value: frozen, comparable, safe to hand to any task.
+2. A `Secret` shows itself only through `.reveal()`; every other way of printing it gives `***`.
+3. Times: `_s` is seconds as float, `ts_ms` is UTC milliseconds since 1970, durations come from a
+   monotonic clock.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from formats.canonical import Request, Response, Usage
+    from formats.errors import Failure
+
+FormatName = Literal["openai", "anthropic", "ollama", "responses", "echo"]
+ClientFormat = Literal["openai", "anthropic", "ollama"]
+EndState = Literal[
+    "complete",
+    "truncated",
+    "stalled",
+    "client_gone",
+    "upstream_error",
+    "refused",
+    "over_budget",
+    "internal_error",
+]
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+class Secret:
+    """A key or token. Printing, formatting or logging it gives `***`."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The secret itself: only where it goes into a header or a comparison."""
+        return self._text
+
+    def matches(self, offered: str) -> bool:
+        """Compare in constant time."""
+        return hmac.compare_digest(self._text.encode(), offered.encode("utf-8", "surrogateescape"))
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.matches(other._text)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Secret is not pickled")
+
+
+class Headers:
+    """HTTP header fields in order, names lower-case, values as received (latin-1)."""
+
+    __slots__ = ("_first", "raw")
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self.raw: Sequence[tuple[bytes, bytes]] = raw if isinstance(raw, list) else list(raw)
+        self._first: dict[bytes, bytes] | None = None
+
+    def get(self, name: str) -> str | None:
+        """The first value of `name` (lower-case), or None."""
+        value = self.get_bytes(name.encode("latin-1"))
+        return None if value is None else value.decode("latin-1")
+
+    def get_bytes(self, name: bytes) -> bytes | None:
+        if self._first is None:
+            first: dict[bytes, bytes] = {}
+            for key, value in self.raw:
+                first.setdefault(key, value)
+            self._first = first
+        return self._first.get(name)
+
+    def all(self, name: str) -> list[str]:
+        """Every value of `name`, in order."""
+        wanted = name.encode("latin-1")
+        return [value.decode("latin-1") for key, value in self.raw if key == wanted]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        for key, value in self.raw:
+            yield key.decode("latin-1"), value.decode("latin-1")
+
+    def __repr__(self) -> str:
+        return f"Headers({[name for name, _ in self]})"
+
+
+class ConfigError(Exception):
+    """All that is wrong with a configuration, in one exception: `problems`, one line each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """The four clocks of a provider, in seconds; 0 means no limit."""
+
+    connect_s: float = 5.0
+    first_token_s: float = 300.0
+    idle_s: float = 120.0
+    total_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One upstream server as the owner configured it.
+
+    base_url: as configured, no trailing slash. local: loopback, private, link-local, unix socket,
+    or said so. Costs are USD per million tokens; None is "not declared", which is not 0.
+    latency_ms and throughput are declared figures; None leaves the provider out of those rules.
+    """
+
+    name: str
+    format: FormatName
+    base_url: str = ""
+    key: Secret | None = None
+    local: bool = True
+    dialect: str = "auto"
+    cost_per_1m_tokens: float | None = None
+    input_cost_per_1m: float | None = None
+    output_cost_per_1m: float | None = None
+    cached_input_cost_per_1m: float | None = None
+    quality: float = 0.0
+    latency_ms: float | None = None
+    throughput_tokens_per_sec: float | None = None
+    models: tuple[str, ...] = ()
+    context_length: int = 0
+    clocks: Clocks = Clocks()
+    max_retries: int = 1
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may hold a key
+    ca_file: str = ""
+    http_proxy: str = field(default="", repr=False)  # may hold a password
+    options: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    on_demand: bool = False  # found by a key in the environment: only for models asked for by name
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is known of one model at one provider. `capabilities` None: unknown, able to do all."""
+
+    name: str
+    capabilities: frozenset[str] | None = None
+    context_length: int = 0
+    family: str = ""
+    size_bytes: int = 0  # of the weights, where the server tells: a rough measure of quality
+    loaded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderState:
+    """A provider as of now. `models` None: its list is not known (not asked, or it has none)."""
+
+    provider: Provider
+    models: Mapping[str, ModelInfo] | None = None
+    healthy: bool = True
+    why: str = ""  # when not healthy: the reason, for traces and errors
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """A frozen snapshot of all usable providers, in the order of the configuration.
+
+    now: the monotonic clock. seed: drawn from the request's id, so that "random" is repeatable.
+    """
+
+    states: Mapping[str, ProviderState]
+    now: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What routing may know of a request.
+
+    model: the name the client asked for. needs: capabilities the request makes use of ("vision",
+    "tools", ...). size_tokens: estimate of the prompt. forced: a provider that a plugin chose,
+    past the rules. wish: the provider the client asked for by header.
+    """
+
+    model: str
+    needs: frozenset[str] = frozenset()
+    tags: tuple[str, ...] = ()
+    size_tokens: int = 0
+    stream: bool = False
+    client: str = ""
+    forced: str | None = None
+    wish: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSpec:
+    """One `[[routers]]` entry, checked. `where` names it (`routers[2] fallback`). Fields that its
+    type does not use keep their defaults. `targets`: (provider, model) pairs as written."""
+
+    type: str
+    where: str
+    providers: tuple[str, ...] = ()
+    model_prefix: str = ""
+    match: tuple[str, ...] = ()
+    tag: str = ""
+    targets: tuple[tuple[str, str], ...] = ()
+    rewrite_model: str | None = None
+    max_cost_per_1m_tokens: float | None = None
+    max_latency_ms: float | None = None
+    min_tokens_per_sec: float | None = None
+    quality_bias: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """All that the owner decided about routing. aliases: name -> `provider/model` texts, in order.
+    implicit: there are no rules in the file, so the built-in chain applies."""
+
+    rules: tuple[RuleSpec, ...] = ()
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
+    failover_to_remote: bool = False
+    implicit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One place a request may go. `rule` says who proposed it (`routers[2] fallback`).
+
+    written_out: the owner named this provider in the very list it came from, so going there after
+    a local provider failed is the owner's own wish.
+    """
+
+    provider: str
+    model: str
+    rule: str
+    written_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a routing trace: a rule that passed, or a candidate taken or skipped, and why.
+
+    reason is for people; code is the same for programs: unknown, on_demand, repeated,
+    capability:NAME, embedding, context:TOKENS, remote, health.
+    """
+
+    rule: str
+    outcome: Literal["passed", "candidate", "skipped"]
+    reason: str = ""
+    provider: str = ""
+    model: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Every admissible candidate in the order in which to try them, and how that came about."""
+
+    candidates: tuple[Candidate, ...]
+    trace: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt ended without an answer.
+
+    at: when, on the monotonic clock (None: just now); a pause before a retry counts from there.
+    connected: False when no connection came about at all (refused, no such name, TLS)."""
+
+    candidate: Candidate
+    failure: Failure
+    elapsed_s: float = 0.0
+    at: float | None = None
+    connected: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Try this candidate now."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Sleep, then ask again: the next step will be a retry of `candidate`."""
+
+    seconds: float
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Nobody is left, or trying on would not help: this is what the client is told."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where a connection really went: the address dialled, and whether it left this network."""
+
+    address: str
+    left_host: bool
+
+
+# --- what observers are told ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A request arrived and was understood. `in_flight` counts it."""
+
+    id: int
+    ts_ms: int
+    model: str
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    id: int
+    ts_ms: int
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    id: int
+    ts_ms: int
+    provider: str
+    model: str
+
+
+class Unread:
+    """An answer that passed through as bytes, to be read only if somebody wants to know."""
+
+    __slots__ = ("_read", "_response")
+
+    def __init__(self, read: Callable[[], Response | None]) -> None:
+        self._read: Callable[[], Response | None] | None = read
+        self._response: Response | None = None
+
+    def response(self) -> Response | None:
+        """The answer, decoded at the first call; None when there was nothing to make out."""
+        if self._read is not None:
+            self._response, self._read = self._read(), None
+        return self._response
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """All that is known when a request has ended. Observers turn it into log lines and events.
+
+    request, response: canonical, or None where there was none. status: what the client saw (0: it
+    had gone before). attempts: one line per try that failed. dropped: names of the client's fields
+    that the upstream's format could not carry. fault: who was at fault when end is not `complete`.
+    size_bytes: of the bodies both ways, for those who keep records within a bound of memory.
+    """
+
+    id: int
+    request_id: str
+    ts_ms: int
+    end: EndState
+    status: int
+    client_format: str
+    endpoint: str
+    requested_model: str
+    sent_model: str = ""
+    provider: str = ""
+    rule: str = ""
+    client: str = ""
+    stream: bool = False
+    duration_ms: int = 0
+    ttft_ms: int | None = None
+    tags: tuple[str, ...] = ()
+    response_tags: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
+    request: Request | None = None
+    response: Response | Unread | None = None
+    usage: Usage | None = None
+    usage_estimated: bool = False
+    cost_usd: float | None = None
+    attempts: tuple[str, ...] = ()
+    trace: tuple[Step, ...] = ()
+    dropped: tuple[str, ...] = ()
+    error: str | None = None
+    error_kind: str | None = None
+    fault: Literal["", "client", "upstream", "router", "owner"] = ""
+    upstream_request_id: str = ""
+    address: str = ""
+    size_bytes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+Telling = Opened | Classified | Routed | Record

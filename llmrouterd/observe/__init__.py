@@ -1,0 +1,1 @@
+"""Tells what happens: consumes what the pipeline says and never holds it up."""

@@ -1,0 +1,201 @@
+"""The JSON shapes of events and log lines.
+
+Owns: how a telling looks as JSON: strictly the four event types that readers of the original's
+feed know, with our own members beside theirs.
+Refuses to know: files, sockets, subscribers.
+
+Laws:
+1. Readers of the original are strict: roles are user or assistant, content parts are text, image,
+   tool_use or tool_result, stop reasons are end_turn, max_tokens, tool_use or other. Unknown extra
+   members are ignored by them, unknown event types are not.
+2. No key or token is ever in a shape: nothing here holds header fields.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from formats.canonical import (
+    Audio,
+    Document,
+    Image,
+    Message,
+    Opaque,
+    Part,
+    Request,
+    Response,
+    Text,
+    Thought,
+    ToolResult,
+    ToolUse,
+)
+from llmrouterd.model import Classified, Opened, Record, Routed, Telling, Unread
+
+JSON = Any
+_STOPS = {"end_turn": "end_turn", "max_tokens": "max_tokens", "tool_use": "tool_use"}
+
+
+def shape(telling: Telling, *, bodies: bool = True) -> dict[str, JSON]:
+    """One telling as a JSON object. bodies: with the words of request and answer."""
+    match telling:
+        case Opened():
+            return {
+                "type": "start",
+                "id": telling.id,
+                "ts_ms": telling.ts_ms,
+                "model": telling.model,
+                "in_flight": telling.in_flight,
+            }
+        case Classified():
+            return {
+                "type": "classified",
+                "id": telling.id,
+                "ts_ms": telling.ts_ms,
+                "tags": list(telling.tags),
+            }
+        case Routed():
+            return {
+                "type": "routed",
+                "id": telling.id,
+                "ts_ms": telling.ts_ms,
+                "provider": telling.provider,
+                "model": telling.model,
+            }
+        case Record():
+            return complete(telling, bodies=bodies)
+
+
+def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
+    """The `complete` object: the original's members first, then ours."""
+    request, response = record.request, record.response
+    if isinstance(response, Unread):
+        response = response.response() if bodies else None
+    usage = record.usage
+    out: dict[str, JSON] = {
+        "type": "complete",
+        "id": record.id,
+        "ts_ms": record.ts_ms,
+        "provider": record.provider,
+        "requested_model": record.requested_model,
+        "sent_model": record.sent_model,
+        "duration_ms": record.duration_ms,
+        "tags": list(record.tags),
+        "trace_id": None,
+        "plugins": list(record.plugins),
+        "system": _system(request) if bodies and request else None,
+        "messages": _messages(request) if bodies and request else [],
+        "response": _response(response, record) if bodies and response else None,
+        "error": record.error,
+        "request_id": record.request_id,
+        "client_format": record.client_format,
+        "endpoint": record.endpoint,
+        "stream": record.stream,
+        "status": record.status,
+        "end": record.end,
+        "fault": record.fault,
+        "error_kind": record.error_kind,
+        "rule": record.rule,
+        "attempts": list(record.attempts),
+        "ttft_ms": record.ttft_ms,
+        "input_tokens": usage.input if usage else None,
+        "output_tokens": usage.output if usage else None,
+        "cached_tokens": usage.cache_read if usage else None,
+        "usage_estimated": record.usage_estimated,
+        "cost_usd": record.cost_usd,
+        "response_tags": list(record.response_tags),
+        "dropped": list(record.dropped),
+        "upstream_request_id": record.upstream_request_id,
+        "address": record.address,
+        "notes": list(record.notes),
+    }
+    return out
+
+
+def _system(request: Request) -> str | None:
+    texts = [
+        part.text
+        for message in request.messages
+        if message.role in ("system", "developer")
+        for part in message.parts
+        if isinstance(part, Text)
+    ]
+    return "\n".join(texts) if texts else None
+
+
+def _messages(request: Request) -> list[JSON]:
+    return [
+        {
+            "role": "assistant" if message.role == "assistant" else "user",
+            "content": _content(message),
+        }
+        for message in request.messages
+        if message.role not in ("system", "developer")
+    ]
+
+
+def _content(message: Message) -> list[JSON]:
+    return [_part(part) for part in message.parts]
+
+
+def _part(part: Part) -> JSON:
+    """A part in one of the original's four shapes; what has none is told of as text."""
+    match part:
+        case Text():
+            return {"type": "text", "text": part.text}
+        case Image(data=str() as data):
+            return {"type": "image", "media_type": part.mime, "data": data}
+        case Image():
+            return {"type": "text", "text": f"[image {part.url or part.file_id}]"}
+        case ToolUse():
+            given = dict(part.input) if part.input is not None else {"_raw": part.arguments}
+            return {"type": "tool_use", "id": part.id, "name": part.name, "input": given}
+        case ToolResult():
+            text = "".join(p.text if isinstance(p, Text) else _told(p) for p in part.parts)
+            return {"type": "tool_result", "tool_use_id": part.call_id, "content": text}
+        case Thought():
+            return {
+                "type": "text",
+                "text": f"[thinking] {part.text}" if part.text else "[thinking]",
+            }
+        case Document() | Audio() | Opaque():
+            return {"type": "text", "text": _told(part)}
+
+
+def _told(part: Part) -> str:
+    match part:
+        case Document():
+            return part.text or f"[document {part.name or part.mime or part.url}]"
+        case Opaque():
+            return f"[{part.type}]"
+        case _:
+            return f"[{type(part).__name__.lower()}]"
+
+
+def _response(response: Response, record: Record) -> JSON:
+    usage = response.usage or record.usage
+    calls = [
+        {
+            "id": part.id,
+            "name": part.name,
+            "input": dict(part.input) if part.input is not None else {"_raw": part.arguments},
+        }
+        for part in response.parts
+        if isinstance(part, ToolUse)
+    ]
+    out: dict[str, JSON] = {
+        "id": response.id,
+        "model": response.model,
+        "content": "".join(p.text for p in response.parts if isinstance(p, Text)),
+        "stop_reason": _STOPS.get(response.stop, "other"),
+    }
+    if calls:
+        out["tool_calls"] = calls
+    out["usage"] = {
+        "input_tokens": (usage.input if usage else None) or 0,
+        "output_tokens": (usage.output if usage else None) or 0,
+    }
+    out["tags"] = list(record.response_tags)
+    thoughts = "".join(p.text for p in response.parts if isinstance(p, Thought))
+    if thoughts:
+        out["reasoning"] = thoughts
+    return out

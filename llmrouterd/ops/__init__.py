@@ -1,0 +1,1 @@
+"""RUN. The composition root: builds everything, opens the nurseries, answers what is not a chat."""

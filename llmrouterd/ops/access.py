@@ -1,0 +1,151 @@
+"""Who may come in: keys, host names, browser origins.
+
+Owns: the checks that stand before every page and every API call.
+Refuses to know: what lies behind.
+
+Laws:
+1. Everything but /health needs the key when one is set. Keys are compared in constant time.
+2. On a loopback address a foreign Host header is refused: it is how a web page somewhere reaches a
+   server here (DNS rebinding).
+3. A browser page of another origin is refused unless the owner listed it; no CORS header is ever
+   sent to an unlisted one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+from formats.errors import Failure
+
+if TYPE_CHECKING:
+    from llmrouterd.config import Server
+    from llmrouterd.edge.incoming import Incoming
+    from llmrouterd.model import Headers
+
+COOKIE = "llmrouter_key"
+Fields = list[tuple[str, str]]
+_ALLOW_HEADERS = (
+    "authorization, content-type, x-api-key, x-router-key, anthropic-version, anthropic-beta, "
+    "anthropic-dangerous-direct-browser-access, openai-organization, openai-project, "
+    "x-router-strict, x-router-priority, x-router-provider, x-router-tags"
+)
+
+
+def offered_keys(incoming: Incoming, *, cookie: bool = False) -> list[str]:
+    """Every key the request brings, in any of the places where one may stand."""
+    headers, keys = incoming.headers, []
+    for name in ("x-router-key", "x-api-key", "api-key"):
+        keys += headers.all(name)
+    for value in headers.all("authorization"):
+        scheme, _, key = value.partition(" ")
+        keys.append(key.strip() if scheme.lower() == "bearer" else value)
+    if "api_key=" in incoming.query:
+        keys += parse_qs(incoming.query).get("api_key", [])
+    if cookie:
+        keys += _cookie(headers)
+    return keys
+
+
+def _cookie(headers: Headers) -> list[str]:
+    try:
+        jar = SimpleCookie(headers.get("cookie") or "")
+    except CookieError:
+        return []
+    return [jar[COOKIE].value] if COOKIE in jar else []
+
+
+def check_key(server: Server, incoming: Incoming, *, cookie: bool = False) -> Failure | None:
+    """None when the request may come in."""
+    key = server.api_key
+    if key is None:
+        return None
+    matched = False
+    for offered in offered_keys(incoming, cookie=cookie):
+        matched |= key.matches(offered)
+    return None if matched else Failure("unauthorized", "missing or invalid API key")
+
+
+def check_host(server: Server, incoming: Incoming) -> Failure | None:
+    """Refuse a Host that is not ours, where we listen on loopback only."""
+    if not _is_loopback(server.host):
+        return None
+    host = incoming.headers.get("host")
+    if host is None:  # HTTP/1.0 has none, and no browser speaks it
+        return None
+    name = _name_of(host)
+    if _is_loopback(name) or name in (h.lower() for h in server.trusted_hosts):
+        return None
+    return Failure(
+        "forbidden",
+        f"the Host {name[:100]!r} is not this server; add it to [server] trusted_hosts if it is",
+    )
+
+
+def _name_of(host: str) -> str:
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host.partition("]")[0][1:]
+    return host.rpartition(":")[0] if host.count(":") == 1 else host
+
+
+def _is_loopback(name: str) -> bool:
+    if name in ("localhost", "localhost."):
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+# --- browsers -------------------------------------------------------------------------------------
+
+
+def check_origin(server: Server, incoming: Incoming) -> Failure | None:
+    """Refuse what a web page of another origin sends."""
+    origin = incoming.headers.get("origin")
+    if origin is None or allowed_origin(server, origin) or _same_origin(incoming, origin):
+        return None
+    return Failure(
+        "forbidden",
+        f"the browser origin {origin[:100]!r} is not listed in [server] cors_origins",
+    )
+
+
+def allowed_origin(server: Server, origin: str) -> bool:
+    return "*" in server.cors_origins or origin.lower() in (o.lower() for o in server.cors_origins)
+
+
+def _same_origin(incoming: Incoming, origin: str) -> bool:
+    host = incoming.headers.get("host") or ""
+    return urlsplit(origin).netloc.lower() == host.strip().lower()
+
+
+def cors(server: Server, incoming: Incoming) -> Fields:
+    """CORS fields for an answer to a listed origin; none for all others."""
+    origin = incoming.headers.get("origin")
+    if origin is None or not allowed_origin(server, origin):
+        return []
+    return [
+        ("access-control-allow-origin", origin),
+        ("vary", "origin"),
+        ("access-control-expose-headers", "*"),
+    ]
+
+
+def preflight(server: Server, incoming: Incoming) -> Fields | None:
+    """The answer to a CORS pre-flight, or None when it is not one."""
+    wants = incoming.headers.get("access-control-request-method")
+    if incoming.method != "OPTIONS" or wants is None:
+        return None
+    fields = cors(server, incoming)
+    if not fields:
+        return []
+    return [
+        *fields,
+        ("access-control-allow-methods", "GET, POST, HEAD, OPTIONS"),
+        ("access-control-allow-headers", _ALLOW_HEADERS),
+        ("access-control-max-age", "600"),
+    ]

@@ -1,0 +1,242 @@
+"""Which models there are, where, and what they can do.
+
+Owns: asking providers for their models, at start and again in the background, and the snapshot of
+all providers (Fleet) that routing reads.
+Refuses to know: requests, rules.
+
+Laws:
+1. A provider that does not answer has an unknown list (None), never an empty one.
+2. A provider found by a key in the environment (`on_demand`) is asked only when a request needs it.
+3. Asking is bounded in time and bytes, and a bad answer is a line in the log, nothing more.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import trio
+
+from formats.errors import FormatError
+from formats.jsontext import dump, loads
+from llmrouterd.edge.deadline import Deadline
+from llmrouterd.edge.dial import DialError
+from llmrouterd.model import Clocks, Fleet, ModelInfo, Provider, ProviderState
+from llmrouterd.route.facts import with_inferred
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from llmrouterd.edge.pool import Origin, Pool
+
+LOG = logging.getLogger("llmrouter.catalog")
+JSON = Any
+_CLOCKS = Clocks(connect_s=3, first_token_s=10, idle_s=10, total_s=20)
+_LIMIT = 8 * 1024 * 1024
+_PAGES = 20  # of a paged model list
+AGAIN_S = 60.0  # until a list is asked for again
+AGAIN_UNKNOWN_S = 10.0  # the same while a provider has not answered
+FIRST_ROUND_S = 1.0  # what the start waits for answers; the rest comes later
+ON_DEMAND_S = 5.0
+
+
+class Catalog:
+    """The providers of one configuration and what is known of them."""
+
+    def __init__(
+        self, pool: Pool, providers: Iterable[Provider], upstreams: Mapping[str, tuple[Origin, str]]
+    ) -> None:
+        self._pool = pool
+        self._upstreams = upstreams
+        self._states = {p.name: ProviderState(p, _static(p)) for p in providers}
+        self._shown: dict[tuple[str, str], ModelInfo] = {}
+        self._told: set[str] = set()
+
+    def fleet(self, seed: int) -> Fleet:
+        return Fleet(self._states, trio.current_time(), seed)
+
+    # --- asking -----------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Ask everybody, once before `started` (for a short while) and then again and again."""
+        async with trio.open_nursery() as nursery:
+            first = []
+            for name, state in self._states.items():
+                if _askable(state.provider) and not state.provider.on_demand:
+                    first.append(trio.Event())
+                    nursery.start_soon(self._keep_asking, name, first[-1])
+            with trio.move_on_after(FIRST_ROUND_S):
+                for event in first:
+                    await event.wait()
+            task_status.started()
+
+    async def _keep_asking(self, name: str, asked: trio.Event) -> None:
+        while True:
+            await self.ask(name)
+            asked.set()
+            known = self._states[name].models is not None
+            await trio.sleep(AGAIN_S if known else AGAIN_UNKNOWN_S)
+
+    async def learn(self, names: Collection[str]) -> None:
+        """Ask these providers now, because a request needs to know."""
+        with trio.move_on_after(ON_DEMAND_S):
+            async with trio.open_nursery() as nursery:
+                for name in names:
+                    nursery.start_soon(self.ask, name)
+
+    async def ask(self, name: str) -> None:
+        """Refresh one provider's models; what went wrong is logged once, until it works again."""
+        provider = self._states[name].provider
+        try:
+            models = await self._models(provider)
+        except (DialError, FormatError, ValueError) as error:
+            if name not in self._told:
+                LOG.info("the models of %r are not known: %s", name, error)
+            self._told.add(name)
+            self._states[name] = replace(self._states[name], models=None)
+            return
+        self._told.discard(name)
+        listed = {info.name: with_inferred(info) for info in models}
+        self._states[name] = replace(self._states[name], models=listed)
+
+    async def _models(self, provider: Provider) -> list[ModelInfo]:
+        if provider.format == "ollama":
+            return await self._ollama(provider)
+        return await self._listed(provider)
+
+    async def _ollama(self, provider: Provider) -> list[ModelInfo]:
+        tags = await self._get(provider, "/api/tags")
+        loaded = await self._loaded(provider)
+        out = []
+        for entry in _objects(tags.get("models")):
+            name = entry.get("name") or entry.get("model")
+            if isinstance(name, str):
+                info = await self._show(provider, name, str(entry.get("digest")))
+                size = entry.get("size")
+                out.append(
+                    replace(
+                        info,
+                        size_bytes=size if isinstance(size, int) else 0,
+                        loaded=name in loaded,
+                    )
+                )
+        return out
+
+    async def _loaded(self, provider: Provider) -> set[str]:
+        try:
+            answer = await self._get(provider, "/api/ps")
+        except ValueError:
+            return set()  # old servers do not have it
+        return {str(m.get("name")) for m in _objects(answer.get("models"))}
+
+    async def _show(self, provider: Provider, name: str, digest: str) -> ModelInfo:
+        """/api/show of one model, asked once per digest."""
+        key = (provider.name, f"{name}@{digest}")
+        if key not in self._shown:
+            try:
+                answer = await self._get(provider, "/api/show", {"model": name})
+            except ValueError:
+                return ModelInfo(name)
+            self._shown[key] = _shown(name, answer)
+        return self._shown[key]
+
+    async def _listed(self, provider: Provider) -> list[ModelInfo]:
+        out: list[ModelInfo] = []
+        after = ""
+        query = "?limit=1000" if provider.format == "anthropic" else ""
+        for _ in range(_PAGES):
+            answer = await self._get(provider, f"/models{query}{after}")
+            entries = answer.get("data")
+            if not isinstance(entries, list):
+                raise ValueError("the model list has no `data`")
+            out += [_from_list(e) for e in _objects(entries) if isinstance(e.get("id"), str)]
+            last = answer.get("last_id")
+            if answer.get("has_more") is not True or not isinstance(last, str):
+                break
+            after = f"&after_id={quote(last)}"
+        return out
+
+    async def _get(self, provider: Provider, path: str, body: JSON = None) -> dict[str, JSON]:
+        """One JSON object from a provider; ValueError when it is anything else."""
+        origin, prefix = self._upstreams[provider.name]
+        fields = _fields(provider)
+        sent = b"" if body is None else dump(body)
+        method = "GET" if body is None else "POST"
+        with Deadline(_CLOCKS) as deadline:
+            async with self._pool.exchange(
+                origin, method, prefix + path, fields, sent, deadline
+            ) as exchange:
+                data = await exchange.read_all(_LIMIT)
+                if exchange.status != 200:
+                    raise ValueError(f"{path.partition('?')[0]} answered {exchange.status}")
+                return _object(data)
+        raise ValueError(f"no answer within {deadline.expired_s:g} s")
+
+
+def _askable(provider: Provider) -> bool:
+    return provider.format != "echo" and not provider.models
+
+
+def _static(provider: Provider) -> Mapping[str, ModelInfo] | None:
+    """Models that need no asking: the configured list; an echo has one model."""
+    names = ("echo",) if provider.format == "echo" else provider.models
+    if not names:
+        return None
+    infos = (ModelInfo(n, context_length=provider.context_length) for n in names)
+    return {info.name: with_inferred(info) for info in infos}
+
+
+def _fields(provider: Provider) -> list[tuple[str, str]]:
+    fields = [("accept", "application/json"), ("content-type", "application/json")]
+    if provider.format == "anthropic":
+        fields.append(("anthropic-version", "2023-06-01"))
+    if provider.key is not None:
+        if provider.format == "anthropic":
+            fields.append(("x-api-key", provider.key.reveal()))
+        else:
+            fields.append(("authorization", f"Bearer {provider.key.reveal()}"))
+    given = {name.lower() for name, _ in provider.headers}
+    return [f for f in fields if f[0] not in given] + list(provider.headers)
+
+
+def _shown(name: str, answer: Mapping[str, JSON]) -> ModelInfo:
+    """/api/show -> what routing wants to know. No `capabilities` member: an old server, unknown."""
+    capabilities = answer.get("capabilities")
+    facts = answer.get("model_info")
+    facts = facts if isinstance(facts, dict) else {}
+    lengths = [v for k, v in facts.items() if k.endswith(".context_length") and isinstance(v, int)]
+    details = answer.get("details")
+    family = details.get("family") if isinstance(details, dict) else None
+    return ModelInfo(
+        name,
+        frozenset(str(c) for c in capabilities) if isinstance(capabilities, list) else None,
+        lengths[0] if lengths else 0,
+        str(family or ""),
+    )
+
+
+def _from_list(entry: Mapping[str, JSON]) -> ModelInfo:
+    """An entry of a /models list. Context lengths stand under several names (vLLM, Anthropic)."""
+    meta = entry.get("meta")
+    for length in (
+        entry.get("max_model_len"),
+        entry.get("max_input_tokens"),
+        entry.get("context_length"),
+        meta.get("n_ctx") if isinstance(meta, dict) else None,
+    ):
+        if isinstance(length, int) and length > 0:
+            return ModelInfo(str(entry["id"]), context_length=length)
+    return ModelInfo(str(entry["id"]))
+
+
+def _objects(value: JSON) -> list[dict[str, JSON]]:
+    return [e for e in value if isinstance(e, dict)] if isinstance(value, list) else []
+
+
+def _object(data: bytes) -> dict[str, JSON]:
+    value = loads(data.decode("utf-8", "replace"))
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value

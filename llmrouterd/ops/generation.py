@@ -1,0 +1,110 @@
+"""One configuration, made ready to serve.
+
+Owns: turning a Config into the Generation that requests run under: upstream origins, plugins and
+classifiers with their settings.
+Refuses to know: sockets, requests.
+
+Law: whole or not at all. Whatever is wrong is a ConfigError with every problem, before anything of
+the new generation is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from llmrouterd import classifiers, plugins
+from llmrouterd.edge.pool import Origin
+from llmrouterd.model import ConfigError, Provider
+from llmrouterd.pipeline.daemon import Generation, Installed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from llmrouterd.config import Config
+    from llmrouterd.hooks import Plugin
+
+T = TypeVar("T")
+
+
+def build(config: Config, number: int, user_agent: str) -> Generation:
+    """The Generation for `config`. Raises ConfigError."""
+    problems: list[str] = []
+    generation = Generation(
+        number=number,
+        routing=config.routing,
+        providers={p.name: p for p in config.providers},
+        upstreams={p.name: upstream(p) for p in config.providers if p.format != "echo"},
+        plugins=_plugins(config, problems),
+        classifiers=_enabled("classifiers", classifiers.BUILTIN, config.classifiers, problems),
+        response_classifiers=_enabled(
+            "response_classifiers",
+            classifiers.RESPONSE_BUILTIN,
+            config.response_classifiers,
+            problems,
+        ),
+        life_sign_s=config.server.life_sign,
+        user_agent=user_agent,
+    )
+    if problems:
+        raise ConfigError(problems)
+    return generation
+
+
+def upstream(provider: Provider) -> tuple[Origin, str]:
+    """Where connections to `provider` go, and the path before all of its paths."""
+    url = urlsplit(provider.base_url)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    origin = Origin(
+        scheme="https" if url.scheme == "https" else "http",
+        host=url.hostname or "",
+        port=port,
+        ca_file=provider.ca_file,
+        proxy=provider.http_proxy,
+    )
+    return origin, url.path.rstrip("/")
+
+
+def _plugins(config: Config, problems: list[str]) -> Mapping[str, Installed[Plugin]]:
+    """Configured plugins first, in their order; the others can still be asked for by a request."""
+    installed: dict[str, Installed[Plugin]] = {}
+    for name, table in config.plugins.items():
+        settings = {k: v for k, v in table.items() if k != "enabled"}
+        hook = _make(plugins.BUILTIN[name], settings, f"plugins.{name}", problems)
+        if hook is not None:
+            installed[name] = Installed(name, hook, settings, bool(table.get("enabled")))
+    for name, factory in plugins.BUILTIN.items():
+        if name not in config.plugins:
+            hook = _make(factory, {}, f"plugins.{name}", problems)
+            if hook is not None:
+                installed[name] = Installed(name, hook, {}, enabled=False)
+    return installed
+
+
+def _enabled(
+    kind: str,
+    builtin: Mapping[str, Callable[[Mapping[str, Any]], T]],
+    tables: Mapping[str, Mapping[str, Any]],
+    problems: list[str],
+) -> tuple[Installed[T], ...]:
+    out: list[Installed[T]] = []
+    for name, table in tables.items():
+        if table.get("enabled"):
+            settings = {k: v for k, v in table.items() if k != "enabled"}
+            hook = _make(builtin[name], settings, f"{kind}.{name}", problems)
+            if hook is not None:
+                out.append(Installed(name, hook, settings))
+    return tuple(out)
+
+
+def _make(
+    factory: Callable[[Mapping[str, Any]], T],
+    settings: Mapping[str, Any],
+    where: str,
+    problems: list[str],
+) -> T | None:
+    try:
+        return factory(settings)
+    except ValueError as error:
+        problems.append(f"{where}: {error}")
+        return None

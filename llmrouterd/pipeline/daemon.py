@@ -1,0 +1,100 @@
+"""What a request sees of the daemon round it.
+
+Owns: `Generation` (one immutable configuration with its plugins, as the pipeline needs it) and
+`Daemon` (what outlives requests: connections, counters, observers, the fleet's state).
+Refuses to know: where they come from. ops/ builds both and hands them in as arguments.
+
+Laws:
+1. A request keeps the Generation it began with.
+2. Nothing here awaits, except `learn`, which asks providers for their models.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from llmrouterd.model import EMPTY, Fleet, Provider, Routing, Telling
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Mapping
+
+    from llmrouterd.edge.pool import Origin, Pool
+    from llmrouterd.hooks import Classifier, Plugin, ResponseClassifier, Sink
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Installed(Generic[T]):
+    """An extension with its configured settings. enabled: for every request, unasked."""
+
+    id: str
+    hook: T
+    settings: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One configuration in force. Sizes in bytes, times in seconds.
+
+    upstreams: provider name -> where its connections go, and the path that stands before all of
+    its paths. plugins: in the order of the configuration.
+    """
+
+    number: int
+    routing: Routing
+    providers: Mapping[str, Provider]
+    upstreams: Mapping[str, tuple[Origin, str]]
+    plugins: Mapping[str, Installed[Plugin]] = field(default_factory=lambda: EMPTY)
+    classifiers: tuple[Installed[Classifier], ...] = ()
+    response_classifiers: tuple[Installed[ResponseClassifier], ...] = ()
+    life_sign_s: float = 15.0
+    event_limit_bytes: int = 16 * 1024 * 1024
+    response_limit_bytes: int = 64 * 1024 * 1024
+    user_agent: str = "llmrouter"
+
+
+async def _learn_nothing(providers: Collection[str]) -> None:
+    pass
+
+
+class Daemon:
+    """Mutable, one per process, owned by ops/app.py."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        fleet: Callable[[int], Fleet],
+        sinks: tuple[Sink, ...] = (),
+        learn: Callable[[Collection[str]], Awaitable[None]] = _learn_nothing,
+        keep_bodies: bool = True,
+    ) -> None:
+        self.pool = pool
+        self.fleet = fleet
+        self.sinks = sinks
+        self.learn = learn
+        self.keep_bodies = keep_bodies
+        self.in_flight = 0
+        self.in_flight_at: dict[str, int] = {}
+        self._ids = itertools.count(1)
+
+    def next_id(self) -> int:
+        """A whole number, rising: the id that events and the log use."""
+        return next(self._ids)
+
+    def chance(self) -> str:
+        """24 hex digits nobody can guess: the stem of request and answer ids."""
+        return secrets.token_hex(12)
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def tell(self, telling: Telling) -> None:
+        for sink in self.sinks:
+            sink.tell(telling)

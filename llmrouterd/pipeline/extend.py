@@ -1,0 +1,202 @@
+"""Runs what is plugged in: classifiers and plugins, in order, with what happens when one fails.
+
+Owns: which plugins are active for a request, their contexts, and the meaning of what hooks return.
+Refuses to know: providers, routing rules, sockets.
+
+Laws:
+1. A plugin that fails before the answer fails the request (500, naming the plugin); one that fails
+   after it, and any classifier, is logged and skipped.
+2. Request settings override configured ones. Ids that are not installed are ignored.
+3. A plugin whose hook changed something, or stopped the chain, stands in the record.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import trio
+
+from formats.canonical import Event, Request, Response
+from formats.errors import Failure
+from llmrouterd.hooks import Context, Plugin, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from llmrouterd.model import Record
+    from llmrouterd.pipeline.daemon import Generation
+    from llmrouterd.pipeline.story import Story
+
+LOG = logging.getLogger("llmrouter.extend")
+# What on_end may take: the answer is out, and the connection waits for its next request.
+ON_END_S = 5.0
+
+
+@dataclass(slots=True)
+class _Active:
+    id: str
+    hook: Plugin
+    ctx: Context
+
+
+class Extensions:
+    """The extensions of one request. `answer` is set when a plugin has answered it."""
+
+    def __init__(self, gen: Generation, request: Request, story: Story) -> None:
+        self._gen = gen
+        self._story = story
+        self._stopped_after = False
+        self.answer: Response | None = None
+        self.active = self._activate(request) if gen.plugins else []
+        self._editors = [a for a in self.active if type(a.hook).on_event is not Plugin.on_event]
+        self.whole_response = any(a.hook.whole_response for a in self.active)
+        self.wants_response = bool(gen.response_classifiers) or any(
+            type(a.hook).post_response is not Plugin.post_response for a in self.active
+        )
+
+    def _activate(self, request: Request) -> list[_Active]:
+        asked = {call.id: call.settings for call in request.plugins}
+        active = []
+        for installed in self._gen.plugins.values():
+            if installed.enabled or installed.id in asked:
+                settings = {**installed.settings, **asked.get(installed.id, {})}
+                active.append(
+                    _Active(installed.id, installed.hook, Context(installed.id, settings))
+                )
+        return active
+
+    @property
+    def edits_events(self) -> bool:
+        """An answer's events must be decoded one by one, because somebody may change them."""
+        return bool(self._editors) or self.whole_response
+
+    @property
+    def forced(self) -> str | None:
+        """The provider that a plugin chose, past the rules; the last word counts."""
+        return next((a.ctx.forced for a in reversed(self.active) if a.ctx.forced), None)
+
+    # --- before the answer ------------------------------------------------------------------------
+
+    async def before(self, request: Request) -> Request | Failure:
+        """on_start, classifiers, pre_request. When a plugin has answered, `self.answer` is set."""
+        started = await self._run("on_start", request)
+        if not isinstance(started, Request):
+            return self._end_of_chain(request, started)
+        self._story.classified(await self._classify(started))
+        for active in self.active:
+            active.ctx.tags = self._story.tags
+        ready = await self._run("pre_request", started)
+        if not isinstance(ready, Request):
+            return self._end_of_chain(started, ready)
+        return ready
+
+    def _end_of_chain(self, request: Request, end: Failure | Stop) -> Request | Failure:
+        if isinstance(end, Failure):
+            return end
+        self.answer = end.response or self.answer
+        if self.answer is None:
+            return Failure("plugin", "a plugin stopped the request without answering it")
+        return request
+
+    async def _run(
+        self, hook: Literal["on_start", "pre_request"], request: Request
+    ) -> Request | Failure | Stop:
+        for active in self.active:
+            try:
+                result = await getattr(active.hook, hook)(request, active.ctx)
+            except Exception as error:
+                LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
+                return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
+            if result is not request or active.ctx.changed:
+                self._story.plugins.append(active.id)
+            if isinstance(result, Stop):
+                return result
+            if isinstance(result, Response):
+                self.answer = result
+            else:
+                request = result
+        return request
+
+    async def _classify(self, request: Request) -> tuple[str, ...]:
+        tags: set[str] = set()
+        for installed in self._gen.classifiers:
+            ctx = Context(installed.id, installed.settings)
+            try:
+                tags.update(await installed.hook.classify(request, ctx))
+            except Exception as error:
+                LOG.warning("classifier %r failed: %s", installed.id, _words(error))
+        return tuple(sorted(tags))
+
+    # --- the answer -------------------------------------------------------------------------------
+
+    def on_events(self, events: Iterable[Event]) -> list[Event]:
+        """Each plugin sees what the one before it made of an event. A failing one is skipped."""
+        out = list(events)
+        for active in self._editors:
+            passed: list[Event] = []
+            for event in out:
+                try:
+                    passed.extend(active.hook.on_event(event, active.ctx))
+                except Exception as error:
+                    LOG.warning("plugin %r failed in on_event: %s", active.id, _words(error))
+                    passed.append(event)
+            if passed != out:
+                self._story.plugins.append(active.id)
+            out = passed
+        return out
+
+    async def after(self, request: Request, response: Response) -> Response:
+        """post_response, then response classifiers. What it returns is the answer, if the answer
+        has not been sent yet."""
+        for active in self.active:
+            try:
+                result = await active.hook.post_response(response, active.ctx)
+            except Exception as error:
+                LOG.warning("plugin %r failed in post_response: %s", active.id, _words(error))
+                continue
+            if result is not response:
+                self._story.plugins.append(active.id)
+            if isinstance(result, Stop):
+                self._stopped_after = True
+                return result.response or response
+            response = result
+        self._story.response_tags = await self._classify_response(request, response)
+        return response
+
+    async def _classify_response(self, request: Request, response: Response) -> tuple[str, ...]:
+        tags: set[str] = set()
+        for installed in self._gen.response_classifiers:
+            ctx = Context(installed.id, installed.settings, tags=self._story.tags)
+            try:
+                tags.update(await installed.hook.classify(request, response, ctx))
+            except Exception as error:
+                LOG.warning("response classifier %r failed: %s", installed.id, _words(error))
+        return tuple(sorted(tags))
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def wants_end(self) -> bool:
+        return not self._stopped_after and any(
+            type(a.hook).on_end is not Plugin.on_end for a in self.active
+        )
+
+    async def end(self, record: Record) -> None:
+        """on_end of every plugin, also when the client has gone; bounded in time."""
+        with trio.move_on_after(ON_END_S, shield=True):
+            for active in self.active:
+                try:
+                    await active.hook.on_end(record)
+                except Exception as error:
+                    LOG.warning("plugin %r failed in on_end: %s", active.id, _words(error))
+
+
+def _words(error: Exception) -> str:
+    """An exception in words, never empty."""
+    return str(error) or type(error).__name__
+
+
+def tag_header(tags: Sequence[str]) -> str:
+    """Tags as a header value: comma-separated, without what a header may not hold."""
+    return ",".join("".join(c if " " < c < "\x7f" and c != "," else "_" for c in t) for t in tags)

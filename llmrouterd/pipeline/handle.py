@@ -1,0 +1,191 @@
+"""The story of a call, top to bottom: what comes in, who is asked, how it ends.
+
+Owns: the order of a request's stations and its end state.
+Refuses to know: bytes of any format, sockets, how a rule decides.
+
+Laws:
+1. Everything happens in the request's own task. Cancellation is the only clean-up signal, and what
+   must be given back is given back synchronously in `finally`.
+2. Every request that was understood ends in exactly one record, whatever happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import trio
+
+from formats import FORMATS
+from formats.errors import Failure, Invalid
+from llmrouterd.edge.client import Client, ClientGone
+from llmrouterd.edge.incoming import Incoming, Refused
+from llmrouterd.model import Candidate, EndState, Fleet, GiveUp, Outcome, Try, Verdict, Wait
+from llmrouterd.pipeline.attempt import Work, attempt, deliver
+from llmrouterd.pipeline.extend import Extensions
+from llmrouterd.pipeline.reply import Reply
+from llmrouterd.pipeline.story import Story
+from llmrouterd.route.decide import decide, lists_wanted, no_candidate
+from llmrouterd.route.facts import facts
+from llmrouterd.route.plan import next_step
+
+if TYPE_CHECKING:
+    from formats.canonical import Request
+    from llmrouterd.pipeline.daemon import Daemon, Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One chat request as the edge hands it over. format: the client's; wish: X-Router-Provider."""
+
+    incoming: Incoming
+    format: str
+    endpoint: str
+    wish: str | None = None
+
+
+async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) -> EndState:
+    """Serve one chat request. Returns how it ended; raises only on our own bugs."""
+    story = Story(daemon, client_format=call.format, endpoint=call.endpoint)
+    reply = Reply(client, FORMATS[call.format], story, life_sign_s=gen.life_sign_s)
+    end: EndState = "internal_error"
+    ext: Extensions | None = None
+    daemon.in_flight += 1
+    try:
+        request = await _understood(call, reply)
+        if request is None:
+            end = "refused"
+            return end
+        story.opened(request)
+        ext = Extensions(gen, request, story)
+        work = Work(
+            request, call.incoming.headers, call.incoming.query, ext, reply, story, gen, daemon
+        )
+        end = await _serve(call, work)
+        return end
+    except ClientGone:
+        end = "client_gone"
+        return end
+    except trio.Cancelled:
+        end = "client_gone" if client.gone else "refused"
+        raise
+    finally:
+        daemon.in_flight -= 1
+        record = story.record(end)
+        if story.request is not None or story.failure is not None:
+            daemon.tell(record)
+        if ext is not None and ext.wants_end():
+            await ext.end(record)
+
+
+async def _understood(call: Call, reply: Reply) -> Request | None:
+    """Read and parse the body; None when the client has been told what is wrong with it."""
+    try:
+        body = await call.incoming.body()
+        request = reply.format.parse_request(body)
+    except Refused as error:
+        await reply.fail(error.failure)
+        return None
+    except Invalid as error:
+        await reply.fail(Failure(error.kind, str(error), param=error.path or None))
+        return None
+    except RecursionError:
+        await reply.fail(Failure("bad_request", "the body is nested too deeply"))
+        return None
+    version = call.incoming.headers.get("anthropic-version")
+    if version and call.format == "anthropic":
+        request = replace(request, version=version)
+    reply.story.size_bytes = len(body)
+    reply.request = request
+    return request
+
+
+async def _serve(call: Call, work: Work) -> EndState:
+    request = await work.ext.before(work.request)
+    if isinstance(request, Failure):
+        await work.reply.fail(request)
+        return "internal_error" if request.kind == "plugin" else "refused"
+    if request is not work.request:
+        work.request = replace(request, raw=None)
+        work.reply.request = work.request
+    if work.ext.answer is not None:
+        work.story.candidate = Candidate("plugin", work.ext.answer.model or request.model, "plugin")
+        await deliver(work, work.ext.answer)
+        return "complete"
+    return await _routed(call, work)
+
+
+async def _routed(call: Call, work: Work) -> EndState:
+    story, gen, daemon = work.story, work.gen, work.daemon
+    known = facts(work.request, tags=story.tags, wish=call.wish, forced=work.ext.forced)
+    story.size_tokens = known.size_tokens
+    seed = int(story.stem, 16)
+    fleet = daemon.fleet(seed)
+    unknown = lists_wanted(known, fleet, gen.routing)
+    if unknown:
+        await daemon.learn(unknown)
+        fleet = daemon.fleet(seed)
+    verdict = decide(known, fleet, gen.routing)
+    story.trace = verdict.trace
+    if not verdict.candidates:
+        await work.reply.fail(no_candidate(known, verdict))
+        return "refused"
+    return await _walk(work, verdict, fleet)
+
+
+async def _walk(work: Work, verdict: Verdict, fleet: Fleet) -> EndState:
+    """Try candidates until one has answered, or nobody is left."""
+    story, reply = work.story, work.reply
+    retries = {name: p.max_retries for name, p in work.gen.providers.items()}
+    jitter = (fleet.seed % 1000) / 1000
+    while True:
+        step = next_step(
+            verdict,
+            story.tried,
+            now=trio.current_time(),
+            deadline=None,
+            retries=retries,
+            jitter=jitter,
+        )
+        if isinstance(step, GiveUp):
+            await reply.fail(step.failure)
+            return _end_state(step.failure)
+        if isinstance(step, Wait):
+            await reply.sleep(step.seconds)
+            step = Try(step.candidate)
+        begun = trio.current_time()
+        failure = await _one(work, step.candidate, fleet)
+        if failure is None:
+            return "complete"
+        if reply.content_sent:
+            await reply.fail(failure)
+            return _end_state(failure, broken=True)
+        now = trio.current_time()
+        connected = failure.clock != "connect" and not story.unreached
+        story.tried.append(Outcome(step.candidate, failure, now - begun, now, connected))
+
+
+async def _one(work: Work, candidate: Candidate, fleet: Fleet) -> Failure | None:
+    work.story.routed(candidate)
+    at = work.daemon.in_flight_at
+    at[candidate.provider] = at.get(candidate.provider, 0) + 1
+    try:
+        state = fleet.states[candidate.provider]
+        info = state.models.get(candidate.model) if state.models else None
+        return await attempt(work, candidate, info)
+    finally:
+        at[candidate.provider] -= 1
+
+
+_CLIENT_FAULTS = frozenset(
+    {"bad_request", "unsupported", "context_too_long", "no_provider", "forbidden", "too_large"}
+)
+
+
+def _end_state(failure: Failure, *, broken: bool = False) -> EndState:
+    """The one true state for a request that failed with `failure`."""
+    if broken and failure.kind == "timeout":
+        return "stalled"
+    if broken and failure.kind == "truncated":
+        return "truncated"
+    return "refused" if failure.kind in _CLIENT_FAULTS else "upstream_error"

@@ -1,0 +1,170 @@
+"""Which header fields go where.
+
+Owns: the allow-list of what an upstream is sent, the deny-by-default list of what a client gets
+back, and the router's own X-Router-* fields.
+Refuses to know: bodies and sockets.
+
+Laws:
+1. A request to an upstream is built from an allow-list. The client's credentials, cookies, origin
+   and address are never on it.
+2. No value made from a client's words (model names, tags) reaches a header uncleaned.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from llmrouterd.pipeline.extend import tag_header
+
+if TYPE_CHECKING:
+    from formats.errors import Failure
+    from llmrouterd.model import Headers, Provider
+    from llmrouterd.pipeline.story import Story
+
+Fields = list[tuple[str, str]]
+
+ANTHROPIC_VERSION = "2023-06-01"
+TASK_BUDGETS = "task-budgets-2026-03-13"
+# Longest header value made from a name that a client chose.
+MAX_VALUE = 256
+# Same format only: names that the vendor's own clients send and its own servers read.
+_SAME_FORMAT = {
+    "openai": ("openai-beta", "idempotency-key"),
+    "anthropic": ("anthropic-dangerous-direct-browser-access", "idempotency-key"),
+    "ollama": (),
+}
+_TRACE = ("traceparent", "tracestate")
+
+
+def for_upstream(
+    provider: Provider, incoming: Headers, *, same_format: bool, stream: bool, agent: str, beta: str
+) -> Fields:
+    """Header fields for a POST to `provider`. beta: an anthropic-beta value to add, or ""."""
+    fields: Fields = [("content-type", "application/json"), ("accept-encoding", "identity")]
+    fields.append(("accept", _accept(provider, stream)))
+    client_agent = incoming.get("user-agent") if same_format else None
+    fields.append(("user-agent", client_agent or agent))
+    if provider.key is not None:
+        fields.append(_credential(provider))
+    if provider.format == "anthropic":
+        fields += _anthropic(incoming, same_format=same_format, beta=beta)
+    if same_format:
+        fields += _kept(incoming, _SAME_FORMAT.get(provider.format, ()))
+        fields += _request_id(incoming)
+    if provider.local:
+        fields += _kept(incoming, _TRACE)
+    overridden = {name.lower() for name, _ in provider.headers}
+    return [f for f in fields if f[0] not in overridden] + [
+        (name.lower(), value) for name, value in provider.headers
+    ]
+
+
+def _accept(provider: Provider, stream: bool) -> str:
+    if not stream:
+        return "application/json"
+    return "application/x-ndjson" if provider.format == "ollama" else "text/event-stream"
+
+
+def _credential(provider: Provider) -> tuple[str, str]:
+    assert provider.key is not None
+    key = provider.key.reveal()
+    if provider.format == "anthropic" and not key.startswith("sk-ant-oat"):
+        return "x-api-key", key
+    return "authorization", f"Bearer {key}"
+
+
+def _anthropic(incoming: Headers, *, same_format: bool, beta: str) -> Fields:
+    version = incoming.get("anthropic-version") if same_format else None
+    betas = incoming.all("anthropic-beta") if same_format else []
+    names = [b.strip() for line in [*betas, beta] for b in line.split(",") if b.strip()]
+    fields = [("anthropic-version", version or ANTHROPIC_VERSION)]
+    if names:
+        fields.append(("anthropic-beta", ",".join(dict.fromkeys(names))))
+    return fields
+
+
+def _kept(incoming: Headers, names: tuple[str, ...]) -> Fields:
+    found = ((name, incoming.get(name)) for name in names)
+    return [(name, value) for name, value in found if value is not None]
+
+
+def _request_id(incoming: Headers) -> Fields:
+    for name in ("x-client-request-id", "x-request-id"):
+        value = incoming.get(name)
+        if value and len(value) <= 128 and value.isascii() and value.isprintable():
+            return [(name, value)]
+    return []
+
+
+# --- towards the client ---------------------------------------------------------------------------
+
+
+def clean(value: str) -> str:
+    """A value that is safe in a header: visible ASCII, everything else a `?`, bounded."""
+    return "".join(c if " " <= c < "\x7f" else "?" for c in value[:MAX_VALUE]).strip()
+
+
+def for_client(story: Story, *, stream: bool) -> Fields:
+    """The router's own fields of an answer. Token counts only where they are known by now."""
+    fields: Fields = [("x-router-request-id", story.request_id)]
+    name = "request-id" if story.client_format == "anthropic" else "x-request-id"
+    fields.append((name, story.request_id))
+    place = story.candidate
+    if place is not None:
+        fields.append(("x-router-provider", clean(place.provider)))
+        fields.append(("x-router-model", clean(place.model)))
+        if place.rule:
+            fields.append(("x-router-rule", clean(place.rule)))
+    if story.tried:
+        fields.append(("x-router-attempts", str(len(story.tried) + 1)))
+    elif place is not None:
+        fields.append(("x-router-attempts", "1"))
+    if story.tags:
+        fields.append(("x-router-request-tags", tag_header(story.tags)))
+    if story.ledger is not None and story.ledger.entries:
+        fields.append(("x-router-dropped", clean_list(story.ledger.names())))
+    if story.left_host is not None:
+        fields.append(("x-router-left-host", "yes" if story.left_host else "no"))
+    if story.upstream_request_id:
+        fields.append(("x-router-upstream-request-id", clean(story.upstream_request_id)))
+    if not stream:
+        fields += known_at_end(story)
+    return fields
+
+
+def known_at_end(story: Story) -> Fields:
+    """What only a complete answer tells: header fields of a whole one, trailers of a stream."""
+    fields: Fields = []
+    if story.usage is not None:
+        fields.append(("x-router-input-tokens", str(story.usage.input or 0)))
+        fields.append(("x-router-output-tokens", str(story.usage.output or 0)))
+    if story.response_tags:
+        fields.append(("x-router-response-tags", tag_header(story.response_tags)))
+    if story.cost_usd is not None:
+        fields.append(("x-router-cost-usd", f"{story.cost_usd:.6f}"))
+    return fields
+
+
+def for_failure(story: Story, failure: Failure) -> Fields:
+    """Fields of an error answer: what went wrong in our words, and when to come back."""
+    fields = for_client(story, stream=True)
+    fields.append(("x-router-error", failure.tag))
+    if failure.retry_after_s is not None:
+        fields.append(("retry-after", str(max(1, math.ceil(failure.retry_after_s)))))
+    elif failure.kind in ("rate_limit", "overloaded", "draining"):
+        fields.append(("retry-after", "1"))
+    if failure.kind in ("credential", "quota", "no_provider", "plugin"):
+        fields.append(("x-should-retry", "false"))
+    return fields
+
+
+def clean_list(names: tuple[str, ...]) -> str:
+    """Names as one header value, cut between names when it would grow too long."""
+    out = ""
+    for name in names:
+        added = clean(name).replace(",", "_")
+        if len(out) + len(added) > 1024:
+            return out + ",..."
+        out = f"{out},{added}" if out else added
+    return out

@@ -1,0 +1,286 @@
+"""The pump between an upstream's stream and a client's.
+
+Owns: the two lanes (bytes that pass through, events that are translated) and the loop that reads,
+turns and writes, in one task, with one buffer: the piece that one read brought.
+Refuses to know: connecting, retries, statuses.
+
+Laws:
+1. Nothing is sent to the client before the first content, so that all that goes wrong until then
+   can still be served by somebody else. What is held until then is bounded.
+2. While we write, the upstream's clocks rest: a slow client is not a stalled upstream.
+3. The end mark of the upstream's own format decides what is complete; the socket does not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from formats.canonical import (
+    Event,
+    Failed,
+    Finished,
+    OpaquePart,
+    RefusalDelta,
+    Response,
+    TextDelta,
+    ThoughtDelta,
+    ThoughtSigned,
+    ToolStarted,
+    Usage,
+    UsageSeen,
+)
+from formats.errors import Failure, FormatError, Truncated
+from formats.fold import Folder, unfold
+from llmrouterd.model import Unread
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from formats import Decoder, Encoder, Format, Observer
+    from llmrouterd.edge.deadline import Deadline
+    from llmrouterd.edge.exchange import Exchange
+    from llmrouterd.pipeline.extend import Extensions
+    from llmrouterd.pipeline.reply import Reply
+
+CONTENT = (TextDelta, ThoughtDelta, ThoughtSigned, RefusalDelta, ToolStarted, OpaquePart)
+# What may be held back while no content has come: role chunks, comments, progress reports.
+HELD_LIMIT = 256 * 1024
+# How much of an answer is kept for the log and the feed.
+KEPT_LIMIT = 8 * 1024 * 1024
+# After the last event an upstream gets this long to end its body, so that its connection can be
+# used again.
+TAIL_S = 0.25
+
+
+class Lane(Protocol):
+    """One way from upstream bytes to client bytes.
+
+    content: content has come. failure: the stream's own error, once it came. finished: the
+    format's end mark has come. usage: figures so far. holds: nothing may reach the client before
+    the end. passes_errors: what `feed` returns holds the upstream's error event as it came.
+    """
+
+    @property
+    def content(self) -> bool: ...
+    @property
+    def failure(self) -> Failure | None: ...
+    @property
+    def finished(self) -> bool: ...
+    @property
+    def usage(self) -> Usage | None: ...
+    @property
+    def holds(self) -> bool: ...
+    @property
+    def passes_errors(self) -> bool: ...
+
+    def feed(self, data: bytes) -> bytes: ...
+
+    async def eof(self) -> bytes: ...
+
+    def response(self) -> Response | Unread | None: ...
+
+
+class PassLane:
+    """Same format on both sides and nobody edits: the upstream's own bytes, whole events only."""
+
+    holds = False
+    passes_errors = True
+
+    def __init__(self, fmt: Format, observer: Observer, *, keep: bool, limit: int) -> None:
+        self._format = fmt
+        self._observer = observer
+        self._limit = limit
+        self._kept: list[bytes] | None = [] if keep else None
+        self._kept_bytes = 0
+        self.finished = False
+
+    @property
+    def content(self) -> bool:
+        return self._observer.content
+
+    @property
+    def failure(self) -> Failure | None:
+        return self._observer.failure
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._observer.usage
+
+    def feed(self, data: bytes) -> bytes:
+        if self._kept is not None:
+            self._kept_bytes += len(data)
+            if self._kept_bytes <= KEPT_LIMIT:
+                self._kept.append(data)
+        return self._observer.feed(data)
+
+    async def eof(self) -> bytes:
+        failure = self._observer.eof()
+        self.finished = failure is None
+        if failure is not None and self._observer.failure is None:
+            self._observer.failure = failure
+        return b""
+
+    def response(self) -> Unread | None:
+        if self._kept is None:
+            return None
+        kept, fmt, limit = self._kept, self._format, self._limit
+        return Unread(lambda: read_back(kept, fmt, limit))
+
+
+def read_back(kept: list[bytes], fmt: Format, limit: int) -> Response | None:
+    """What a stream that passed through said, decoded after the fact."""
+    folder = Folder(limit=KEPT_LIMIT)
+    decoder = fmt.decoder(limit=limit)
+    try:
+        for data in kept:
+            for event in decoder.feed(data):
+                folder.add(event)
+        for event in decoder.eof():
+            folder.add(event)
+        return folder.response()
+    except FormatError:
+        return None
+
+
+class TurnLane:
+    """Different formats, or somebody edits: decode, let extensions see, encode.
+
+    With a plugin that wants the whole response, events are held until the end and unfolded again
+    from what the plugin made of them.
+    """
+
+    passes_errors = False
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        encoder: Encoder,
+        ext: Extensions,
+        *,
+        keep: bool,
+        finish: Callable[[Response], Awaitable[Response]],
+    ) -> None:
+        self._decoder = decoder
+        self._encode = encoder.encode
+        self._on_events = ext.on_events if ext.edits_events else None
+        self.holds = ext.whole_response
+        self._finish = finish
+        self._folder = Folder(limit=KEPT_LIMIT) if keep or self.holds else None
+        self.content = False
+        self.finished = False
+        self.failure: Failure | None = None
+        self.usage: Usage | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        return self._turn(self._decoder.feed(data))
+
+    def _turn(self, events: list[Event]) -> bytes:
+        for event in events:
+            self._watch(event)
+        if self._on_events is not None:
+            events = self._on_events(events)
+        if self._folder is not None:
+            for event in events:
+                self._folder.add(event)
+        if self.holds:
+            return b""
+        if self.failure is not None:
+            events = [e for e in events if not isinstance(e, Failed)]
+        return b"".join(map(self._encode, events))
+
+    def _watch(self, event: Event) -> None:
+        kind = type(event)
+        if kind is TextDelta or kind is ThoughtDelta:
+            self.content = True
+        elif isinstance(event, UsageSeen):
+            self.usage = self.usage.merged(event.usage) if self.usage else event.usage
+        elif isinstance(event, Finished):
+            self.finished = True
+        elif isinstance(event, Failed):
+            self.failure = event.failure
+        elif isinstance(event, CONTENT):
+            self.content = True
+
+    async def eof(self) -> bytes:
+        if not self.finished and self.failure is None:
+            rest = self._turn(self._decoder.eof())
+        else:
+            rest = b""
+        if not self.holds or self.failure is not None:
+            return rest
+        assert self._folder is not None
+        changed = await self._finish(self._folder.response())
+        return b"".join(map(self._encode, unfold(changed)))
+
+    def response(self) -> Response | None:
+        if self._folder is None:
+            return None
+        try:
+            return self._folder.response()
+        except FormatError:
+            return None
+
+
+async def pump(exchange: Exchange, deadline: Deadline, lane: Lane, reply: Reply) -> Failure | None:
+    """Relay one stream to its end. Returns None when it was complete, else what broke it.
+
+    A Failure with `reply.content_sent` unset means the client has seen nothing of this upstream.
+    """
+    held: list[bytes] = []
+    held_bytes = 0
+    while not lane.finished:
+        try:
+            data = await reply.patiently(exchange.read)
+            out = lane.feed(data) if data else b""
+        except Truncated as error:
+            return await _cut(lane, reply, held, Failure("truncated", str(error)))
+        except FormatError as error:
+            return Failure("upstream", str(error))
+        if not data:
+            break
+        if lane.failure is not None:
+            return await _told(lane, reply, out, lane.failure)
+        if reply.content_sent or (lane.content and not lane.holds):
+            deadline.off()
+            await reply.send(b"".join([*held, out]) if held else out)
+            held.clear()
+        elif out:
+            held.append(out)
+            held_bytes += len(out)
+            if held_bytes > HELD_LIMIT:
+                return Failure("upstream", f"no content in the first {held_bytes} bytes of stream")
+        if lane.content:
+            deadline.enter("idle")
+    return await _ended(lane, reply, held, deadline)
+
+
+async def _told(lane: Lane, reply: Reply, out: bytes, failure: Failure) -> Failure:
+    """The stream carried its own error. Once content is out, what came with it goes out too."""
+    if reply.content_sent and out:
+        await reply.send(out)
+        reply.error_told = lane.passes_errors
+    return failure
+
+
+async def _ended(
+    lane: Lane, reply: Reply, held: list[bytes], deadline: Deadline | None
+) -> Failure | None:
+    """The upstream's stream is over: is it whole?"""
+    out = await lane.eof()
+    if lane.failure is not None:
+        return lane.failure
+    if deadline is not None:
+        deadline.off()
+    out = b"".join([*held, out])
+    held.clear()
+    if out or not reply.content_sent:
+        await reply.send(out)
+    return None
+
+
+async def _cut(lane: Lane, reply: Reply, held: list[bytes], failure: Failure) -> Failure | None:
+    """The connection broke. If the format's end mark had come before, nothing is missing."""
+    ended = await _ended(lane, reply, held, None)
+    if ended is None or ended.kind != "truncated":
+        return ended
+    return failure

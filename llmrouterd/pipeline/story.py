@@ -1,0 +1,166 @@
+"""The story of one request while it is being told: what the Record will say.
+
+Owns: the mutable notes of one request and the events that tell of its progress.
+Refuses to know: how anything is decided or sent; it is told.
+
+Law: everything here is synchronous, so that a cancelled request still has its record.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from llmrouterd.model import (
+    Candidate,
+    Classified,
+    Opened,
+    Outcome,
+    Record,
+    Routed,
+    Step,
+    Unread,
+)
+
+if TYPE_CHECKING:
+    from formats.canonical import Request, Response, Usage
+    from formats.errors import Failure
+    from formats.ledger import Ledger
+    from llmrouterd.model import EndState
+    from llmrouterd.pipeline.daemon import Daemon
+
+Fault = Literal["", "client", "upstream", "router", "owner"]
+
+_FAULT: dict[str, Fault] = {
+    "no_provider": "owner",
+    "not_available": "client",
+    "plugin": "owner",
+    "draining": "router",
+    "internal": "router",
+    "model_not_found": "upstream",
+    "credential": "owner",
+    "rate_limit": "upstream",
+    "quota": "owner",
+    "overloaded": "upstream",
+    "upstream": "upstream",
+    "timeout": "upstream",
+    "truncated": "upstream",
+}
+
+
+class Story:
+    """Notes on one request. Times in nanoseconds of the monotonic clock until the record."""
+
+    def __init__(self, daemon: Daemon, *, client_format: str, endpoint: str) -> None:
+        self.daemon = daemon
+        self.id = daemon.next_id()
+        self.stem = daemon.chance()
+        self.request_id = f"req_{self.stem}"
+        self.client_format = client_format
+        self.endpoint = endpoint
+        self.begun_ms = daemon.wall_ms()
+        self.begun_ns = time.perf_counter_ns()
+        self.first_token_ns: int | None = None
+        self.request: Request | None = None
+        self.requested_model = ""
+        self.tags: tuple[str, ...] = ()
+        self.response_tags: tuple[str, ...] = ()
+        self.plugins: list[str] = []
+        self.candidate: Candidate | None = None
+        self.tried: list[Outcome] = []
+        self.trace: tuple[Step, ...] = ()
+        self.ledger: Ledger | None = None
+        self.response: Response | Unread | None = None
+        self.usage: Usage | None = None
+        self.usage_estimated = False
+        self.cost_usd: float | None = None
+        self.failure: Failure | None = None
+        self.status = 0
+        self.upstream_request_id = ""
+        self.address = ""
+        self.unreached = False  # the last attempt found nobody to talk to
+        self.left_host: bool | None = None
+        self.size_bytes = 0
+        self.size_tokens = 0  # estimate of the prompt
+        self.notes: list[str] = []
+
+    # --- progress ---------------------------------------------------------------------------------
+
+    def opened(self, request: Request) -> None:
+        self.request = request
+        self.requested_model = request.model
+        daemon = self.daemon
+        daemon.tell(Opened(self.id, self.begun_ms, request.model, daemon.in_flight))
+
+    def classified(self, tags: tuple[str, ...]) -> None:
+        self.tags = tags
+        self.daemon.tell(Classified(self.id, self.daemon.wall_ms(), tags))
+
+    def routed(self, candidate: Candidate) -> None:
+        self.candidate = candidate
+        daemon = self.daemon
+        daemon.tell(Routed(self.id, daemon.wall_ms(), candidate.provider, candidate.model))
+
+    def elapsed_ns(self) -> int:
+        return time.perf_counter_ns() - self.begun_ns
+
+    def saw_content(self) -> None:
+        if self.first_token_ns is None:
+            self.first_token_ns = self.elapsed_ns()
+
+    def attempts(self) -> tuple[str, ...]:
+        """One text per failed try: `provider/model: kind: message`."""
+        return tuple(
+            f"{o.candidate.provider}/{o.candidate.model}: {o.failure.tag}: {o.failure.message}"
+            for o in self.tried
+        )
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def fault(self, end: EndState) -> Fault:
+        """Who was at fault, for the log line."""
+        if end == "complete":
+            return ""
+        if end == "client_gone":
+            return "client"
+        if end == "internal_error":
+            return "router"
+        return _FAULT.get(self.failure.kind, "client") if self.failure else "upstream"
+
+    def record(self, end: EndState) -> Record:
+        request, place = self.request, self.candidate
+        return Record(
+            id=self.id,
+            request_id=self.request_id,
+            ts_ms=self.daemon.wall_ms(),
+            end=end,
+            status=self.status,
+            client_format=self.client_format,
+            endpoint=self.endpoint,
+            requested_model=self.requested_model,
+            sent_model=place.model if place else "",
+            provider=place.provider if place else "",
+            rule=place.rule if place else "",
+            stream=request.stream if request else False,
+            duration_ms=self.elapsed_ns() // 1_000_000,
+            ttft_ms=None if self.first_token_ns is None else self.first_token_ns // 1_000_000,
+            tags=self.tags,
+            response_tags=self.response_tags,
+            plugins=tuple(dict.fromkeys(self.plugins)),
+            request=replace(request, raw=None) if request else None,
+            response=self.response,
+            usage=self.usage,
+            usage_estimated=self.usage_estimated,
+            cost_usd=self.cost_usd,
+            attempts=self.attempts(),
+            trace=self.trace,
+            dropped=self.ledger.names() if self.ledger else (),
+            error=self.failure.message if self.failure else None,
+            error_kind=self.failure.tag if self.failure else None,
+            fault=self.fault(end),
+            upstream_request_id=self.upstream_request_id,
+            address=self.address,
+            size_bytes=self.size_bytes,
+            notes=tuple(self.notes),
+        )

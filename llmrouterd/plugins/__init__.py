@@ -1,0 +1,26 @@
+"""Plugins: what may change a request or its answer on the way.
+
+Owns: the table of what is built in. A new plugin is a module here and one more line in it.
+Refuses to know: when the hooks run.
+
+Law: a factory takes the configured settings and raises ValueError, naming the key, when one of
+them is wrong. Ids of later versions are known, so that a configuration that wants one is told so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmrouterd.plugins.pareto_router import ParetoRouter
+from llmrouterd.plugins.response_healing import ResponseHealing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from llmrouterd.hooks import Plugin
+
+BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], Plugin]] = {
+    ResponseHealing.id: ResponseHealing,
+    ParetoRouter.id: ParetoRouter,
+}
+KNOWN_LATER = frozenset({"web", "pdf", "redact", "cache", "system-prompt", "model-params"})

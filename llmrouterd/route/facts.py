@@ -1,0 +1,93 @@
+"""What routing may know of a request, and what a model can do.
+
+Owns: the step from a canonical request to `Facts`, and the questions "what does this model lack"
+and "is it only for embeddings".
+Refuses to know: who is asked (rules.py), in which order (decide.py).
+
+Laws:
+1. A need is something the request really makes use of: an image, a tool, a sound.
+2. What is unknown of a model counts as able: only a known list of capabilities can lack one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from formats.canonical import Audio, Image, Part, Request, ToolResult
+from llmrouterd.model import Facts, ModelInfo
+from llmrouterd.route import estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_CHAT = frozenset({"completion", "chat", "tools", "vision", "insert"})
+
+
+def facts(
+    request: Request,
+    *,
+    tags: Iterable[str],
+    client: str = "",
+    wish: str | None = None,
+    forced: str | None = None,
+) -> Facts:
+    """The facts of `request`; tags come from the classifiers, wish and forced from outside."""
+    return Facts(
+        model=request.model,
+        needs=needs(request),
+        tags=tuple(tags),
+        size_tokens=estimate.tokens(request),
+        stream=request.stream,
+        client=client,
+        forced=forced,
+        wish=wish,
+    )
+
+
+def needs(request: Request) -> frozenset[str]:
+    """The capabilities that `request` makes use of."""
+    found: set[str] = set()
+    if request.tools:
+        found.add("tools")
+    for message in request.messages:
+        _look(message.parts, found)
+    return frozenset(found)
+
+
+def _look(parts: Iterable[Part], found: set[str]) -> None:
+    for part in parts:
+        if isinstance(part, Image):
+            found.add("vision")
+        elif isinstance(part, Audio):
+            found.add("audio")
+        elif isinstance(part, ToolResult):
+            _look(part.parts, found)
+
+
+def lacks(info: ModelInfo | None, wanted: Iterable[str]) -> str | None:
+    """The first capability of `wanted`, by name, that the model is known not to have."""
+    if info is None or info.capabilities is None:
+        return None
+    return min((name for name in wanted if name not in info.capabilities), default=None)
+
+
+def embedding_only(info: ModelInfo) -> bool:
+    """True when the model is known to make embeddings and nothing else."""
+    able = info.capabilities
+    return able is not None and "embedding" in able and not able & _CHAT
+
+
+def looks_embedding_only(info: ModelInfo) -> bool:
+    """The same, guessed from the name where no capabilities are known: for choices of our own."""
+    if info.capabilities is not None:
+        return embedding_only(info)
+    return "embed" in info.name.lower() or "bert" in info.family.lower()
+
+
+def with_inferred(info: ModelInfo) -> ModelInfo:
+    """`info` with "coding" among its known capabilities when its name or family says "code"."""
+    able = info.capabilities
+    if able is None or "coding" in able or "code" not in f"{info.name} {info.family}".lower():
+        return info
+    return replace(info, capabilities=able | {"coding"})

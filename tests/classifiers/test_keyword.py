@@ -1,0 +1,72 @@
+"""llmrouterd/classifiers/keyword.py"""
+
+import pytest
+
+from formats.canonical import Image, Message, Request, Text, ToolResult
+from llmrouterd.classifiers.keyword import Keyword
+from llmrouterd.hooks import Context
+
+CODE_AND_LAW = {"tags": {"legal": ["contract"], "code": ["Python", "rust"]}}
+
+
+async def tags(settings, *messages):
+    request = Request("openai", "m", messages)
+    return list(await Keyword(settings).classify(request, Context("keyword", {})))
+
+
+def said(role, *texts):
+    return Message(role, tuple(Text(text) for text in texts))
+
+
+@pytest.mark.parametrize(
+    ("message", "found"),
+    [
+        (said("user", "some PYTHON please"), ["code"]),
+        (said("user", "I trust you"), ["code"]),
+        (said("system", "You know Rust"), ["code"]),
+        (said("assistant", "a contract for a pythonista"), ["code", "legal"]),
+        (said("user", "hello"), []),
+    ],
+)
+async def test_words_are_found_in_any_text_whatever_their_case(message, found):
+    assert await tags(CODE_AND_LAW, message) == found
+
+
+async def test_all_messages_are_read_and_each_tag_stands_once_in_order():
+    messages = [said("user", "contract", "python"), said("user", "rust and python")]
+    assert await tags(CODE_AND_LAW, *messages) == ["code", "legal"]
+
+
+async def test_a_word_is_not_put_together_from_two_texts():
+    assert await tags(CODE_AND_LAW, said("user", "pyt", "hon")) == []
+
+
+async def test_tool_results_and_images_are_no_text_of_the_conversation():
+    result = Message("tool", (ToolResult("c", (Text("python"),)),))
+    picture = Message("user", (Image(data="python"),))
+    assert await tags(CODE_AND_LAW, result, picture) == []
+
+
+async def test_words_may_stand_directly_under_their_tag():
+    settings = {"enabled": True, "code": ["python"], "tags": {"code": ["rust"], "law": ["court"]}}
+    assert await tags(settings, said("user", "python")) == ["code"]
+    assert await tags(settings, said("user", "rust in court")) == ["code", "law"]
+
+
+async def test_without_settings_there_are_no_tags():
+    assert await tags({}, said("user", "python")) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"tags": ["a"]}, "tags: expected a table of lists"),
+        ({"tags": {"code": "python"}}, r"tags\.code: expected a list of words"),
+        ({"tags": {"code": ["a", 1]}}, r"tags\.code\[1\]: expected a word"),
+        ({"tags": {"code": [""]}}, r"tags\.code\[0\]: expected a word"),
+        ({"code": 1}, "code: expected a list of words"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings, words):
+    with pytest.raises(ValueError, match=words):
+        Keyword(settings)

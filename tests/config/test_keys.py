@@ -1,0 +1,64 @@
+"""The table of keys: whole, and in step with the rooms that it speaks of."""
+
+import importlib
+
+import pytest
+
+from llmrouterd.config import keys
+from llmrouterd.config.read import fault
+from llmrouterd.model import EMPTY
+
+TABLES = {
+    "server": keys.SERVER,
+    "logging": keys.LOGGING,
+    "telemetry": keys.TELEMETRY,
+    "providers": keys.PROVIDER,
+    **{f"rule {name}": table for name, table in keys.RULES.items()},
+    **{f"plugin {name}": table for name, table in keys.PLUGINS.items()},
+    "top": keys.TOP,
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_default_passes_its_own_check(name: str) -> None:
+    for key in TABLES[name].values():
+        value = list(key.default) if key.default == () else key.default
+        value = dict(value) if value == EMPTY else value
+        if value is not None and value != "" and not key.later:
+            assert fault(key, value) is None
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_what_turns_a_later_feature_off_is_accepted(name: str) -> None:
+    for key in TABLES[name].values():
+        assert all(fault(key, off) is None for off in key.off)
+        if key.later:
+            assert fault(key, "on") == "not available in this version"
+
+
+def test_no_id_is_both_known_and_of_later() -> None:
+    assert not keys.PLUGINS.keys() & set(keys.PLUGINS_LATER)
+    assert not keys.CLASSIFIERS.keys() & set(keys.CLASSIFIERS_LATER)
+    assert not keys.RESPONSE_CLASSIFIERS.keys() & set(keys.RESPONSE_CLASSIFIERS_LATER)
+    assert not keys.RULES.keys() & set(keys.RULES_LATER)
+
+
+def test_the_rules_are_those_that_routing_has() -> None:
+    rules = importlib.import_module("llmrouterd.route.rules")
+    assert set(keys.RULES) == set(rules.RULES)
+
+
+def test_the_ids_are_those_that_the_rooms_have() -> None:
+    plugins = importlib.import_module("llmrouterd.plugins")
+    classifiers = importlib.import_module("llmrouterd.classifiers")
+    assert set(keys.PLUGINS) == set(plugins.BUILTIN)
+    assert set(keys.CLASSIFIERS) == set(classifiers.BUILTIN)
+    assert set(keys.RESPONSE_CLASSIFIERS) == set(classifiers.RESPONSE_BUILTIN)
+    assert set(keys.PLUGINS_LATER) == set(plugins.KNOWN_LATER)
+    assert set(keys.CLASSIFIERS_LATER) == set(classifiers.KNOWN_LATER)
+    assert set(keys.RESPONSE_CLASSIFIERS_LATER) == set(classifiers.RESPONSE_KNOWN_LATER)
+
+
+def test_what_is_meant_exists() -> None:
+    known = {*keys.SERVER, *keys.PROVIDER, *keys.TOP}
+    assert set(keys.MEANT.values()) <= known

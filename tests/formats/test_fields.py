@@ -1,0 +1,32 @@
+"""Names of concepts, per client format."""
+
+import pytest
+
+from formats.fields import field
+
+
+@pytest.mark.parametrize(
+    ("origin", "concept", "name"),
+    [
+        ("openai", "max_tokens", "max_tokens"),
+        ("anthropic", "max_tokens", "max_tokens"),
+        ("ollama", "max_tokens", "options.num_predict"),
+        ("responses", "max_tokens", "max_output_tokens"),
+        ("openai", "output", "response_format"),
+        ("anthropic", "output", "output_config.format"),
+        ("ollama", "output", "format"),
+        ("ollama", "stop", "options.stop"),
+        ("anthropic", "stop", "stop_sequences"),
+        ("anthropic", "user", "metadata.user_id"),
+        ("openai", "tool_choice", "tool_choice"),
+        ("somewhere", "seed", "seed"),
+    ],
+)
+def test_a_concept_has_its_clients_own_name(origin, concept, name):
+    assert field(origin, concept) == name
+
+
+def test_of_two_names_the_one_that_the_body_has_is_taken():
+    assert field("openai", "max_tokens", {"max_completion_tokens": 1}) == "max_completion_tokens"
+    assert field("openai", "max_tokens", {"max_tokens": 1}) == "max_tokens"
+    assert field("openai", "user", {"safety_identifier": "x"}) == "safety_identifier"

@@ -1,0 +1,59 @@
+import pytest
+
+from llmrouterd.guard.egress import Label, is_local, is_loopback, may
+
+LOCAL = [
+    "127.0.0.1",
+    "127.9.9.9",
+    "10.1.2.3",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.168.1.1",
+    "169.254.1.1",
+    "::1",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fd00::1",
+    "::ffff:10.0.0.1",
+    "0.0.0.0",
+    "::",
+]
+FAR = [
+    "8.8.8.8",
+    "100.64.0.1",  # carrier-grade NAT
+    "172.32.0.1",
+    "192.0.2.1",
+    "2001:4860:4860::8888",
+    "::ffff:8.8.8.8",
+    "64:ff9b::808:808",
+    "2002:7f00:1::",  # 6to4 of 127.0.0.1: goes to a relay
+    "",
+    "localhost",
+    "10.1",
+    "127.0.0.1.example.com",
+]
+
+
+@pytest.mark.parametrize("address", LOCAL)
+def test_a_local_address(address: str) -> None:
+    assert is_local(address)
+    assert may(Label(local_only=True), address)
+
+
+@pytest.mark.parametrize("address", FAR)
+def test_an_address_elsewhere_or_none_at_all(address: str) -> None:
+    assert not is_local(address)
+    assert not may(Label(local_only=True), address)
+
+
+@pytest.mark.parametrize("address", LOCAL + FAR)
+def test_without_a_label_everything_may(address: str) -> None:
+    assert may(Label(), address)
+
+
+def test_only_loopback_stays_on_this_host() -> None:
+    assert is_loopback("127.0.0.1")
+    assert is_loopback("::1")
+    assert is_loopback("::ffff:127.0.0.1")
+    assert not is_loopback("10.0.0.1")
+    assert not is_loopback("example.com")

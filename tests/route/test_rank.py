@@ -1,0 +1,95 @@
+"""The orderings: inclusive limits, undeclared figures left out, ties as configured."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmrouterd.model import Provider, ProviderState
+from llmrouterd.route.rank import blended_cost, by_latency, by_price, by_quality, by_throughput
+
+
+def at(name: str, **figures) -> ProviderState:
+    return ProviderState(Provider(name, "openai", **figures))
+
+
+def names(states: list[ProviderState]) -> str:
+    return "".join(state.provider.name for state in states)
+
+
+@pytest.mark.parametrize(
+    ("figures", "cost"),
+    [
+        ({}, 0.0),
+        ({"cost_per_1m_tokens": 3.0}, 3.0),
+        ({"cost_per_1m_tokens": 0.0, "input_cost_per_1m": 9.0}, 0.0),
+        ({"input_cost_per_1m": 1.0, "output_cost_per_1m": 5.0}, 2.0),
+        ({"input_cost_per_1m": 1.0}, 1.0),
+        ({"output_cost_per_1m": 5.0}, 5.0),
+        ({"input_cost_per_1m": 0.0, "output_cost_per_1m": 4.0}, 1.0),
+    ],
+)
+def test_the_one_price_of_a_provider(figures: dict, cost: float) -> None:
+    assert blended_cost(Provider("a", "openai", **figures)) == pytest.approx(cost)
+
+
+@pytest.mark.parametrize(
+    ("most", "order"), [(None, "dbca"), (3.0, "dbca"), (2.0, "dbc"), (1.9, "d"), (-1, "")]
+)
+def test_cheapest_first_up_to_an_inclusive_limit(most: float | None, order: str) -> None:
+    states = [
+        at("a", cost_per_1m_tokens=3.0),
+        at("b", cost_per_1m_tokens=2.0),
+        at("c", input_cost_per_1m=2.0, output_cost_per_1m=2.0),
+        at("d"),
+    ]
+    assert names(by_price(states, most)) == order
+
+
+@pytest.mark.parametrize(("most", "order"), [(None, "bca"), (100, "bc"), (99, ""), (300, "bca")])
+def test_fastest_first_without_those_that_declare_nothing(most: float | None, order: str) -> None:
+    states = [at("a", latency_ms=300), at("b", latency_ms=100), at("c", latency_ms=100), at("d")]
+    assert names(by_latency(states, most)) == order
+
+
+@pytest.mark.parametrize(("least", "order"), [(None, "bca"), (50, "bc"), (51, ""), (0, "bca")])
+def test_highest_throughput_first_without_those_that_declare_nothing(
+    least: float | None, order: str
+) -> None:
+    rate = "throughput_tokens_per_sec"
+    states = [at("a", **{rate: 20}), at("b", **{rate: 50}), at("c", **{rate: 50}), at("d")]
+    assert names(by_throughput(states, least)) == order
+
+
+def test_a_declared_zero_is_a_figure() -> None:
+    assert names(by_latency([at("a", latency_ms=0.0)])) == "a"
+    assert names(by_throughput([at("a", throughput_tokens_per_sec=0.0)])) == "a"
+
+
+@pytest.mark.parametrize(
+    ("bias", "order"),
+    [(1.0, "abcd"), (0.0, "cdba"), (0.5, "abcd")],
+)
+def test_quality_against_cost_by_the_bias(bias: float, order: str) -> None:
+    states = [
+        at("a", quality=90, cost_per_1m_tokens=10),
+        at("b", quality=80, cost_per_1m_tokens=5),
+        at("c", quality=50),
+        at("d", quality=50),
+    ]
+    assert names(by_quality(states, bias)) == order
+
+
+@given(st.lists(st.sampled_from([None, 1.0, 2.0]), max_size=8))
+def test_every_ordering_is_stable(figures: list[float | None]) -> None:
+    for key, order in (
+        ("cost_per_1m_tokens", by_price),
+        ("latency_ms", by_latency),
+        ("throughput_tokens_per_sec", by_throughput),
+    ):
+        states = [at(str(i), **{key: figure}) for i, figure in enumerate(figures)]
+        ranked = order(states)
+        for first, second in itertools.pairwise(ranked):
+            if getattr(first.provider, key) == getattr(second.provider, key):
+                assert int(first.provider.name) < int(second.provider.name)
