@@ -19,7 +19,7 @@ import importlib
 import os
 import sys
 
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036
     sys.exit("llmrouter: needs Python 3.11 or newer, and this is " + sys.version.split()[0])
 
 from collections.abc import Callable, Sequence
@@ -240,7 +240,7 @@ def git(here: Path, *words: str) -> str:
 
     command = ["git", "--no-optional-locks", "-C", str(here), *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()

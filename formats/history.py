@@ -72,7 +72,7 @@ class _Open:
             self._by_name.setdefault(call.use.name, deque()).append(call)
             if call.use.id:
                 fresh.setdefault(call.use.id, deque()).append(call)
-        for id, queue in fresh.items():
+        for id, queue in fresh.items():  # noqa: A001
             self._by_id.setdefault(id, []).append(queue)
 
     def take(self, result: ToolResult) -> _Call | None:
@@ -284,7 +284,7 @@ def _with_ids(message: Message, settled: Iterable[_Call]) -> Message:
     parts: list[Part] = []
     for part in message.parts:
         if isinstance(part, ToolUse):
-            id = next(iter(settled)).id
+            id = next(iter(settled)).id  # noqa: A001
             parts.append(part if part.id == id else replace(part, id=id))
         else:
             parts.append(part)

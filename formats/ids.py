@@ -51,11 +51,11 @@ def digest(text: str, length: int) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 
-def is_legal(id: str, rule: IdRule) -> bool:
+def is_legal(id: str, rule: IdRule) -> bool:  # noqa: A002
     return len(id) <= rule.limit and rule.pattern.fullmatch(id) is not None
 
 
-def legal_id(id: str, rule: IdRule) -> str:
+def legal_id(id: str, rule: IdRule) -> str:  # noqa: A002
     """The id itself where it is legal, else one derived from it, legal everywhere."""
     return id if is_legal(id, rule) else "call_" + digest(id, 24)
 

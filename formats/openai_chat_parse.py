@@ -58,7 +58,7 @@ _TOP = frozenset(
     min_p typical_p repeat_penalty repetition_penalty frequency_penalty presence_penalty seed
     stop n logprobs top_logprobs logit_bias tools tool_choice functions function_call
     parallel_tool_calls response_format reasoning_effort verbosity user metadata
-    prompt_cache_key service_tier plugins""".split()
+    prompt_cache_key service_tier plugins""".split()  # noqa: SIM905
 )
 _MESSAGE = frozenset({"role", "content", "name"})
 _ASSISTANT = _MESSAGE | {"tool_calls", "function_call", "refusal"}

@@ -54,7 +54,7 @@ _VERSION = re.compile(r"(?:.*/)?gpt-(\d+)(?:\.(\d+))?")
 # Members of other formats whose absence does not change an answer.
 _HARMLESS = frozenset(
     """num_ctx num_batch num_gpu main_gpu num_thread num_keep use_mmap use_mlock low_vram numa
-    truncate shift logits_all vocab_only eager_input_streaming""".split()
+    truncate shift logits_all vocab_only eager_input_streaming""".split()  # noqa: SIM905
 )
 _BUDGETS = ((2048, "low"), (8192, "medium"), (24576, "high"))
 

@@ -380,7 +380,7 @@ async def _caught(work: Callable[[], Awaitable[None]]) -> Exception | None:
     """The firewall: a bug in a request becomes a value here and goes no further."""
     try:
         await work()
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001
         return _alone(exc)
     return None
 

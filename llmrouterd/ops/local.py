@@ -123,7 +123,7 @@ def _ollama(environ: Mapping[str, str]) -> Place:
     name, colon, port = host.rpartition(":")
     if not colon or not port.isdigit():
         name, port = host, {"https": "443"}.get(scheme, "80" if mark else "11434")
-    if name in ("", "0.0.0.0", "[::]"):
+    if name in ("", "0.0.0.0", "[::]"):  # noqa: S104
         name = "127.0.0.1"
     base = f"{scheme}://{name}:{port}" + (f"/{path.strip('/')}" if path.strip("/") else "")
     return Place(usual.name, usual.format, base, usual.path, usual.member)

@@ -106,7 +106,7 @@ class Extensions:
         for active in self.active:
             try:
                 result = await getattr(active.hook, hook)(request, active.ctx)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
                 return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
             if result is not request or active.ctx.changed:
@@ -125,7 +125,7 @@ class Extensions:
             ctx = Context(installed.id, installed.settings)
             try:
                 tags.update(await installed.hook.classify(request, ctx))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 LOG.warning("classifier %r failed: %s", installed.id, _words(error))
         return tuple(sorted(tags))
 
@@ -139,7 +139,7 @@ class Extensions:
             for event in out:
                 try:
                     passed.extend(active.hook.on_event(event, active.ctx))
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001
                     LOG.warning("plugin %r failed in on_event: %s", active.id, _words(error))
                     passed.append(event)
             if passed != out:
@@ -153,7 +153,7 @@ class Extensions:
         for active in self.active:
             try:
                 result = await active.hook.post_response(response, active.ctx)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in post_response: %s", active.id, _words(error))
                 continue
             if result is not response:
@@ -171,7 +171,7 @@ class Extensions:
             ctx = Context(installed.id, installed.settings, tags=self._story.tags)
             try:
                 tags.update(await installed.hook.classify(request, response, ctx))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 LOG.warning("response classifier %r failed: %s", installed.id, _words(error))
         return tuple(sorted(tags))
 
@@ -188,7 +188,7 @@ class Extensions:
             for active in self.active:
                 try:
                     await active.hook.on_end(record)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001
                     LOG.warning("plugin %r failed in on_end: %s", active.id, _words(error))
 
 

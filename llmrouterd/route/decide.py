@@ -39,7 +39,7 @@ PLUGIN = "plugin"
 WISH = "X-Router-Provider"
 NAMED = "provider/model"
 DISCOVER = "implicit discover"
-PASS_ON = "implicit pass-on"
+PASS_ON = "implicit pass-on"  # noqa: S105
 BEST_LOCAL = "implicit best-local"
 
 _SHOWN_SKIPS = 6
