@@ -208,7 +208,11 @@ class Pages:
         """Ready when some provider could be asked: that is what serving needs."""
         fleet = self._daemon.fleet(0)
         ready = any(state.healthy for state in fleet.states.values())
-        body = {"ready": ready, "providers": {n: _state(s) for n, s in fleet.states.items()}}
+        body = {
+            "ready": ready,
+            "in_flight": self._daemon.in_flight,
+            "providers": {n: _state(s) for n, s in fleet.states.items()},
+        }
         await _json(client, body, 200 if ready else 503)
 
     async def _version(self, incoming: Incoming, client: Client) -> None:
