@@ -16,8 +16,7 @@ import re
 from typing import Any
 
 from formats import jsontext
-from formats.errors import STATUS, Failure, FailureKind
-from formats.openai_chat_errors import scrubbed
+from formats.errors import STATUS, Failure, FailureKind, scrubbed
 
 JSON = Any
 _Object = dict[str, JSON]

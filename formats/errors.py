@@ -13,6 +13,7 @@ Laws:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -138,3 +139,13 @@ class Failure:
     def tag(self) -> str:
         """What `X-Router-Error` says: the kind, and for a timeout which clock ran out."""
         return f"timeout:{self.clock}" if self.clock else self.kind
+
+
+_KEY = re.compile(
+    r"(?:\b(?:sk|pk|rk|xai|gsk|key|AIza)[-_][A-Za-z0-9_*-]{6,}|\bBearer\s+[A-Za-z0-9._~+/-]{8,})"
+)
+
+
+def scrubbed(text: str) -> str:
+    """The text with anything that looks like a credential masked."""
+    return _KEY.sub("***", text)

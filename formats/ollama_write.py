@@ -45,7 +45,7 @@ from formats.history import joined_text, settle
 from formats.ids import OLLAMA
 from formats.media import document_text
 from formats.ollama_wire import LEVELS, NUMBERS, TOO_LARGE, WHOLE
-from formats.openai_chat_write import opaque_text
+from formats.opaque import opaque_text
 from formats.toolschema import for_ollama
 
 if TYPE_CHECKING:
@@ -295,8 +295,6 @@ class _Writer:
 
     def _opaque(self, part: Opaque) -> str:
         text = opaque_text(part)
-        if part.type == "tool_reference":  # a search for deferred tools: all are offered anyway
-            text = f"The tool {part.value.get('tool_name')} can be called now."
         if text is None:
             raise Unsupported(f"messages[].{part.type}", "Ollama has no such part")
         why = "a block of the vendor's own tools, sent as text"

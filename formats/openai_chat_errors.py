@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from formats.errors import STATUS, Failure, FailureKind
+from formats.errors import STATUS, Failure, FailureKind, scrubbed
 from formats.jsontext import dump_ascii, loads
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from formats.canonical import JSON
 
 _MESSAGE_KEPT = 4000
-_KEY = re.compile(
-    r"(?:\b(?:sk|pk|rk|xai|gsk|key|AIza)[-_][A-Za-z0-9_*-]{6,}|\bBearer\s+[A-Za-z0-9._~+/-]{8,})"
-)
 _AGAIN_IN = re.compile(r"try again in (\d+(?:\.\d+)?)\s?(ms|s|m)\b", re.IGNORECASE)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
@@ -166,11 +163,6 @@ def _status_in(code: str | int | None) -> int | None:
     if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == 3:
         code = int(code)
     return code if isinstance(code, int) and 400 <= code < 600 else None
-
-
-def scrubbed(text: str) -> str:
-    """The text with anything that looks like a credential masked."""
-    return _KEY.sub("***", text)
 
 
 def _again_in(message: str) -> float | None:

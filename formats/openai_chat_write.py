@@ -39,6 +39,7 @@ from formats.canonical import (
 from formats.errors import Unsupported
 from formats.fields import field
 from formats.jsontext import dump, dumps
+from formats.opaque import opaque_text
 from formats.openai_chat_parse import NAME, is_legacy
 from formats.openai_chat_pass import capped_tokens, max_tokens_name, passed_request, system_role
 
@@ -52,6 +53,7 @@ _REASONING_MODEL = re.compile(r"(?:.*/)?(?:o\d|gpt-(?:[5-9]|\d\d))(?!.*chat)")
 _FIRST_GPT5 = re.compile(r"(?:.*/)?gpt-5(?:-|$)")
 _VERSION = re.compile(r"(?:.*/)?gpt-(\d+)(?:\.(\d+))?")
 # Members of other formats whose absence does not change an answer.
+# Members of `options` and of tools that tune a server's speed, not its answer.
 _HARMLESS = frozenset(
     """num_ctx num_batch num_gpu main_gpu num_thread num_keep use_mmap use_mlock low_vram numa
     truncate shift logits_all vocab_only eager_input_streaming""".split()  # noqa: SIM905
@@ -114,7 +116,9 @@ class _Writer:
     def _note_extra(self, where: str, extra: Mapping[str, JSON]) -> None:
         for name in extra:
             why = "Chat Completions has no word for it"
-            self._ledger.note(where + name, "dropped", why, harmless=name in _HARMLESS)
+            self._ledger.note(
+                where + name, "dropped", why, harmless=name.rpartition(".")[2] in _HARMLESS
+            )
 
     def _name(self, name: str) -> str:
         return name if self._same else self._names.to_wire(name)
@@ -700,32 +704,3 @@ def _breakpoint(cache: JSON) -> dict[str, JSON]:
     elif ttl in ("1h", "12h"):
         mark["ttl"] = "12h"
     return mark
-
-
-def opaque_text(part: Opaque) -> str | None:
-    """A block of a vendor-run tool as text for others, or None where that would not do."""
-    value = part.value
-    if part.type in ("server_tool_use", "mcp_tool_use"):
-        given = value.get("input")
-        query = given.get("query") if isinstance(given, dict) else None
-        return f"[{value.get('name', part.type)}: {query or dumps(given)}]"
-    if part.type == "search_result":
-        lines = [value.get("title"), value.get("source"), *_texts(value.get("content"))]
-    elif part.type.endswith("_tool_result"):
-        lines = _texts(value.get("content"))
-    else:
-        return None
-    return "\n".join(line for line in lines if isinstance(line, str) and line)
-
-
-def _texts(content: JSON) -> list[JSON]:
-    """The titles, addresses and texts of a result's blocks."""
-    if isinstance(content, str):
-        return [content]
-    blocks = content if isinstance(content, list) else [content]
-    found: list[JSON] = []
-    for block in blocks:
-        if isinstance(block, dict):
-            names = ("title", "url", "text", "stdout", "stderr", "error_code")
-            found += [block[name] for name in names if name in block]
-    return found

@@ -178,7 +178,15 @@ async def _one(work: Work, candidate: Candidate, fleet: Fleet) -> Failure | None
 
 
 _CLIENT_FAULTS = frozenset(
-    {"bad_request", "unsupported", "context_too_long", "no_provider", "forbidden", "too_large"}
+    {
+        "bad_request",
+        "unsupported",
+        "context_too_long",
+        "no_provider",
+        "forbidden",
+        "too_large",
+        "refused_by_upstream",
+    }
 )
 
 

@@ -5,7 +5,6 @@ from hypothesis import given
 
 from formats.anthropic_wire import (
     TOKEN_TEXT_BYTES,
-    ClientNames,
     figures,
     native_stop,
     read_token,
@@ -15,7 +14,7 @@ from formats.anthropic_wire import (
     write_usage,
 )
 from formats.canonical import Request, Tool, Usage
-from formats.ids import OPENAI_NAMES, NameMap
+from formats.ids import OPENAI_NAMES, ClientNames, NameMap
 from tests import strategies
 
 

@@ -41,3 +41,22 @@ def test_every_kind_of_failure_has_its_two_statuses():
 def test_the_tag_of_a_timeout_names_its_clock():
     assert Failure("timeout", "slow", clock="first_byte").tag == "timeout:first_byte"
     assert Failure("rate_limit", "slow down").tag == "rate_limit"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "sk-proj-abcdef123456",
+        "Bearer eyJhbGciOi.J9abcdef",
+        "gsk_abcdef123456",
+        "sk-ant-***********abcd",
+    ],
+)
+def test_what_looks_like_a_credential_is_masked_and_the_rest_stays(secret):
+    said = errors.scrubbed(f"Incorrect API key provided: {secret} was refused")
+    assert said == "Incorrect API key provided: *** was refused"
+
+
+def test_ordinary_words_are_not_taken_for_a_credential():
+    text = "The key 'response_format' of task-1234567 is unknown; bearer of bad news"
+    assert errors.scrubbed(text) == text

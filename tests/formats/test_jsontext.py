@@ -149,6 +149,11 @@ def test_what_is_not_json_is_never_written():
                 write(value)
 
 
+def test_a_number_beyond_all_floats_is_refused_when_read():
+    with pytest.raises(ValueError, match="1e999 is too large"):
+        jsontext.loads('{"n": 1e999}')
+
+
 def test_nesting_without_end_is_an_error_of_ours():
     deep: list = []
     for _ in range(100_000):

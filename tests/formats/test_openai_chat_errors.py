@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formats.errors import STATUS, Failure
+from formats.errors import STATUS, Failure, scrubbed
 from formats.openai_chat_errors import (
     event_for_client,
     failure_of,
     parse_error,
-    scrubbed,
     write_failure,
 )
 
