@@ -102,7 +102,7 @@ class _Ollama:
                 self._lost["oneOf"] = None
         elif key == "const":
             out.setdefault("enum", [value])
-        elif key in _OLLAMA_KEEPS:
+        elif key in _OLLAMA_KEEPS and not isinstance(value, Mapping):
             out[key] = value
         elif key in ("$defs", "definitions", "$schema", "$id", "$comment", "title"):
             pass  # written out, or without meaning for a model

@@ -22,9 +22,11 @@ import trio
 
 from formats import FORMATS
 from formats.canonical import Request, Response, Target
-from formats.errors import Failure, FormatError, Garbled, Invalid, TooLong
+from formats.errors import Failure, FormatError, Garbled, Invalid, TooLong, Truncated
 from formats.fold import Folder, fold, unfold
+from formats.jsontext import parse_body
 from formats.ledger import Ledger
+from formats.ollama import load_answer
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
 from llmrouterd.pipeline import echo, headers
@@ -67,6 +69,11 @@ class Work:
 async def attempt(work: Work, candidate: Candidate, info: ModelInfo | None) -> Failure | None:
     """Try `candidate`. None: the client has its answer. A Failure: look at `reply.content_sent`."""
     provider = work.gen.providers[candidate.provider]
+    work.story.priced_by = provider
+    if work.request.origin == "ollama" and provider.format != "ollama":
+        loaded = load_answer(work.request)
+        if loaded is not None:  # nothing is asked, and elsewhere there is nothing to load
+            return await deliver(work, loaded)
     if provider.format == "echo":
         answer = echo.answer(work.request, candidate.model, prompt_tokens=work.story.size_tokens)
         work.story.usage_estimated = True
@@ -86,13 +93,11 @@ async def attempt(work: Work, candidate: Candidate, info: ModelInfo | None) -> F
         except DialError as error:
             work.story.unreached = True
             return Failure("upstream", str(error))
+        except Truncated as error:
+            return Failure("truncated", str(error))
         except FormatError as error:
-            return Failure("truncated" if _is_cut(error) else "upstream", str(error))
+            return Failure("upstream", str(error))
     return _ran_out(deadline)
-
-
-def _is_cut(error: FormatError) -> bool:
-    return type(error).__name__ == "Truncated"
 
 
 def _ran_out(deadline: Deadline) -> Failure:
@@ -293,6 +298,9 @@ async def _whole(
     except Garbled as error:
         failure = fmt.parse_error(200, body)  # some servers answer 200 with an error inside
         return failure if failure.native is not None else Failure("upstream", str(error))
+    if passes and fmt.NAME == "ollama" and response.model != work.request.model:
+        # Its clients know a model by the name they asked for.
+        body = parse_body(body).spliced({"model": work.request.model})
     return await deliver(work, response, body if passes else None)
 
 

@@ -22,12 +22,13 @@ from llmrouterd.model import (
     Step,
     Unread,
 )
+from llmrouterd.pipeline.cost import cost_usd
 
 if TYPE_CHECKING:
     from formats.canonical import Request, Response, Usage
     from formats.errors import Failure
     from formats.ledger import Ledger
-    from llmrouterd.model import EndState
+    from llmrouterd.model import EndState, Provider
     from llmrouterd.pipeline.daemon import Daemon
 
 Fault = Literal["", "client", "upstream", "router", "owner"]
@@ -74,7 +75,7 @@ class Story:
         self.response: Response | Unread | None = None
         self.usage: Usage | None = None
         self.usage_estimated = False
-        self.cost_usd: float | None = None
+        self.priced_by: Provider | None = None
         self.failure: Failure | None = None
         self.status = 0
         self.upstream_request_id = ""
@@ -108,6 +109,11 @@ class Story:
     def saw_content(self) -> None:
         if self.first_token_ns is None:
             self.first_token_ns = self.elapsed_ns()
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What the answer cost, as far as its provider's prices tell."""
+        return cost_usd(self.priced_by, self.usage) if self.priced_by else None
 
     def attempts(self) -> tuple[str, ...]:
         """One text per failed try: `provider/model: kind: message`."""

@@ -1,0 +1,495 @@
+"""The router in front of a server that nobody here wrote: llama.cpp, with tiny models.
+
+What the models say is word salad, the same one at temperature 0; formats, grammar, ends, figures
+and cancellation are real. llama.cpp speaks OpenAI's format and Anthropic's, so each test goes through
+the router twice: to /v1/chat/completions and to /v1/messages.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx
+import ollama
+import openai
+import pytest
+
+from tests.fakes.daemon import ROOT, RunningDaemon
+
+pytestmark = [pytest.mark.real, pytest.mark.e2e, pytest.mark.slow]
+
+MODES = ("chat", "think", "tools", "slow")
+INSTALL_S = 600.0
+PATIENCE_S = 60.0
+PROMPT = "Say something about the weather."
+WEATHER: dict[str, Any] = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 8}, "days": {"enum": [1, 2, 3]}},
+    "required": ["city", "days"],
+    "additionalProperties": False,
+}
+
+
+# --- the servers ----------------------------------------------------------------------------------
+
+
+class LlamaServer:
+    """One llama.cpp server with one tiny model, as a process."""
+
+    def __init__(self, mode: str) -> None:
+        self.process = subprocess.Popen(
+            ["bash", str(ROOT / "tests/upstreams/start_llama_server.sh"), "0", mode],
+            env={**os.environ, "PYTHON": sys.executable},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self.ready = threading.Event()
+        self.url = ""
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if line.startswith("READY "):
+                self.url = line.split()[1]
+                self.ready.set()
+        self.ready.set()
+
+    def wait(self) -> None:
+        assert self.ready.wait(INSTALL_S), f"llama.cpp did not start:\n{''.join(self.lines)}"
+        assert self.url, f"llama.cpp did not start:\n{''.join(self.lines)}"
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.reader.join(PATIENCE_S)
+        assert self.process.stdout
+        self.process.stdout.close()
+
+    def busy_slots(self) -> int:
+        slots = httpx.get(f"{self.url}/slots", timeout=PATIENCE_S).json()
+        return sum(slot["is_processing"] for slot in slots)
+
+    def becomes(self, busy: int) -> bool:
+        """Wait until that many slots work. The pauses leave the server the peace to look around."""
+        end = time.monotonic() + PATIENCE_S
+        while self.busy_slots() != busy:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.1)
+        return True
+
+
+@pytest.fixture(scope="module")
+def llama() -> Iterator[dict[str, LlamaServer]]:
+    servers: dict[str, LlamaServer] = {}
+    try:
+        for mode in MODES:
+            servers[mode] = LlamaServer(mode)
+        for server in servers.values():
+            server.wait()
+        yield servers
+    finally:
+        for server in servers.values():
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+def daemon(
+    llama: dict[str, LlamaServer], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningDaemon]:
+    folder = tmp_path_factory.mktemp("llama")
+    lines = ["[server]", "port = 0", "[logging]", "enabled = true", 'path = "requests.jsonl"']
+    for mode, server in llama.items():
+        for fmt in ("openai", "anthropic"):
+            lines += ["[[providers]]", f'name = "{mode}-{fmt}"', f'format = "{fmt}"']
+            lines.append(f'base_url = "{server.url}"')
+    with RunningDaemon("\n".join(lines), folder) as running:
+        running.folder = folder  # type: ignore[attr-defined]
+        yield running
+
+
+@pytest.fixture(params=["openai", "anthropic"])
+def via(request: pytest.FixtureRequest) -> str:
+    """The format in which the router talks to llama.cpp."""
+    return str(request.param)
+
+
+# --- the clients ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Said:
+    """What an SDK understood, in words that all three share."""
+
+    text: str = ""
+    thought: str = ""
+    calls: list[tuple[str, Any]] = field(default_factory=list)
+    stop: str = ""
+    input: int | None = None
+    output: int | None = None
+    pieces: int = 0
+    message: Any = None
+
+
+_STOPS = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
+TOOL_TEXT = "What the weather will be like."
+
+
+class OpenAI:
+    name = "openai"
+
+    def __init__(self, url: str) -> None:
+        self.sdk = openai.OpenAI(
+            base_url=f"{url}/v1", api_key="x", max_retries=0, timeout=PATIENCE_S
+        )
+
+    def close(self) -> None:
+        self.sdk.close()
+
+    def models(self) -> set[str]:
+        return {m.id for m in self.sdk.models.list()}
+
+    @staticmethod
+    def _args(model: str, tools: bool, schema: Any, messages: Any, max_tokens: int) -> Any:
+        args: dict[str, Any] = {"model": model, "temperature": 0, "max_tokens": max_tokens}
+        args["messages"] = messages or [{"role": "user", "content": PROMPT}]
+        if tools:
+            function = {"name": "weather", "description": TOOL_TEXT, "parameters": WEATHER}
+            args["tools"] = [{"type": "function", "function": function}]
+            args["tool_choice"] = "auto" if messages else "required"
+        if schema:
+            named = {"name": "weather", "schema": schema, "strict": True}
+            args["response_format"] = {"type": "json_schema", "json_schema": named}
+        return args
+
+    def ask(
+        self, model: str, *, tools=False, schema=None, messages=None, max_tokens=1500
+    ) -> Said:
+        args = self._args(model, tools, schema, messages, max_tokens)
+        answer = self.sdk.chat.completions.create(**args)
+        choice = answer.choices[0]
+        said = Said(text=choice.message.content or "", stop=choice.finish_reason)
+        said.thought = getattr(choice.message, "reasoning_content", None) or ""
+        for call in choice.message.tool_calls or ():
+            said.calls.append((call.function.name, json.loads(call.function.arguments)))
+        said.input, said.output = answer.usage.prompt_tokens, answer.usage.completion_tokens
+        said.message = choice.message
+        return said
+
+    def stream(
+        self, model: str, *, tools=False, schema=None, messages=None, max_tokens=1500
+    ) -> Said:
+        args = self._args(model, tools, schema, messages, max_tokens)
+        said = Said()
+        names: list[str] = []
+        arguments: list[str] = []
+        options = {"include_usage": True}
+        with self.sdk.chat.completions.create(**args, stream=True, stream_options=options) as chunks:
+            for chunk in chunks:
+                if chunk.usage:
+                    said.input = chunk.usage.prompt_tokens
+                    said.output = chunk.usage.completion_tokens
+                for choice in chunk.choices:
+                    said.pieces += bool(choice.delta.content)
+                    said.text += choice.delta.content or ""
+                    said.thought += getattr(choice.delta, "reasoning_content", None) or ""
+                    for call in choice.delta.tool_calls or ():
+                        if call.index == len(names):
+                            names.append(call.function.name)
+                            arguments.append("")
+                        arguments[call.index] += call.function.arguments or ""
+                    said.stop = choice.finish_reason or said.stop
+        said.calls = [(n, json.loads(a)) for n, a in zip(names, arguments, strict=True)]
+        return said
+
+    def after(self, said: Said, result: str) -> list[Any]:
+        """The conversation with the call of `said` and its result."""
+        call_id = said.message.tool_calls[0].id
+        return [
+            {"role": "user", "content": PROMPT},
+            said.message.model_dump(exclude_none=True),
+            {"role": "tool", "tool_call_id": call_id, "content": result},
+        ]
+
+
+class Anthropic:
+    name = "anthropic"
+
+    def __init__(self, url: str) -> None:
+        self.sdk = anthropic.Anthropic(
+            base_url=url, api_key="x", max_retries=0, timeout=PATIENCE_S
+        )
+
+    def close(self) -> None:
+        self.sdk.close()
+
+    def models(self) -> set[str]:
+        return {m.id for m in self.sdk.models.list()}
+
+    @staticmethod
+    def _args(model: str, tools: bool, schema: Any, messages: Any, max_tokens: int) -> Any:
+        args: dict[str, Any] = {"model": model, "temperature": 0, "max_tokens": max_tokens}
+        args["messages"] = messages or [{"role": "user", "content": PROMPT}]
+        if tools:
+            tool = {"name": "weather", "description": TOOL_TEXT, "input_schema": WEATHER}
+            args["tools"] = [tool]
+            args["tool_choice"] = {"type": "auto" if messages else "any"}
+        if schema:
+            args["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+        return args
+
+    @staticmethod
+    def _said(message: anthropic.types.Message) -> Said:
+        said = Said(stop=_STOPS[message.stop_reason or ""], message=message)
+        for block in message.content:
+            if block.type == "text":
+                said.text += block.text
+            elif block.type == "thinking":
+                said.thought += block.thinking
+            elif block.type == "tool_use":
+                said.calls.append((block.name, block.input))
+        usage = message.usage
+        said.input = usage.input_tokens + (usage.cache_read_input_tokens or 0)
+        said.output = usage.output_tokens
+        return said
+
+    def ask(
+        self, model: str, *, tools=False, schema=None, messages=None, max_tokens=1500
+    ) -> Said:
+        args = self._args(model, tools, schema, messages, max_tokens)
+        return self._said(self.sdk.messages.create(**args))
+
+    def stream(
+        self, model: str, *, tools=False, schema=None, messages=None, max_tokens=1500
+    ) -> Said:
+        args = self._args(model, tools, schema, messages, max_tokens)
+        with self.sdk.messages.stream(**args) as events:
+            pieces = sum(event.type == "text" for event in events)
+            said = self._said(events.get_final_message())
+        said.pieces = pieces
+        return said
+
+    def after(self, said: Said, result: str) -> list[Any]:
+        use = next(b for b in said.message.content if b.type == "tool_use")
+        content = [{"type": "tool_result", "tool_use_id": use.id, "content": result}]
+        return [
+            {"role": "user", "content": PROMPT},
+            {"role": "assistant", "content": said.message.content},
+            {"role": "user", "content": content},
+        ]
+
+
+class Ollama:
+    name = "ollama"
+
+    def __init__(self, url: str) -> None:
+        self.sdk = ollama.Client(host=url, timeout=PATIENCE_S)
+
+    def close(self) -> None:
+        self.sdk.close()
+
+    def models(self) -> set[str]:
+        return {str(m.model) for m in self.sdk.list().models}
+
+    @staticmethod
+    def _args(model: str, tools: bool, schema: Any, messages: Any, max_tokens: int) -> Any:
+        options = {"temperature": 0, "num_predict": max_tokens}
+        args: dict[str, Any] = {"model": model, "options": options, "format": schema}
+        args["messages"] = messages or [{"role": "user", "content": PROMPT}]
+        if tools:
+            function = {"name": "weather", "description": TOOL_TEXT, "parameters": WEATHER}
+            args["tools"] = [{"type": "function", "function": function}]
+        return args
+
+    @staticmethod
+    def _add(said: Said, answer: ollama.ChatResponse) -> None:
+        said.pieces += bool(answer.message.content)
+        said.text += answer.message.content or ""
+        said.thought += answer.message.thinking or ""
+        for call in answer.message.tool_calls or ():
+            said.calls.append((call.function.name, dict(call.function.arguments)))
+        if answer.done:
+            said.stop = answer.done_reason or ""
+            said.input, said.output = answer.prompt_eval_count, answer.eval_count
+        said.message = answer.message
+
+    def ask(
+        self, model: str, *, tools=False, schema=None, messages=None, max_tokens=1500
+    ) -> Said:
+        said = Said()
+        self._add(said, self.sdk.chat(**self._args(model, tools, schema, messages, max_tokens)))
+        return said
+
+    def stream(
+        self, model: str, *, tools=False, schema=None, messages=None, max_tokens=1500
+    ) -> Said:
+        said = Said()
+        args = self._args(model, tools, schema, messages, max_tokens)
+        for answer in self.sdk.chat(**args, stream=True):
+            self._add(said, answer)
+        return said
+
+    def after(self, said: Said, result: str) -> list[Any]:
+        return [
+            {"role": "user", "content": PROMPT},
+            said.message,
+            {"role": "tool", "tool_name": "weather", "content": result},
+        ]
+
+
+@pytest.fixture(params=[OpenAI, Anthropic, Ollama], ids=lambda c: c.__name__)
+def client(request: pytest.FixtureRequest, daemon: RunningDaemon) -> Iterator[Any]:
+    made = request.param(daemon.url)
+    yield made
+    made.close()
+
+
+def last_line(daemon: RunningDaemon) -> Any:
+    path: Path = daemon.folder / "requests.jsonl"  # type: ignore[attr-defined]
+    return json.loads(path.read_text().splitlines()[-1])
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def test_a_plain_answer_is_what_llama_says_when_asked_directly(client, via, llama):
+    said = client.ask(f"chat-{via}/tiny-chat")
+    body = {"messages": [{"role": "user", "content": PROMPT}], "temperature": 0}
+    url = f"{llama['chat'].url}/v1/chat/completions"
+    direct = httpx.post(url, json=body, timeout=PATIENCE_S).json()
+    assert said.text == direct["choices"][0]["message"]["content"] != ""
+    assert said.stop == "stop"
+    assert said.input == direct["usage"]["prompt_tokens"]
+    assert said.output == direct["usage"]["completion_tokens"]
+
+
+def test_a_stream_comes_in_pieces_and_says_the_same_as_the_plain_answer(client, via):
+    plain = client.ask(f"slow-{via}/tiny-slow", max_tokens=12)
+    said = client.stream(f"slow-{via}/tiny-slow", max_tokens=12)
+    assert said.pieces > 3
+    assert said.text == plain.text
+    assert (said.input, said.output, said.stop) == (plain.input, plain.output, plain.stop)
+
+
+def test_max_tokens_cuts_a_model_that_never_ends(client, via):
+    said = client.ask(f"slow-{via}/tiny-slow", max_tokens=5)
+    assert (said.output, said.stop) == (5, "length")
+
+
+# --- tools ----------------------------------------------------------------------------------------
+
+
+def tool_model(client: Any, via: str) -> str:
+    """Ollama has no tool_choice: it gets the model that calls by itself."""
+    mode = "tools" if client.name == "ollama" else "chat"
+    return f"{mode}-{via}/tiny-{mode}"
+
+
+def check_call(said: Said, client: Any) -> None:
+    name, arguments = said.calls[0]
+    assert name == "weather"
+    assert set(arguments) == {"city", "days"}
+    assert isinstance(arguments["city"], str)
+    assert arguments["days"] in (1, 2, 3)
+    assert said.stop == ("stop" if client.name == "ollama" else "tool_calls")
+
+
+def test_a_tool_is_called_and_its_result_is_taken(client, via):
+    said = client.ask(tool_model(client, via), tools=True)
+    check_call(said, client)
+    messages = client.after(said, "rain all day")
+    then = client.ask(f"chat-{via}/tiny-chat", tools=True, messages=messages)
+    assert then.text or then.calls
+    assert (then.input or 0) > (said.input or 0)
+
+
+def test_a_streamed_tool_call_is_whole(client, via):
+    said = client.stream(tool_model(client, via), tools=True)
+    check_call(said, client)
+    assert said.calls == client.ask(tool_model(client, via), tools=True).calls
+
+
+# --- schemas --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["ask", "stream"])
+def test_an_answer_bound_by_a_schema_is_json_that_keeps_to_it(client, via, way):
+    said = getattr(client, way)(f"chat-{via}/tiny-chat", schema=WEATHER)
+    value = json.loads(said.text)
+    assert set(value) == {"city", "days"}
+    assert isinstance(value["city"], str)
+    assert len(value["city"]) <= 8
+    assert value["days"] in (1, 2, 3)
+
+
+# --- reasoning ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["ask", "stream"])
+def test_reasoning_comes_apart_from_the_answer(client, via, way):
+    said = getattr(client, way)(f"think-{via}/tiny-think")
+    assert said.thought.strip()
+    assert said.text.strip()
+    assert "think>" not in said.text + said.thought
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+def test_the_models_of_llama_are_discovered(client):
+    assert {"tiny-chat", "tiny-think", "tiny-tools", "tiny-slow"} <= client.models()
+
+
+# --- the client goes away -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/api/chat"])
+def test_a_client_that_goes_away_in_a_stream_frees_the_slot(path, via, daemon, llama):
+    server = llama["slow"]
+    assert server.becomes(0)
+    body = {"model": f"slow-{via}/tiny-slow", "max_tokens": 4000, "stream": True}
+    body["messages"] = [{"role": "user", "content": PROMPT}]
+    with httpx.stream("POST", daemon.url + path, json=body, timeout=PATIENCE_S) as answer:
+        assert answer.status_code == 200
+        next(answer.iter_bytes())
+        assert server.busy_slots() == 1
+    assert server.becomes(0), "llama.cpp still works for a client that is gone"
+    assert daemon.in_flight() == 0
+
+
+def test_a_client_that_goes_away_while_it_waits_for_a_whole_answer_frees_the_slot(
+    via, daemon, llama
+):
+    server = llama["slow"]
+    assert server.becomes(0)
+    body = {"model": f"slow-{via}/tiny-slow", "max_tokens": 4000}
+    body["messages"] = [{"role": "user", "content": PROMPT}]
+    path = "/v1/chat/completions" if via == "openai" else "/v1/messages"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    import socket
+
+    data = json.dumps(body).encode()
+    with socket.create_connection(("127.0.0.1", daemon.port), PATIENCE_S) as sock:
+        sock.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        assert server.becomes(1)
+    assert server.becomes(0), "llama.cpp still works for a client that is gone"
+    assert daemon.in_flight() == 0

@@ -1,0 +1,39 @@
+"""llmrouterd/pipeline/cost.py"""
+
+import pytest
+
+from formats.canonical import Usage
+from llmrouterd.model import Provider
+from llmrouterd.pipeline.cost import cost_usd
+
+
+def provider(**prices: float) -> Provider:
+    return Provider("p", "openai", **prices)
+
+
+def test_without_prices_the_cost_is_unknown() -> None:
+    assert cost_usd(provider(), Usage(10, 10)) is None
+
+
+def test_without_usage_the_cost_is_unknown() -> None:
+    priced = provider(cost_per_1m_tokens=2.0)
+    assert cost_usd(priced, None) is None
+    assert cost_usd(priced, Usage(input=5)) is None
+
+
+def test_a_blended_price_counts_every_token() -> None:
+    assert cost_usd(provider(cost_per_1m_tokens=2.0), Usage(400_000, 100_000)) == 1.0
+
+
+def test_input_and_output_prices_win_over_the_blended_one() -> None:
+    priced = provider(cost_per_1m_tokens=99.0, input_cost_per_1m=3.0, output_cost_per_1m=15.0)
+    assert cost_usd(priced, Usage(1_000_000, 200_000)) == pytest.approx(6.0)
+
+
+def test_cached_input_has_its_own_price_where_one_is_declared() -> None:
+    priced = provider(input_cost_per_1m=3.0, output_cost_per_1m=0.0, cached_input_cost_per_1m=0.3)
+    assert cost_usd(priced, Usage(1_000_000, 0, cache_read=900_000)) == pytest.approx(0.57)
+
+
+def test_a_free_provider_costs_nothing_and_says_so() -> None:
+    assert cost_usd(provider(cost_per_1m_tokens=0.0), Usage(10, 10)) == 0.0
