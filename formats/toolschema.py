@@ -40,7 +40,8 @@ def as_object(schema: Mapping[str, JSON] | None) -> dict[str, JSON]:
 
 # --- Ollama ---
 
-_OLLAMA_KEEPS = ("type", "description", "enum", "required")  # besides those that hold schemas
+# What stays besides the members that hold schemas, if it is of the right kind.
+_OLLAMA_KEEPS = {"type": (str, list), "description": str, "enum": list, "required": list}
 
 
 def for_ollama(schema: Mapping[str, JSON] | None) -> tuple[dict[str, JSON], list[str]]:
@@ -102,7 +103,7 @@ class _Ollama:
                 self._lost["oneOf"] = None
         elif key == "const":
             out.setdefault("enum", [value])
-        elif key in _OLLAMA_KEEPS and not isinstance(value, Mapping):
+        elif key in _OLLAMA_KEEPS and isinstance(value, _OLLAMA_KEEPS[key]):
             out[key] = value
         elif key in ("$defs", "definitions", "$schema", "$id", "$comment", "title"):
             pass  # written out, or without meaning for a model

@@ -363,8 +363,10 @@ class Unread:
 
     def response(self) -> Response | None:
         """The answer, decoded at the first call; None when there was nothing to make out."""
-        if self._read is not None:
-            self._response, self._read = self._read(), None
+        read = self._read  # the log's thread may be here at the same time
+        if read is not None:
+            self._response = read()
+            self._read = None
         return self._response
 
 

@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
     except ConfigError as error:
         return complain(error)
     if args.check:
-        return check.run(args)
+        print(check.as_text(config) if config else "no configuration: the machine is looked at")
+        return 0
     _log_to_stderr(args.log_level or "info")
     return _serve(config, args)
 

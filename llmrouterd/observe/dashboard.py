@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import trio
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 COOKIE = "llmrouter_key"
 KEEPALIVE_S = 15.0
-NOW = 1 << 62
 _CSP = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -55,7 +54,8 @@ class Dashboard:
         fields = [("content-type", "text/event-stream; charset=utf-8")]
         fields += [("cache-control", "no-cache"), ("x-accel-buffering", "no")]
         with self._feed.subscribe() as subscription:
-            missed = self._feed.since(_last_seen(incoming))
+            last = _last_seen(incoming)
+            missed = [] if last is None else self._feed.since(last)
             await client.start(200, fields)
             await client.send(b": llmrouter\n\n")
             number = 0
@@ -84,16 +84,15 @@ async def _follow(subscription: Subscription, client: Answering, number: int) ->
             await client.send(entry.event())
 
 
-def _last_seen(incoming: Asking) -> int:
-    """The last id a reader has. Without one it starts now: nothing held is newer than that."""
+def _last_seen(incoming: Asking) -> int | None:
+    """The last id a reader has. None: it has none, and starts now."""
     text = incoming.headers.get("last-event-id") or ""
     if not text:
         given = parse_qs(incoming.query).get("after")
         text = given[0] if given else ""
-    return int(text) if text.isdigit() and len(text) < 19 else NOW
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def _with_cookie(key: str) -> list[tuple[str, str]]:
-    safe = "".join(c for c in key if c.isalnum() or c in "-._~+=/")
-    cookie = f"{COOKIE}={safe}; Path=/dashboard; HttpOnly; SameSite=Strict"
+    cookie = f"{COOKIE}={quote(key, safe='')}; Path=/dashboard; HttpOnly; SameSite=Strict"
     return [("location", "/dashboard"), ("set-cookie", cookie), ("cache-control", "no-store")]

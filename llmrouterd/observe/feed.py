@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from formats.jsontext import dumps
 from llmrouterd.model import Record, Telling
-from llmrouterd.observe.shapes import shape
+from llmrouterd.observe.shapes import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +45,7 @@ class Entry:
     def event(self) -> bytes:
         """The entry as one SSE event with its id."""
         if self._text is None:
-            self._text = dumps(shape(self.telling))
+            self._text = as_text(self.telling)
         return f"id: {self.number}\ndata: {self._text}\n\n".encode()
 
 
@@ -71,6 +70,7 @@ class Feed:
         self._size = size
         self._weight = 0
         self._number = 0
+        self._closed = False
         self._readers: dict[trio.MemorySendChannel[Entry], Subscription] = {}
 
     def tell(self, telling: Telling) -> None:
@@ -91,11 +91,15 @@ class Feed:
         return len(self._readers)
 
     def since(self, number: int) -> list[Entry]:
-        """What the ring holds after entry `number`."""
+        """What the ring holds after entry `number`; all of it when the number is of a feed before
+        this one, which had counted further."""
+        if number > self._number:
+            number = 0
         return [entry for entry in self._ring if entry.number > number]
 
     def close(self) -> None:
         """No more: every reader comes to its end."""
+        self._closed = True
         for channel in self._readers:
             channel.close()
 
@@ -105,6 +109,8 @@ class Feed:
         send, receive = trio.open_memory_channel[Entry](BEHIND)
         subscription = Subscription(receive)
         self._readers[send] = subscription
+        if self._closed:
+            send.close()
         try:
             yield subscription
         finally:

@@ -15,19 +15,20 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from pathlib import Path
 from typing import Literal
 
 import trio
 
-from formats.jsontext import dumps
 from llmrouterd.model import Record, Telling
-from llmrouterd.observe.shapes import complete
+from llmrouterd.observe.shapes import as_text
 
 LOG = logging.getLogger("llmrouter.journal")
 QUEUE = 4096  # records waiting for the disk
 BATCH = 256  # records written in one go
 RETRY_S = 5.0  # after a failed write
+LAST_S = 2.0  # for what is left at the end
 
 
 class Journal:
@@ -41,7 +42,10 @@ class Journal:
         self._max_bytes = max_bytes
         self._keep = keep
         self._send, self._receive = trio.open_memory_channel[Record](QUEUE)
+        self._batch: list[Record] = []  # taken from the queue, not written yet
+        self._closing = trio.Event()
         self._failing = False
+        self._told = 0
         self.lost = 0
         self.written = 0
 
@@ -55,65 +59,71 @@ class Journal:
 
     def close(self) -> None:
         """No more records: `run` writes what it has and returns."""
+        self._closing.set()
         self._send.close()
 
     async def run(self) -> None:
         """Write until closed. Cancelled, it still writes what has been accepted (bounded)."""
-        try:
-            async with self._receive:
-                async for record in self._receive:
-                    await self._write(self._batch(record))
-        finally:
-            with trio.move_on_after(2, shield=True):
-                rest = self._rest()
-                if rest:
-                    await self._write(rest)
-
-    def _batch(self, first: Record) -> list[Record]:
-        return [first, *self._rest(BATCH - 1)]
-
-    def _rest(self, limit: int = QUEUE) -> list[Record]:
-        records: list[Record] = []
-        while len(records) < limit:
+        with self._receive:
             try:
-                records.append(self._receive.receive_nowait())
-            except (trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
-                break
-        return records
+                async for record in self._receive:
+                    self._batch.append(record)
+                    self._fill(BATCH)
+                    await self._write()
+            finally:
+                self._closing.set()
+                with trio.move_on_after(LAST_S, shield=True):
+                    self._fill(BATCH + QUEUE)
+                    await self._write()
 
-    async def _write(self, records: list[Record]) -> None:
-        """Append records; on a failure wait a little and lose them, with a word."""
+    def _fill(self, limit: int) -> None:
+        """Take what waits in the queue, without waiting for more."""
+        while len(self._batch) < limit:
+            try:
+                self._batch.append(self._receive.receive_nowait())
+            except (trio.WouldBlock, trio.EndOfChannel):
+                return
+
+    async def _write(self) -> None:
+        """Append the batch; on a failure lose it, with a word, and wait a little."""
+        if not self._batch:
+            return
         try:
-            await trio.to_thread.run_sync(self._append, records)
+            await trio.to_thread.run_sync(self._append, self._batch)
         except OSError as error:
-            self.lost += len(records)
+            self.lost += len(self._batch)
+            self._batch = []
             if not self._failing:
-                LOG.error("the request log %s cannot be written: %s", self._path, error.strerror)
+                why = error.strerror or str(error)
+                LOG.error("the request log %s cannot be written: %s", self._path, why)
             self._failing = True
-            await trio.sleep(RETRY_S)
+            with trio.move_on_after(RETRY_S):
+                await self._closing.wait()
         else:
-            if self._failing:
-                LOG.warning("the request log is written again; %d records were lost", self.lost)
-            self._failing = False
-            self.written += len(records)
+            self.written += len(self._batch)
+            self._batch = []
+            self._tell_of_losses()
+
+    def _tell_of_losses(self) -> None:
+        lost = self.lost - self._told
+        if self._failing or lost:
+            again = "is written again" if self._failing else "could not keep up"
+            LOG.warning("the request log %s; %d records were lost", again, lost)
+        self._failing = False
+        self._told = self.lost
 
     def _append(self, records: list[Record]) -> None:
         """Runs in a thread: serialise, rotate when due, append. No half line is left behind."""
-        lines = [dumps(complete(record, bodies=self._bodies)) for record in records]
+        lines = [as_text(record, bodies=self._bodies) for record in records]
         block = ("\n".join(lines) + "\n").encode()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._max_bytes and self._size() + len(block) > self._max_bytes:
             self._rotate()
-        with os.fdopen(
-            os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab"
-        ) as f:
-            at = f.tell()
-            try:
-                f.write(block)
-                f.flush()
-            except OSError:
-                f.truncate(at)
-                raise
+        file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            _write_whole(file, block)
+        finally:
+            os.close(file)
 
     def _size(self) -> int:
         try:
@@ -133,3 +143,17 @@ class Journal:
             if older.exists():
                 older.replace(self._path.with_name(f"{self._path.name}.{number + 1}"))
         self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+
+
+def _write_whole(file: int, block: bytes) -> None:
+    """All of it or nothing. No buffer of Python's between: it would try again when it is closed,
+    and put half a line there."""
+    at = os.fstat(file).st_size
+    left = memoryview(block)
+    try:
+        while left:
+            left = left[os.write(file, left) :]
+    except OSError:
+        if stat.S_ISREG(os.fstat(file).st_mode):
+            os.ftruncate(file, at)
+        raise

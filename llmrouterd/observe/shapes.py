@@ -13,6 +13,7 @@ Laws:
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from formats.canonical import (
@@ -29,9 +30,12 @@ from formats.canonical import (
     ToolResult,
     ToolUse,
 )
+from formats.errors import FormatError
+from formats.jsontext import dumps
 from llmrouterd.model import Classified, Opened, Record, Routed, Telling, Unread
 
 JSON = Any
+LOG = logging.getLogger("llmrouter.observe")
 _STOPS = {"end_turn": "end_turn", "max_tokens": "max_tokens", "tool_use": "tool_use"}
 
 
@@ -63,6 +67,15 @@ def shape(telling: Telling, *, bodies: bool = True) -> dict[str, JSON]:
             }
         case Record():
             return complete(telling, bodies=bodies)
+
+
+def as_text(telling: Telling, *, bodies: bool = True) -> str:
+    """`shape` as JSON text in one line. Never fails: words that cannot be written are left out."""
+    try:
+        return dumps(shape(telling, bodies=bodies))
+    except (FormatError, TypeError, ValueError, RecursionError) as error:
+        LOG.warning("the words of request %d are left out: %s", telling.id, error)
+        return dumps(shape(telling, bodies=False))
 
 
 def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:

@@ -14,9 +14,8 @@ Laws:
 from __future__ import annotations
 
 import ipaddress
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from formats.errors import Failure
 
@@ -50,11 +49,10 @@ def offered_keys(incoming: Incoming, *, cookie: bool = False) -> list[str]:
 
 
 def _cookie(headers: Headers) -> list[str]:
-    try:
-        jar = SimpleCookie(headers.get("cookie") or "")
-    except CookieError:
-        return []
-    return [jar[COOKIE].value] if COOKIE in jar else []
+    """Our cookie's values. Other programs' cookies stand beside it (ports do not keep them apart),
+    and http.cookies gives up on the whole header when one of them is odd."""
+    pairs = [p.strip().partition("=") for text in headers.all("cookie") for p in text.split(";")]
+    return [unquote(value) for name, _, value in pairs if name == COOKIE]
 
 
 def check_key(server: Server, incoming: Incoming, *, cookie: bool = False) -> Failure | None:
@@ -76,7 +74,7 @@ def check_host(server: Server, incoming: Incoming) -> Failure | None:
     if host is None:  # HTTP/1.0 has none, and no browser speaks it
         return None
     name = _name_of(host)
-    if _is_loopback(name) or name in (h.lower() for h in server.trusted_hosts):
+    if _is_loopback(name) or name in (h.lower().rstrip(".") for h in server.trusted_hosts):
         return None
     return Failure(
         "forbidden",
@@ -85,14 +83,17 @@ def check_host(server: Server, incoming: Incoming) -> Failure | None:
 
 
 def _name_of(host: str) -> str:
+    """The name in a Host field: without port, brackets, the root's dot, in lower case."""
     host = host.strip().lower()
     if host.startswith("["):
-        return host.partition("]")[0][1:]
-    return host.rpartition(":")[0] if host.count(":") == 1 else host
+        inside, _, port = host[1:].partition("]")
+        return inside if not port or port.startswith(":") else host
+    name = host.rpartition(":")[0] if host.count(":") == 1 else host
+    return name.rstrip(".")
 
 
 def _is_loopback(name: str) -> bool:
-    if name in ("localhost", "localhost."):
+    if name.lower().rstrip(".") == "localhost":
         return True
     try:
         return ipaddress.ip_address(name.strip("[]")).is_loopback
@@ -143,9 +144,11 @@ def preflight(server: Server, incoming: Incoming) -> Fields | None:
     fields = cors(server, incoming)
     if not fields:
         return []
+    # The owner trusts the page, so it may send what it wants to: SDKs add a dozen x-stainless-*.
+    asked = incoming.headers.get("access-control-request-headers")
     return [
         *fields,
         ("access-control-allow-methods", "GET, POST, HEAD, OPTIONS"),
-        ("access-control-allow-headers", _ALLOW_HEADERS),
+        ("access-control-allow-headers", asked or _ALLOW_HEADERS),
         ("access-control-max-age", "600"),
     ]

@@ -62,11 +62,15 @@ async def run(
     Raises ConfigError when it cannot start, before any task is: nothing is left open then.
     """
     pool = Pool()
-    if config is None:
-        config = await local.found(environ, pool)
-        config = overridden(config, host, port)
-    generation = build(config, 1, user_agent)
-    listeners = _listen(config)
+    try:
+        if config is None:
+            config = await local.found(environ, pool)
+            config = overridden(config, host, port)
+        generation = build(config, 1, user_agent)
+        listeners = _listen(config)
+    except ConfigError:
+        pool.close()
+        raise
     async with trio.open_nursery() as services:
         await services.start(pool.run)
         await _serve(config, generation, pool, listeners, services, ready)

@@ -53,6 +53,7 @@ class Catalog:
         self._states = {p.name: ProviderState(p, _static(p)) for p in providers}
         self._shown: dict[tuple[str, str], ModelInfo] = {}
         self._told: set[str] = set()
+        self._not_before: dict[str, float] = {}
 
     def fleet(self, seed: int) -> Fleet:
         return Fleet(self._states, trio.current_time(), seed)
@@ -81,10 +82,15 @@ class Catalog:
 
     async def learn(self, names: Collection[str]) -> None:
         """Ask these providers now, because a request needs to know."""
+        now = trio.current_time()
+        due = [name for name in names if now >= self._not_before.get(name, now)]
         with trio.move_on_after(ON_DEMAND_S):
             async with trio.open_nursery() as nursery:
-                for name in names:
+                for name in due:
                     nursery.start_soon(self.ask, name)
+        for name in due:  # one that does not answer must not hold up every request
+            if self._states[name].models is None:
+                self._not_before[name] = trio.current_time() + AGAIN_UNKNOWN_S
 
     async def ask(self, name: str) -> None:
         """Refresh one provider's models; what went wrong is logged once, until it works again."""
@@ -109,8 +115,11 @@ class Catalog:
     async def _ollama(self, provider: Provider) -> list[ModelInfo]:
         tags = await self._get(provider, "/api/tags")
         loaded = await self._loaded(provider)
+        listed = tags.get("models", "")
+        if listed is not None and not isinstance(listed, list):  # None is Go's empty list
+            raise ValueError("the answer of /api/tags has no `models`")
         out = []
-        for entry in _objects(tags.get("models")):
+        for entry in _objects(listed):
             name = entry.get("name") or entry.get("model")
             if isinstance(name, str):
                 info = await self._show(provider, name, str(entry.get("digest")))
@@ -153,7 +162,8 @@ class Catalog:
                 raise ValueError("the model list has no `data`")
             out += [_from_list(e) for e in _objects(entries) if isinstance(e.get("id"), str)]
             last = answer.get("last_id")
-            if answer.get("has_more") is not True or not isinstance(last, str):
+            more = provider.format == "anthropic" and answer.get("has_more") is True
+            if not more or not isinstance(last, str):
                 break
             after = f"&after_id={quote(last)}"
         return out

@@ -12,15 +12,16 @@ Laws:
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import trio
 
 from formats.errors import FormatError
 from formats.jsontext import loads
 from llmrouterd.config import Config
+from llmrouterd.config.providers import is_local_host
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
 from llmrouterd.model import Clocks, FormatName, Provider, Routing, Secret
@@ -88,7 +89,7 @@ async def _local(environ: Mapping[str, str], pool: Pool) -> list[Provider]:
             for place in places:
                 nursery.start_soon(look, place)
     return [
-        Provider(p.name, p.format, p.base_url, local=_on_this_network(p.base_url))
+        Provider(p.name, p.format, p.base_url, local=is_local_host(urlsplit(p.base_url).hostname or ""))
         for p in places
         if p.name in there
     ]
@@ -110,29 +111,34 @@ async def _answers(place: Place, pool: Pool) -> bool:
 
 
 def _ollama(environ: Mapping[str, str]) -> Place:
-    """Ollama's own rule for OLLAMA_HOST: scheme, host and port may each be missing; a server's
-    `0.0.0.0` means this machine to a client."""
-    text = environ.get("OLLAMA_HOST", "").strip().strip("\"'")
+    """Ollama's own rule for OLLAMA_HOST: scheme, host and port may each be missing, a port that is
+    none is the usual one; a server's `0.0.0.0` means this machine to a client."""
     usual = PLACES[0]
-    if not text:
-        return usual
-    scheme, mark, rest = text.partition("://")
-    if not mark:
-        scheme, rest = "http", text
-    host, _, path = rest.partition("/")
-    name, colon, port = host.rpartition(":")
-    if not colon or not port.isdigit():
-        name, port = host, {"https": "443"}.get(scheme, "80" if mark else "11434")
+    scheme, _, rest = environ.get("OLLAMA_HOST", "").strip(" \t\r\n\"'").rpartition("://")
+    authority, _, path = rest.partition("/")
+    usual_port = {"https": "443", "http": "80"}.get(scheme.lower(), "11434")
+    name, port = _split(authority, usual_port)
     if name in ("", "0.0.0.0", "[::]"):  # noqa: S104
         name = "127.0.0.1"
-    base = f"{scheme}://{name}:{port}" + (f"/{path.strip('/')}" if path.strip("/") else "")
-    return Place(usual.name, usual.format, base, usual.path, usual.member)
+    base = f"{scheme.lower() or 'http'}://{name}:{port}" + (f"/{path}" if path else "")
+    place = Place(usual.name, usual.format, base.rstrip("/"), usual.path, usual.member)
+    return place if _is_url(place.base_url) else usual
 
 
-def _on_this_network(base_url: str) -> bool:
-    host = base_url.partition("://")[2].partition("/")[0].rpartition(":")[0].strip("[]")
+def _split(authority: str, usual_port: str) -> tuple[str, str]:
+    """Host and port; an IPv6 address may come without its brackets when it has no port."""
+    name, colon, port = authority.rpartition(":")
+    if not colon or (":" in name and not name.endswith("]")) or authority.endswith("]"):
+        name, port = authority, usual_port
+    if ":" in name and not name.startswith("["):
+        name = f"[{name}]"
+    right = port.isascii() and port.isdigit() and 0 < int(port) <= 65535
+    return name, port if right else usual_port
+
+
+def _is_url(text: str) -> bool:
     try:
-        address = ipaddress.ip_address(host)
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname and url.port)
     except ValueError:
-        return host == "localhost" or host.endswith(".local")
-    return address.is_loopback or address.is_private or address.is_link_local
+        return False

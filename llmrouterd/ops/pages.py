@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from formats import FORMATS
@@ -83,6 +84,8 @@ def canonical_path(path: str) -> str:
 def format_of(path: str, headers_name_anthropic: bool = False) -> str:
     """The client format whose error shape belongs to a path."""
     path = canonical_path(path)
+    if path in _CHATS:
+        return _CHATS[path]
     if path.startswith("/api/"):
         return "ollama"
     if path.startswith("/v1/messages") or headers_name_anthropic:
@@ -130,7 +133,7 @@ class Pages:
         }
         if self._dashboard is not None:
             table["/dashboard"] = Route(get, self._dashboard.page)
-            table["/dashboard/events"] = Route(get, self._dashboard.events)
+            table["/dashboard/events"] = Route(("GET",), self._dashboard.events)
         return table
 
     # --- the way in -------------------------------------------------------------------------------
@@ -163,7 +166,8 @@ class Pages:
         """What is not a chat: pages, and the ways of not being one."""
         if incoming.headers.get("upgrade") and path in ("/v1/responses", *_CHATS):
             text = "this server speaks HTTP only; send a POST"
-            return await self._refuse(incoming, client, Failure("upgrade_refused", text))
+            more = [("upgrade", "HTTP/1.1"), ("connection", "upgrade")]
+            return await self._refuse(incoming, client, Failure("upgrade_refused", text), more)
         route = self._table.get(path)
         allowed = route.methods if route else ("POST",) if path in _CHATS else ()
         if allowed and incoming.method not in allowed:
@@ -272,7 +276,8 @@ def _tag(name: str, fleet: Fleet, owner: str) -> JSON:
         "model": name,
         "modified_at": "1970-01-01T00:00:00Z",
         "size": info.size_bytes if info else 0,
-        "digest": "",
+        # Clients take two names with one digest for one model, so each name has its own.
+        "digest": sha256(name.encode("utf-8", "surrogatepass")).hexdigest(),
         "details": {
             "parent_model": "",
             "format": "",

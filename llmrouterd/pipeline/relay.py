@@ -29,7 +29,7 @@ from formats.canonical import (
     Usage,
     UsageSeen,
 )
-from formats.errors import Failure, FormatError, Truncated
+from formats.errors import Failure, FormatError, TooLong, Truncated
 from formats.fold import Folder, unfold
 from llmrouterd.model import Unread
 
@@ -180,13 +180,23 @@ class TurnLane:
         if self._on_events is not None:
             events = self._on_events(events)
         if self._folder is not None:
-            for event in events:
-                self._folder.add(event)
+            self._keep(events)
         if self.holds:
             return b""
         if self.failure is not None:
             events = [e for e in events if not isinstance(e, Failed)]
         return b"".join(map(self._encode, events))
+
+    def _keep(self, events: list[Event]) -> None:
+        """Fold along. What is only kept for the record is let go when it grows too long."""
+        assert self._folder is not None
+        try:
+            for event in events:
+                self._folder.add(event)
+        except TooLong:
+            if self.holds:
+                raise
+            self._folder = None
 
     def _watch(self, event: Event) -> None:
         kind = type(event)

@@ -115,6 +115,12 @@ def test_lost_constraints_are_told_in_the_description():
     )
 
 
+def test_a_keyword_of_the_wrong_kind_is_lost_and_said():
+    out, lost = ollama_property({"description": ["no"], "anyOf": {}, "type": "string"})
+    assert out == {"type": "string", "description": '(description: ["no"], anyOf: {})'}
+    assert lost == ["description", "anyOf"]
+
+
 def test_a_property_may_be_called_like_a_keyword():
     schema = in_property(
         {"type": "object", "properties": {"const": {"type": "string"}, "$ref": {}}}
