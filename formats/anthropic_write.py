@@ -511,11 +511,8 @@ class _Writer:
         if not self._own:
             messages = settle(messages, self._ledger, ANTHROPIC)
         lead = 0
-        while lead < len(messages) and messages[lead].role in ("system", "developer"):
-            self._note_message(messages[lead])
+        while lead < len(messages) and self._leads(messages[lead]):
             lead += 1
-        if self._own and lead == len(messages):  # a body without messages is none
-            lead = sum(message.hoisted for message in messages)
         system = [block for message in messages[:lead] for block in self._system(message)]
         system += [{"type": "text", "text": line} for line in self._lines]
         rest = messages[lead:]
@@ -523,6 +520,15 @@ class _Writer:
         if not written:
             raise Unsupported("messages", "nothing remains that could be sent to this server")
         return _short(system), written
+
+    def _leads(self, message: Message) -> bool:
+        """Whether it goes to the top. This format's own system messages stay where they were."""
+        if message.role not in ("system", "developer"):
+            return False
+        if self._own:
+            return message.hoisted
+        self._note_message(message)
+        return True
 
     def _system(self, message: Message) -> list[_Object]:
         blocks = self._blocks.blocks(message)

@@ -45,6 +45,7 @@ from formats.ollama_wire import (
     metrics,
     native_stop,
     not_a_line,
+    refusal_words,
     stop_reason,
     usage_of,
 )
@@ -157,6 +158,8 @@ def write_response(
         else:
             what = part.type if isinstance(part, Opaque) else type(part).__name__.lower()
             ledger.note(what, "dropped", "Ollama answers have no such part")
+    if response.stop == "refusal" and not any(texts):
+        texts.append(refusal_words(response.stop_details))
     message["content"] = "".join(texts)
     if any(thoughts):
         message["thinking"] = "".join(thoughts)

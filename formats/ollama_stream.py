@@ -57,6 +57,7 @@ from formats.ollama_wire import (
     metrics,
     native_stop,
     not_a_line,
+    refusal_words,
     stop_reason,
     usage_of,
 )
@@ -258,8 +259,8 @@ class Encoder:
                 return self._call(self._calls.pop(part, None))
             case UsageSeen(usage):
                 self._usage = usage if self._usage is None else self._usage.merged(usage)
-            case Finished(reason):
-                return self._finish(reason)
+            case Finished(reason, _, _, details):
+                return self._refused(reason, details) + self._finish(reason)
             case Failed(failure):
                 self._ended = True
                 return write_ndjson(error_line(failure))
@@ -308,6 +309,11 @@ class Encoder:
         self._shown += 1
         start = 'Z","message":{"role":"assistant","content":"","tool_calls":['
         return f'{self._now()}{start}{body}]}},"done":false}}\n'.encode("ascii")
+
+    def _refused(self, reason: StopReason, details: JSON) -> bytes:
+        """A refusal that came without a word of its own says its reason."""
+        words = refusal_words(details) if reason == "refusal" and not self._size else ""
+        return self._delta('Z","message":{"role":"assistant","content":', words)
 
     def _finish(self, reason: StopReason) -> bytes:
         out = b"".join([self._call(call) for call in self._calls.values()])

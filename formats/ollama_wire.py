@@ -258,3 +258,9 @@ def not_a_line(line: bytes) -> str:
     start = line[:80].decode("utf-8", "replace")
     what = "HTML" if start.lstrip().startswith("<") else "something"
     return f"the upstream sent {what} that is not a line of an Ollama chat: {start!r}"
+
+
+def refusal_words(details: JSON) -> str:
+    """Why an upstream refused, where it says so beside the answer."""
+    words = details.get("explanation") if isinstance(details, dict) else None
+    return words if isinstance(words, str) else ""

@@ -41,7 +41,12 @@ def as_object(schema: Mapping[str, JSON] | None) -> dict[str, JSON]:
 # --- Ollama ---
 
 # What stays besides the members that hold schemas, if it is of the right kind.
-_OLLAMA_KEEPS = {"type": (str, list), "description": str, "enum": list, "required": list}
+_OLLAMA_KEEPS: dict[str, type | tuple[type, ...]] = {
+    "type": (str, list),
+    "description": str,
+    "enum": list,
+    "required": list,
+}
 
 
 def for_ollama(schema: Mapping[str, JSON] | None) -> tuple[dict[str, JSON], list[str]]:

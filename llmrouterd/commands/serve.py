@@ -100,7 +100,7 @@ def _announce(running: Running) -> None:
     for provider in running.config.providers:
         where = masked(provider.base_url) or "embedded"
         say(f"  provider  {provider.name} ({provider.format}) {where}")
-    url = f"http://{running.addresses[0]}"
+    url = f"http://{_reachable(running.addresses[0])}"
     key = "$KEY" if server.api_key else "none"
     say(f"llmrouter listens on {', '.join('http://' + a for a in running.addresses)}")
     say(f"  OpenAI     export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}")
@@ -108,6 +108,13 @@ def _announce(running: Running) -> None:
     say(f"  Ollama     export OLLAMA_HOST={url}")
     if server.dashboard:
         say(f"  dashboard  {url}/dashboard")
+
+
+def _reachable(address: str) -> str:
+    """What a client on this machine connects to: "every address" is not one."""
+    host, _, port = address.rpartition(":")
+    every = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
+    return f"{every.get(host, host)}:{port}"
 
 
 def _say(line: str) -> None:

@@ -89,7 +89,9 @@ async def _local(environ: Mapping[str, str], pool: Pool) -> list[Provider]:
             for place in places:
                 nursery.start_soon(look, place)
     return [
-        Provider(p.name, p.format, p.base_url, local=is_local_host(urlsplit(p.base_url).hostname or ""))
+        Provider(
+            p.name, p.format, p.base_url, local=is_local_host(urlsplit(p.base_url).hostname or "")
+        )
         for p in places
         if p.name in there
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,12 +40,13 @@ class Heard:
 
 class Client:
     """What the three have in common. `sent` and `headers`: the last request's body and the answer's
-    fields; `heard` is what had come of an answer when an error was raised."""
+    fields; `heard`: what had come of an answer when an error was raised; `got_some`: text came."""
 
     def __init__(self) -> None:
         self.sent = b""
         self.headers: dict[str, str] = {}
         self.heard = Heard()
+        self.got_some = threading.Event()
 
     def _hooks(self) -> Any:
         return {"request": [self._note_request], "response": [self._note_response]}
@@ -55,8 +57,13 @@ class Client:
     def _note_response(self, response: Any) -> None:
         self.headers = dict(response.headers)
 
+    def _note_text(self, heard: Heard) -> None:
+        if heard.text:
+            self.got_some.set()
+
     def ask(self, model: str, messages: Any, *, stream: bool = False, **more: Any) -> Heard:
         self.heard = Heard()
+        self.got_some.clear()
         given = messages if isinstance(messages, list) else [self.user(messages)]
         self._ask(self.heard, stream, {"model": model, "messages": given, **self.words(**more)})
         return self.heard
@@ -151,6 +158,7 @@ class OpenAIClient(Client):
             heard.usage = _openai_usage(chunk.usage) or heard.usage
             for choice in chunk.choices:
                 heard.text += choice.delta.content or ""
+                self._note_text(heard)
                 heard.refusal += choice.delta.refusal or ""
                 heard.thinking += _reasoning(choice.delta)
                 for piece in choice.delta.tool_calls or []:
@@ -247,6 +255,7 @@ class AnthropicClient(Client):
             for event in events:
                 if event.type == "text":
                     heard.text += event.text
+                    self._note_text(heard)
             return events.get_final_message()
 
 
@@ -295,6 +304,7 @@ class OllamaClient(Client):
         calls: list[Any] = []
         for part in parts:
             heard.text += part.message.content or ""
+            self._note_text(heard)
             heard.thinking += part.message.thinking or ""
             calls += part.message.tool_calls or []
             if part.done:

@@ -187,10 +187,10 @@ class Stage:
         self.scripts: dict[str, list[Script | str]] = up
         self.asked: dict[str, list[Asked]] = {name: [] for name in gen.providers}
         self.dialled: list[str] = []
-        self.pair = trio.testing.memory_stream_pair
+        self.pair = trio.testing.memory_stream_pair  # lockstep_stream_pair: without any buffer
+        self.upstream_pair = trio.testing.memory_stream_pair
         self.limits = Limits()
         self.client: Client | None = None
-        self.client_gate: Callable[[], Awaitable[None]] | None = None
         self.pool = Pool(dialer=self._dial)
         self.daemon = Daemon(self.pool, fleet=self._fleet, sinks=(self.sink,))
         self._states = states
@@ -205,7 +205,7 @@ class Stage:
         script = left.pop(0) if len(left) > 1 else left[0]
         if isinstance(script, str):
             raise DialError(f"{origin.host}: connection refused")
-        ours, theirs = trio.testing.memory_stream_pair()
+        ours, theirs = self.upstream_pair()
         self.nursery.start_soon(self._upstream, theirs, script, self.asked[origin.host])
         remote = not self.gen.providers[origin.host].local
         return StreamWire(ours), Receipt(f"{origin.host}:80", left_host=remote)
