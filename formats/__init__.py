@@ -44,12 +44,17 @@ class Observer(Protocol):
     """Watches a stream that passes through unchanged, parsing no more than it must.
 
     content: a first text, reasoning, refusal or tool-call event has passed.
-    failure: the upstream's own error event, when one passed.
+    failure: the stream's own error, when one came. told: the client has it, in an event that the
+    readers of this format raise on. ended: the format's end mark has passed; nothing follows it.
     """
 
     content: bool
     usage: Usage | None
     failure: Failure | None
+    told: bool
+
+    @property
+    def ended(self) -> bool: ...
 
     def feed(self, data: bytes, /) -> bytes:
         """The whole events in what has come so far, as received; a partial one is held back."""

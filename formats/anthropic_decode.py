@@ -15,6 +15,7 @@ Laws:
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from formats import jsontext
@@ -48,6 +49,7 @@ _Object = dict[str, JSON]
 _Kind = Literal["text", "thinking", "redacted", "tool", "opaque"]
 
 _loads = json.loads
+_ERROR_NAME = re.compile(rb"^event: ?error\s", re.MULTILINE)
 _CUT = Failure("truncated", "the upstream's stream ended before the answer was complete")
 # A repeated thinking text is only looked for up to this many characters: it is a rare mistake, and
 # remembering a long text for it would be a cost without a bound.
@@ -382,12 +384,13 @@ class Observer:
     def __init__(self, *, limit: int) -> None:
         self._framer = SSEFramer(limit=limit)
         self._figures: dict[str, int] = {}
-        self._stopped = False  # message_stop
+        self.ended = False  # message_stop
         self._reason = False  # why the model stopped
         self._stray = b""
         self.content = False
         self.usage: Usage | None = None
         self.failure: Failure | None = None
+        self.told = False
 
     def feed(self, data: bytes) -> bytes:
         """The whole events in what has come so far. Raises TooLong."""
@@ -402,7 +405,7 @@ class Observer:
             self._look(rest)
         if self.failure is not None:
             return self.failure
-        if self._stopped or self._reason:
+        if self.ended or self._reason:
             return None
         if self._stray and not self.content:
             return stray_failure(self._stray)
@@ -424,6 +427,8 @@ class Observer:
             for line in raw.splitlines():
                 if line.startswith(b"data:"):
                     self._parse(line[5:])
+            # readers of this format go by the event's name
+            self.told = self.failure is not None and _ERROR_NAME.search(raw) is not None
         elif b"data:" not in raw and not self.content and len(self._stray) < 2048:
             self._stray += raw[:2048]
 
@@ -444,7 +449,7 @@ class Observer:
                 if type(delta) is dict and type(delta.get("stop_reason")) is str:
                     self._reason = True
             case "message_stop":
-                self._stopped = True
+                self.ended = True
             case "error":
                 self.failure = self.failure or event_failure(value)
             case None if value.get("error") is not None:

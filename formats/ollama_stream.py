@@ -343,12 +343,12 @@ class Observer:
     __slots__ = (
         "_done",
         "_framer",
-        "_garbage",
         "_model",
         "_new_head",
         "_old_head",
         "content",
         "failure",
+        "told",
         "usage",
     )
 
@@ -358,10 +358,14 @@ class Observer:
         self._old_head: bytes | None = None
         self._new_head = b""
         self._done = False
-        self._garbage: Failure | None = None
         self.content = False
         self.usage: Usage | None = None
         self.failure: Failure | None = None
+        self.told = False
+
+    @property
+    def ended(self) -> bool:
+        return self._done
 
     def feed(self, data: bytes, /) -> bytes:
         if self._over():
@@ -382,10 +386,10 @@ class Observer:
         if self._done:
             return None
         why = "the upstream's stream ended before its last line"
-        return self.failure or self._garbage or Failure("truncated", why)
+        return self.failure or Failure("truncated", why)
 
     def _over(self) -> bool:
-        return self._done or self.failure is not None or self._garbage is not None
+        return self._done or self.failure is not None
 
     def _look(self, line: bytes) -> bool:
         """Whether the line may pass: what is none of this format would break the client."""
@@ -398,14 +402,14 @@ class Observer:
         except ValueError:
             value = None
         if type(value) is not dict:
-            self._garbage = Failure("upstream", not_a_line(line))
+            self.failure = Failure("upstream", not_a_line(line))
             return False
         message = value.get("message")
         if type(message) is dict:
             if not self.content:
                 self.content = any(map(message.get, ("content", "thinking", "tool_calls")))
         elif value.get("error"):
-            self.failure = failure_of(value)
+            self.failure, self.told = failure_of(value), True
         if value.get("done") is True:
             self._done = True
             self.usage = usage_of(value)

@@ -687,12 +687,25 @@ def _tells(whole: bytes) -> bool:
 class ChatObserver:
     """Watches an upstream's stream on its way to a client of the same format."""
 
-    __slots__ = ("_done", "_framer", "_included", "_seen", "_sse", "content", "failure", "usage")
+    __slots__ = (
+        "_done",
+        "_framer",
+        "_included",
+        "_seen",
+        "_sse",
+        "content",
+        "ended",
+        "failure",
+        "told",
+        "usage",
+    )
 
     def __init__(self, request: Request, *, limit: int) -> None:
         self.content = False
         self.usage: Usage | None = None
         self.failure: Failure | None = None
+        self.told = False
+        self.ended = False
         self._included = request.include_usage
         self._framer = SSEFramer(limit=limit)
         self._sse = SSEDecoder(limit=limit)
@@ -736,7 +749,7 @@ class ChatObserver:
         try:
             for name, data in self._sse.feed(event) + (self._sse.eof() if last else []):
                 if data.strip() == "[DONE]":
-                    self._done = True
+                    self._done = self.ended = True
                     continue
                 obj = loads(data)
                 if type(obj) is dict:
@@ -753,6 +766,7 @@ class ChatObserver:
     def _note_failure(self, name: str, obj: Mapping[str, JSON]) -> None:
         if self.failure is None:
             self.failure = failure_in(obj)
+            self.told = self.failure is not None and bool(obj.get("error"))
         if self.failure is None and name == "error":
             self.failure = failure_of(None, obj)
 

@@ -101,11 +101,15 @@ class Catalog:
             if name not in self._told:
                 LOG.info("the models of %r are not known: %s", name, error)
             self._told.add(name)
-            self._states[name] = replace(self._states[name], models=None)
+            self._know(name, None)
             return
         self._told.discard(name)
         listed = {info.name: with_inferred(info) for info in models}
-        self._states[name] = replace(self._states[name], models=listed)
+        self._know(name, listed)
+
+    def _know(self, name: str, models: Mapping[str, ModelInfo] | None) -> None:
+        """A new dict each time: a Fleet that was handed out does not change."""
+        self._states = {**self._states, name: replace(self._states[name], models=models)}
 
     async def _models(self, provider: Provider) -> list[ModelInfo]:
         if provider.format == "ollama":

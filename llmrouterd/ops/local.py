@@ -68,7 +68,9 @@ async def found(environ: Mapping[str, str], pool: Pool) -> Config:
     """The configuration of a machine as it is."""
     local = await _local(environ, pool)
     clouds = [
-        Provider(name, fmt, base, key=Secret(environ[variable]), local=False, on_demand=True)
+        Provider(
+            name, fmt, base, key=Secret(environ[variable].strip()), local=False, on_demand=True
+        )
         for name, fmt, base, variable in CLOUDS
         if environ.get(variable, "").strip()
     ]

@@ -14,9 +14,12 @@ Laws:
 from __future__ import annotations
 
 import email.utils
+import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import trio
 
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
 _PATH = {"openai": "/chat/completions", "anthropic": "/messages", "ollama": "/api/chat"}
 # An error body is read this far: enough for any message, too little to hurt.
 _ERROR_LIMIT = 256 * 1024
+_KEY_NAME = re.compile(r"api_key(?:=|\Z)")
+# Anything longer is no number of seconds, and must not become one that cannot be counted.
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,9})?")
 
 
 @dataclass(slots=True)
@@ -79,8 +85,7 @@ async def attempt(work: Work, candidate: Candidate, info: ModelInfo | None) -> F
         work.story.usage_estimated = True
         return await deliver(work, answer)
     ledger = Ledger()
-    work.story.ledger = ledger
-    work.story.unreached = False
+    work.story.begin(ledger)
     try:
         body, passes = _body(work, provider, candidate, info, ledger)
     except Invalid as error:
@@ -97,6 +102,8 @@ async def attempt(work: Work, candidate: Candidate, info: ModelInfo | None) -> F
             return Failure("truncated", str(error))
         except FormatError as error:
             return Failure("upstream", str(error))
+    if work.reply.client.finished:  # the clock ran out while the upstream ended its body
+        return None
     return _ran_out(deadline)
 
 
@@ -135,7 +142,9 @@ def _is_vendor(provider: Provider) -> bool:
 def _target(provider: Provider, prefix: str, query: str, *, same: bool) -> str:
     path = prefix + _PATH[provider.format]
     kept = (
-        "&".join(q for q in query.split("&") if q and not q.startswith("api_key=")) if same else ""
+        "&".join(q for q in query.split("&") if q and not _KEY_NAME.match(unquote(q)))
+        if same
+        else ""
     )
     return f"{path}?{kept}" if kept else path
 
@@ -183,7 +192,8 @@ async def _exchange(
 
 def _note(story: Story, exchange: Exchange) -> None:
     story.address = exchange.receipt.address
-    story.left_host = exchange.receipt.left_host
+    # what has left this host does not come back when somebody nearer answers after all
+    story.left_host = story.left_host or exchange.receipt.left_host
     fields = exchange.headers
     story.upstream_request_id = fields.get("request-id") or fields.get("x-request-id") or ""
 
@@ -195,7 +205,7 @@ async def _refused(exchange: Exchange, provider: Provider) -> Failure:
         return Failure("upstream", f"answered with a redirect ({status}), which is not followed")
     try:
         body = await exchange.read_all(_ERROR_LIMIT)
-    except TooLong:
+    except FormatError:  # too long, cut, garbled: the status says enough
         body = b""
     if status < 400:
         return Failure("upstream", f"answered with status {status}")
@@ -206,16 +216,11 @@ async def _refused(exchange: Exchange, provider: Provider) -> Failure:
 
 def retry_after(fields: Headers, now: float) -> float | None:
     """Seconds an upstream asks us to wait: `retry-after-ms`, seconds, or an HTTP date."""
-    text = fields.get("retry-after-ms")
-    if text is not None and text.strip().isdigit():
-        return int(text) / 1000
+    text = (fields.get("retry-after-ms") or "").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text) / 1000
     text = (fields.get("retry-after") or "").strip()
-    if not text:
-        return None
-    try:
-        return max(0.0, float(text)) if text[0].isdigit() else _until(text, now)
-    except ValueError:
-        return None
+    return float(text) if _SECONDS.fullmatch(text) else _until(text, now)
 
 
 def _until(date: str, now: float) -> float | None:
@@ -247,20 +252,27 @@ async def _stream(
     work: Work, provider: Provider, exchange: Exchange, deadline: Deadline, passes: bool
 ) -> Failure | None:
     lane = _lane(work, FORMATS[provider.format], passes)
-    failure = await pump(exchange, deadline, lane, work.reply)
     story = work.story
-    story.usage = lane.usage
-    story.response = lane.response()
+    try:
+        failure = await pump(exchange, deadline, lane, work.reply)
+    finally:  # of a stream that was cut short, the record has what came
+        story.usage = lane.usage
+        story.response = lane.response()
     if failure is not None:
         return failure
     deadline.off()
     if work.ext.wants_response and not lane.holds:
         await _look(work, lane)
     await work.reply.finish()
-    with trio.move_on_after(TAIL_S):
+    await _drain(exchange)
+    return None
+
+
+async def _drain(exchange: Exchange) -> None:
+    """Read what ends the body, so that the connection can be used again. All was said before."""
+    with trio.move_on_after(TAIL_S), suppress(FormatError):
         while await exchange.read():
             pass
-    return None
 
 
 def _lane(work: Work, fmt: Format, passes: bool) -> Lane:

@@ -106,6 +106,7 @@ class Extensions:
         for active in self.active:
             try:
                 result = await getattr(active.hook, hook)(request, active.ctx)
+                _check(hook, result, Request, Response, Stop)
             except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
                 return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
@@ -153,10 +154,11 @@ class Extensions:
         for active in self.active:
             try:
                 result = await active.hook.post_response(response, active.ctx)
+                _check("post_response", result, Response, Stop)
             except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in post_response: %s", active.id, _words(error))
                 continue
-            if result is not response:
+            if result is not response or active.ctx.changed:
                 self._story.plugins.append(active.id)
             if isinstance(result, Stop):
                 self._stopped_after = True
@@ -190,6 +192,13 @@ class Extensions:
                     await active.hook.on_end(record)
                 except Exception as error:  # noqa: BLE001
                     LOG.warning("plugin %r failed in on_end: %s", active.id, _words(error))
+
+
+def _check(hook: str, result: object, *kinds: type) -> None:
+    """A plugin that forgot its `return` is told so, not with an error from somewhere later."""
+    if not isinstance(result, kinds):
+        names = ", ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"{hook} returned {type(result).__name__}, not one of {names}")
 
 
 def _words(error: Exception) -> str:

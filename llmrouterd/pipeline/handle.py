@@ -68,14 +68,27 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         return end
     except trio.Cancelled:
         end = "client_gone" if client.gone else "refused"
+        if not client.gone:
+            story.failure = story.failure or Failure("draining", "the router was stopped")
         raise
     finally:
         daemon.in_flight -= 1
+        _close(story, end, client)
         record = story.record(end)
         if story.request is not None or story.failure is not None:
             daemon.tell(record)
         if ext is not None and ext.wants_end():
             await ext.end(record)
+
+
+def _close(story: Story, end: EndState, client: Client) -> None:
+    """What the record says of the client's side: what it saw, and how much of it."""
+    if end == "internal_error" and story.failure is None:
+        story.failure = Failure("internal", "internal error")
+        story.status = 200 if client.headers_sent else 500  # the edge tells the client
+    elif not client.headers_sent:
+        story.status = 0
+    story.size_bytes += client.bytes_sent
 
 
 async def _understood(call: Call, reply: Reply) -> Request | None:
@@ -110,8 +123,11 @@ async def _serve(call: Call, work: Work) -> EndState:
         work.reply.request = work.request
     if work.ext.answer is not None:
         work.story.candidate = Candidate("plugin", work.ext.answer.model or request.model, "plugin")
-        await deliver(work, work.ext.answer)
-        return "complete"
+        failure = await deliver(work, work.ext.answer)
+        if failure is None:
+            return "complete"
+        await work.reply.fail(failure)
+        return "internal_error"
     return await _routed(call, work)
 
 
@@ -157,12 +173,12 @@ async def _walk(work: Work, verdict: Verdict, fleet: Fleet) -> EndState:
         failure = await _one(work, step.candidate, fleet)
         if failure is None:
             return "complete"
-        if reply.content_sent:
-            await reply.fail(failure)
-            return _end_state(failure, broken=True)
         now = trio.current_time()
         connected = failure.clock != "connect" and not story.unreached
         story.tried.append(Outcome(step.candidate, failure, now - begun, now, connected))
+        if reply.content_sent:
+            await reply.fail(failure)
+            return _end_state(failure, broken=True)
 
 
 async def _one(work: Work, candidate: Candidate, fleet: Fleet) -> Failure | None:
@@ -177,6 +193,7 @@ async def _one(work: Work, candidate: Candidate, fleet: Fleet) -> Failure | None
         at[candidate.provider] -= 1
 
 
+_BROKEN: dict[str, EndState] = {"timeout": "stalled", "truncated": "truncated"}
 _CLIENT_FAULTS = frozenset(
     {
         "bad_request",
@@ -192,8 +209,6 @@ _CLIENT_FAULTS = frozenset(
 
 def _end_state(failure: Failure, *, broken: bool = False) -> EndState:
     """The one true state for a request that failed with `failure`."""
-    if broken and failure.kind == "timeout":
-        return "stalled"
-    if broken and failure.kind == "truncated":
-        return "truncated"
+    if broken:  # an answer had begun: whatever its error says, it is not the client's fault
+        return _BROKEN.get(failure.kind, "upstream_error")
     return "refused" if failure.kind in _CLIENT_FAULTS else "upstream_error"

@@ -34,7 +34,7 @@ _SAME_FORMAT = {
     "anthropic": ("anthropic-dangerous-direct-browser-access", "idempotency-key"),
     "ollama": (),
 }
-_TRACE = ("traceparent", "tracestate")
+_TRACE = ("traceparent", "tracestate", "baggage")
 
 
 def for_upstream(
@@ -116,10 +116,9 @@ def for_client(story: Story, *, stream: bool) -> Fields:
         fields.append(("x-router-model", clean(place.model)))
         if place.rule:
             fields.append(("x-router-rule", clean(place.rule)))
-    if story.tried:
-        fields.append(("x-router-attempts", str(len(story.tried) + 1)))
-    elif place is not None:
-        fields.append(("x-router-attempts", "1"))
+    if place is not None:  # with a failure to tell, no attempt is running any more
+        tries = len(story.tried) + (story.failure is None)
+        fields.append(("x-router-attempts", str(tries or 1)))
     if story.tags:
         fields.append(("x-router-request-tags", tag_header(story.tags)))
     if story.ledger is not None and story.ledger.entries:

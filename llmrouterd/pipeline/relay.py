@@ -57,7 +57,8 @@ class Lane(Protocol):
 
     content: content has come. failure: the stream's own error, once it came. finished: the
     format's end mark has come. usage: figures so far. holds: nothing may reach the client before
-    the end. passes_errors: what `feed` returns holds the upstream's error event as it came.
+    the end. told: what `feed` returned holds the failure, in an event that the client's readers
+    raise on.
     """
 
     @property
@@ -71,7 +72,7 @@ class Lane(Protocol):
     @property
     def holds(self) -> bool: ...
     @property
-    def passes_errors(self) -> bool: ...
+    def told(self) -> bool: ...
 
     def feed(self, data: bytes) -> bytes: ...
 
@@ -84,7 +85,6 @@ class PassLane:
     """Same format on both sides and nobody edits: the upstream's own bytes, whole events only."""
 
     holds = False
-    passes_errors = True
 
     def __init__(self, fmt: Format, observer: Observer, *, keep: bool, limit: int) -> None:
         self._format = fmt
@@ -92,11 +92,18 @@ class PassLane:
         self._limit = limit
         self._kept: list[bytes] | None = [] if keep else None
         self._kept_bytes = 0
-        self.finished = False
 
     @property
     def content(self) -> bool:
         return self._observer.content
+
+    @property
+    def finished(self) -> bool:
+        return self._observer.ended
+
+    @property
+    def told(self) -> bool:
+        return self._observer.told
 
     @property
     def failure(self) -> Failure | None:
@@ -115,7 +122,6 @@ class PassLane:
 
     async def eof(self) -> bytes:
         failure = self._observer.eof()
-        self.finished = failure is None
         if failure is not None and self._observer.failure is None:
             self._observer.failure = failure
         return b""
@@ -149,7 +155,7 @@ class TurnLane:
     from what the plugin made of them.
     """
 
-    passes_errors = False
+    told = False
 
     def __init__(
         self,
@@ -165,6 +171,7 @@ class TurnLane:
         self._on_events = ext.on_events if ext.edits_events else None
         self.holds = ext.whole_response
         self._finish = finish
+        self._changed: Response | None = None
         self._folder = Folder(limit=KEPT_LIMIT) if keep or self.holds else None
         self.content = False
         self.finished = False
@@ -219,12 +226,12 @@ class TurnLane:
         if not self.holds or self.failure is not None:
             return rest
         assert self._folder is not None
-        changed = await self._finish(self._folder.response())
-        return b"".join(map(self._encode, unfold(changed)))
+        self._changed = await self._finish(self._folder.response())
+        return b"".join(map(self._encode, unfold(self._changed)))
 
     def response(self) -> Response | None:
-        if self._folder is None:
-            return None
+        if self._changed is not None or self._folder is None:
+            return self._changed
         try:
             return self._folder.response()
         except FormatError:
@@ -243,7 +250,7 @@ async def pump(exchange: Exchange, deadline: Deadline, lane: Lane, reply: Reply)
             data = await reply.patiently(exchange.read)
             out = lane.feed(data) if data else b""
         except Truncated as error:
-            return await _cut(lane, reply, held, Failure("truncated", str(error)))
+            return await _cut(lane, reply, held, deadline, Failure("truncated", str(error)))
         except FormatError as error:
             return Failure("upstream", str(error))
         if not data:
@@ -268,19 +275,16 @@ async def _told(lane: Lane, reply: Reply, out: bytes, failure: Failure) -> Failu
     """The stream carried its own error. Once content is out, what came with it goes out too."""
     if reply.content_sent and out:
         await reply.send(out)
-        reply.error_told = lane.passes_errors
+        reply.error_told = lane.told
     return failure
 
 
-async def _ended(
-    lane: Lane, reply: Reply, held: list[bytes], deadline: Deadline | None
-) -> Failure | None:
-    """The upstream's stream is over: is it whole?"""
+async def _ended(lane: Lane, reply: Reply, held: list[bytes], deadline: Deadline) -> Failure | None:
+    """The upstream's stream is over: is it whole? What follows is our time and the client's."""
+    deadline.off()
     out = await lane.eof()
     if lane.failure is not None:
         return lane.failure
-    if deadline is not None:
-        deadline.off()
     out = b"".join([*held, out])
     held.clear()
     if out or not reply.content_sent:
@@ -288,9 +292,11 @@ async def _ended(
     return None
 
 
-async def _cut(lane: Lane, reply: Reply, held: list[bytes], failure: Failure) -> Failure | None:
+async def _cut(
+    lane: Lane, reply: Reply, held: list[bytes], deadline: Deadline, failure: Failure
+) -> Failure | None:
     """The connection broke. If the format's end mark had come before, nothing is missing."""
-    ended = await _ended(lane, reply, held, None)
+    ended = await _ended(lane, reply, held, deadline)
     if ended is None or ended.kind != "truncated":
         return ended
     return failure

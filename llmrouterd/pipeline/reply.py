@@ -149,4 +149,7 @@ class Reply:
         event = b"" if self.error_told else encoder.encode(Failed(failure))
         if event:
             await self.client.send(event)
+        elif not self.error_told:  # nothing would tell a broken answer from a whole one
+            self.client.abort()
+            return
         await self.client.finish(headers.known_at_end(self.story))

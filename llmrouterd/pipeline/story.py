@@ -103,6 +103,13 @@ class Story:
         daemon = self.daemon
         daemon.tell(Routed(self.id, daemon.wall_ms(), candidate.provider, candidate.model))
 
+    def begin(self, ledger: Ledger) -> None:
+        """An attempt at an upstream: what is noted of it must not be the last one's."""
+        self.ledger = ledger
+        self.unreached = False
+        self.address = self.upstream_request_id = ""
+        self.usage = self.response = None
+
     def elapsed_ns(self) -> int:
         return time.perf_counter_ns() - self.begun_ns
 
@@ -130,9 +137,7 @@ class Story:
             return ""
         if end == "client_gone":
             return "client"
-        if end == "internal_error":
-            return "router"
-        return _FAULT.get(self.failure.kind, "client") if self.failure else "upstream"
+        return _FAULT.get(self.failure.kind, "client") if self.failure else "router"
 
     def record(self, end: EndState) -> Record:
         request, place = self.request, self.candidate

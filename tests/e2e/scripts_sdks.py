@@ -39,11 +39,12 @@ class Heard:
 
 
 class Client:
-    """What the three have in common. `sent` and `headers`: the last request's body and the answer's
-    fields; `heard`: what had come of an answer when an error was raised; `got_some`: text came."""
+    """What the three have in common. `sent`, `sent_headers`: the last request; `headers`: the
+    answer's fields; `heard`: what had come of an answer when an error was raised; `got_some`: text came."""
 
     def __init__(self) -> None:
         self.sent = b""
+        self.sent_headers: dict[str, str] = {}
         self.headers: dict[str, str] = {}
         self.heard = Heard()
         self.got_some = threading.Event()
@@ -52,7 +53,7 @@ class Client:
         return {"request": [self._note_request], "response": [self._note_response]}
 
     def _note_request(self, request: Any) -> None:
-        self.sent = request.read()
+        self.sent, self.sent_headers = request.read(), dict(request.headers)
 
     def _note_response(self, response: Any) -> None:
         self.headers = dict(response.headers)
@@ -225,9 +226,7 @@ class AnthropicClient(Client):
     ) -> Any:
         more.setdefault("max_tokens", 4000)
         if tools:
-            more["tools"] = [
-                {"name": n, "description": d, "input_schema": s} for n, d, s in tools
-            ]
+            more["tools"] = [{"name": n, "description": d, "input_schema": s} for n, d, s in tools]
         if schema:
             more["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         if thinking:
@@ -235,10 +234,7 @@ class AnthropicClient(Client):
         return more
 
     def _ask(self, heard: Heard, stream: bool, request: Any) -> None:
-        if stream:
-            message = self._watch(heard, request)
-        else:
-            message = self.sdk.messages.create(**request)
+        message = self._watch(heard, request) if stream else self.sdk.messages.create(**request)
         texts = [block.text for block in message.content if block.type == "text"]
         thoughts = [block.thinking for block in message.content if block.type == "thinking"]
         heard.text, heard.thinking = "".join(texts), "".join(thoughts)

@@ -51,7 +51,8 @@ class FakeModel:
         self.format = fmt
         self.names = names or (MODEL[fmt],)
         self.chats: list[Received] = []
-        self.keys: list[str] = []
+        self.prefix = ""  # what stands before the paths of the format
+        self.able: dict[str, list[str]] = {}  # what /api/show says of a model, if not all
         self._answer: Answer = self.answer(Said("hello"))
         self.upstream = FakeUpstream(self._serve)
 
@@ -90,15 +91,22 @@ class FakeModel:
         self.chats.clear()
         self._answer = script
 
-    def plays(self, file: str) -> None:
-        """Answer with the bytes of a golden transcript."""
+    def plays(self, file: str, before_last: Callable[[], object] = lambda: None) -> None:
+        """Answer with the bytes of a golden transcript. before_last: called before a stream's last
+        event is sent."""
         entry = next(e for e in golden_entries() if e["file"] == file)
         body = (GOLDEN / file).read_bytes()
         extra = [f"{name}: {value}" for name, value in entry["response_headers"].items()]
 
         def script(turn: Turn) -> None:
             if entry["stream"]:
-                turn.stream(events_in(body), *extra, kind=entry["content_type"])
+                *first, last = events_in(body)
+                turn.begin(*extra, kind=entry["content_type"])
+                for piece in first:
+                    turn.chunk(piece)
+                before_last()
+                turn.chunk(last)
+                turn.end()
             else:
                 turn.whole(body, entry["http_status"], *extra, kind=entry["content_type"])
 
@@ -119,6 +127,7 @@ class FakeModel:
 
     def _serve(self, turn: Turn) -> None:
         path = turn.received.target.partition("?")[0]
+        path = path.removeprefix(self.prefix) if self.prefix else path
         if path == CHAT_PATH[self.format] and turn.received.method == "POST":
             self.chats.append(turn.received)
             self._answer(turn)
@@ -131,20 +140,22 @@ class FakeModel:
 
     def _lists(self, path: str, request: Received) -> Any:
         if self.format == "ollama":
-            return self._ollama_lists(path)
+            return self._ollama_lists(path, request)
         if path != "/v1/models":
             return None
         kind = {"object": "model", "type": "model", "created_at": WHEN, "owned_by": "fake"}
         listed = [{"id": name, **kind} for name in self.names]
         return {"object": "list", "data": listed, "has_more": False}
 
-    def _ollama_lists(self, path: str) -> Any:
+    def _ollama_lists(self, path: str, request: Received) -> Any:
         if path == "/api/tags":
             return {"models": [{"name": n, "model": n, "digest": n, "size": 9} for n in self.names]}
         if path == "/api/ps":
             return {"models": []}
         if path == "/api/show":
-            able = ["completion", "tools", "vision", "thinking"]
+            able = self.able.get(
+                request.json["model"], ["completion", "tools", "vision", "thinking"]
+            )
             return {"capabilities": able, "details": {"family": "fake"}, "model_info": {}}
         return None
 

@@ -595,12 +595,13 @@ def test_blank_lines_do_not_pass():
 
 
 @pytest.mark.parametrize("garbage", [b"<html>\n", b"[1]\n", b'"error"\n', b'{"error": \n'])
-def test_garbage_does_not_pass_and_is_told_at_the_end(garbage):
+def test_garbage_does_not_pass_and_the_client_is_to_be_told(garbage):
     for before in (b"", line(content="a")):
         passed, observer = observed(before, garbage, line(content="b"))
         assert passed == before
         assert observer.eof().kind == "upstream"
-        assert observer.failure is None
+        assert observer.failure is not None
+        assert not observer.told
 
 
 def test_an_endless_line_is_refused_in_passing_too():

@@ -46,21 +46,21 @@ class Talk:
     """A client's end of one connection."""
 
     stream: trio.abc.Stream
-    h11: h11.Connection = field(default_factory=lambda: h11.Connection(h11.CLIENT))
+    wire: h11.Connection = field(default_factory=lambda: h11.Connection(h11.CLIENT))
 
     async def send(self, method: str, target: str, headers: list, body: bytes) -> None:
         if body:
             headers = [*headers, ("Content-Length", str(len(body)))]
         request = h11.Request(method=method, target=target, headers=headers)
-        out = self.h11.send(request) or b""
+        out = self.wire.send(request) or b""
         if body:
-            out += self.h11.send(h11.Data(body)) or b""
-        out += self.h11.send(h11.EndOfMessage()) or b""
+            out += self.wire.send(h11.Data(body)) or b""
+        out += self.wire.send(h11.EndOfMessage()) or b""
         await self.stream.send_all(out)
 
     async def event(self) -> h11.Event:
-        while (event := self.h11.next_event()) is h11.NEED_DATA:
-            self.h11.receive_data(await self.stream.receive_some())
+        while (event := self.wire.next_event()) is h11.NEED_DATA:
+            self.wire.receive_data(await self.stream.receive_some())
         return event
 
     async def head(self) -> Said:

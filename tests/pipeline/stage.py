@@ -36,7 +36,11 @@ from llmrouterd.pipeline.daemon import Daemon, Generation, Installed
 from llmrouterd.pipeline.handle import Call, handle
 
 GOLDEN = Path(__file__).parent.parent / "transcripts" / "golden"
-GOLDEN_FORMAT = {"openai-chat": "openai", "anthropic-messages": "anthropic", "ollama-chat": "ollama"}
+GOLDEN_FORMAT = {
+    "openai-chat": "openai",
+    "anthropic-messages": "anthropic",
+    "ollama-chat": "ollama",
+}
 PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "ollama": "/api/chat"}
 STREAM = {
     "openai": "text/event-stream",
@@ -188,7 +192,7 @@ class Stage:
         self.asked: dict[str, list[Asked]] = {name: [] for name in gen.providers}
         self.dialled: list[str] = []
         self.pair = trio.testing.memory_stream_pair  # lockstep_stream_pair: without any buffer
-        self.upstream_pair = trio.testing.memory_stream_pair
+        self.upstream_pair = trio.testing.lockstep_stream_pair  # one send is one read
         self.limits = Limits()
         self.client: Client | None = None
         self.pool = Pool(dialer=self._dial)

@@ -1,0 +1,90 @@
+"""A configuration made ready: origins, paths, plugins; whole or not at all."""
+
+import pytest
+
+from llmrouterd import classifiers, plugins
+from llmrouterd.config import Config, Server
+from llmrouterd.edge.pool import Origin
+from llmrouterd.model import ConfigError, Provider, Routing
+from llmrouterd.ops.generation import build, upstream
+
+
+@pytest.mark.parametrize(
+    ("base_url", "origin", "path"),
+    [
+        ("http://127.0.0.1:11434", Origin("http", "127.0.0.1", 11434), ""),
+        ("http://localhost/v1", Origin("http", "localhost", 80), "/v1"),
+        ("https://api.example/v1", Origin("https", "api.example", 443), "/v1"),
+        ("https://api.example:8443/a/b/", Origin("https", "api.example", 8443), "/a/b"),
+        ("http://[::1]:8080/v1", Origin("http", "::1", 8080), "/v1"),
+    ],
+)
+def test_where_connections_go_and_what_stands_before_every_path(
+    base_url: str, origin: Origin, path: str
+) -> None:
+    assert upstream(Provider("p", "openai", base_url)) == (origin, path)
+
+
+def test_a_providers_proxy_and_certificates_belong_to_its_origin() -> None:
+    p = Provider("p", "openai", "https://a.example/v1", ca_file="/c.pem", http_proxy="http://x:1")
+    origin, _ = upstream(p)
+    assert (origin.ca_file, origin.proxy) == ("/c.pem", "http://x:1")
+
+
+def test_a_generation_holds_what_requests_need() -> None:
+    config = Config(
+        server=Server(life_sign=3),
+        providers=(Provider("e", "echo"), Provider("o", "ollama", "http://127.0.0.1:1")),
+        routing=Routing(implicit=True),
+    )
+    gen = build(config, 4, "agent/1")
+    assert (gen.number, gen.life_sign_s, gen.user_agent) == (4, 3, "agent/1")
+    assert list(gen.providers) == ["e", "o"]
+    assert list(gen.upstreams) == ["o"]  # an echo has no address
+    assert gen.routing is config.routing
+
+
+def test_only_enabled_classifiers_run_and_every_plugin_can_be_asked_for() -> None:
+    config = Config(
+        providers=(Provider("e", "echo"),),
+        classifiers={"keyword": {"enabled": True, "tags": {"code": ["rust"]}}},
+        response_classifiers={"refusal": {"enabled": False}},
+        plugins={"response-healing": {"enabled": True}},
+    )
+    gen = build(config, 1, "t")
+    assert [c.id for c in gen.classifiers] == ["keyword"]
+    assert gen.classifiers[0].settings == {"tags": {"code": ["rust"]}}
+    assert gen.response_classifiers == ()
+    assert [(p.id, p.enabled) for p in gen.plugins.values()] == [
+        ("response-healing", True),
+        ("pareto-router", False),
+    ]
+
+
+def test_the_settings_of_a_plugin_that_is_off_are_there_for_requests_that_ask_for_it() -> None:
+    tiers = {"low": ["e"], "medium": ["e"]}
+    config = Config(
+        providers=(Provider("e", "echo"),),
+        plugins={"pareto-router": {"enabled": False, "tiers": tiers}},
+    )
+    installed = build(config, 1, "t").plugins["pareto-router"]
+    assert (installed.enabled, installed.settings) == (False, {"tiers": tiers})
+
+
+def test_everything_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(settings: object) -> object:
+        raise ValueError("these settings cannot be")
+
+    monkeypatch.setitem(plugins.BUILTIN, "pareto-router", refusing)
+    monkeypatch.setitem(classifiers.BUILTIN, "keyword", refusing)
+    config = Config(
+        providers=(Provider("e", "echo"),),
+        classifiers={"keyword": {"enabled": True}},
+        plugins={"pareto-router": {"enabled": True}},
+    )
+    with pytest.raises(ConfigError) as wrong:
+        build(config, 1, "t")
+    assert wrong.value.problems == (
+        "plugins.pareto-router: these settings cannot be",
+        "classifiers.keyword: these settings cannot be",
+    )
