@@ -4,7 +4,7 @@ Owns: the tables of what is built in. A new one is a module here and one more li
 Refuses to know: when they are asked, and what is done with a tag.
 
 Law: a factory takes the configured settings and raises ValueError, naming the key, when one of
-them is wrong. Ids of later versions are known, so that a configuration that wants one is told so.
+them is wrong. Which ids a configuration may name is the configuration's business (config/keys.py).
 """
 
 from __future__ import annotations
@@ -23,5 +23,3 @@ BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], Classifier]] = {Keyword.id: 
 RESPONSE_BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], ResponseClassifier]] = {
     Refusal.id: Refusal
 }
-KNOWN_LATER = frozenset({"structure", "pii", "secrets", "llm", "semantic"})
-RESPONSE_KNOWN_LATER = frozenset({"empty", "truncated", "invalid-json", "pii", "llm"})

@@ -4,9 +4,7 @@
     enabled = true
     tags = { code = ["python", "rust"], legal = ["contract"] }
 
-A list of words may also stand directly in the table, under its tag's name.
-
-Owns: those settings, and what counts as the text of a request.
+Owns: that setting, and what counts as the text of a request.
 Refuses to know: what a tag is good for.
 
 Law: words are looked for anywhere in the text, inside other words too, and case does not count.
@@ -31,11 +29,7 @@ class Keyword:
         listed = settings.get("tags", {})
         if not isinstance(listed, Mapping):
             raise ValueError('tags: expected a table of lists, such as { code = ["python"] }')
-        found = {tag: _words(words, f"tags.{tag}") for tag, words in listed.items()}
-        for tag, words in settings.items():
-            if tag not in ("enabled", "tags"):
-                found[tag] = (*found.get(tag, ()), *_words(words, tag))
-        self._tags = tuple(sorted(found.items()))
+        self._tags = tuple((tag, _words(listed[tag], f"tags.{tag}")) for tag in sorted(listed))
 
     async def classify(self, request: Request, ctx: Context) -> Sequence[str]:
         """The tags of the words that occur, in alphabetical order."""

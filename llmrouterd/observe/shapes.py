@@ -36,6 +36,8 @@ from llmrouterd.model import Classified, Opened, Record, Routed, Telling, Unread
 
 JSON = Any
 LOG = logging.getLogger("llmrouter.observe")
+# Many a reader splits lines there, too. In JSON these stand only in strings.
+_LINE_ENDS = {ord(c): f"\\u{ord(c):04x}" for c in "\u0085\u2028\u2029"}
 _STOPS = {"end_turn": "end_turn", "max_tokens": "max_tokens", "tool_use": "tool_use"}
 
 
@@ -72,10 +74,11 @@ def shape(telling: Telling, *, bodies: bool = True) -> dict[str, JSON]:
 def as_text(telling: Telling, *, bodies: bool = True) -> str:
     """`shape` as JSON text in one line. Never fails: words that cannot be written are left out."""
     try:
-        return dumps(shape(telling, bodies=bodies))
+        text = dumps(shape(telling, bodies=bodies))
     except (FormatError, TypeError, ValueError, RecursionError) as error:
         LOG.warning("the words of request %d are left out: %s", telling.id, error)
-        return dumps(shape(telling, bodies=False))
+        text = dumps(shape(telling, bodies=False))
+    return text if text.isascii() else text.translate(_LINE_ENDS)
 
 
 def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:

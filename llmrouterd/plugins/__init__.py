@@ -4,7 +4,7 @@ Owns: the table of what is built in. A new plugin is a module here and one more 
 Refuses to know: when the hooks run.
 
 Law: a factory takes the configured settings and raises ValueError, naming the key, when one of
-them is wrong. Ids of later versions are known, so that a configuration that wants one is told so.
+them is wrong. Which ids a configuration may name is the configuration's business (config/keys.py).
 """
 
 from __future__ import annotations
@@ -23,4 +23,3 @@ BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], Plugin]] = {
     ResponseHealing.id: ResponseHealing,
     ParetoRouter.id: ParetoRouter,
 }
-KNOWN_LATER = frozenset({"web", "pdf", "redact", "cache", "system-prompt", "model-params"})

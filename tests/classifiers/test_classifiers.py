@@ -12,6 +12,4 @@ def test_every_classifier_is_made_without_settings_and_knows_its_own_id():
 
 def test_the_configuration_knows_the_same_ids():
     assert set(keys.CLASSIFIERS) == set(classifiers.BUILTIN)
-    assert set(keys.CLASSIFIERS_LATER) == classifiers.KNOWN_LATER
     assert set(keys.RESPONSE_CLASSIFIERS) == set(classifiers.RESPONSE_BUILTIN)
-    assert set(keys.RESPONSE_CLASSIFIERS_LATER) == classifiers.RESPONSE_KNOWN_LATER

@@ -47,12 +47,6 @@ async def test_tool_results_and_images_are_no_text_of_the_conversation():
     assert await tags(CODE_AND_LAW, result, picture) == []
 
 
-async def test_words_may_stand_directly_under_their_tag():
-    settings = {"enabled": True, "code": ["python"], "tags": {"code": ["rust"], "law": ["court"]}}
-    assert await tags(settings, said("user", "python")) == ["code"]
-    assert await tags(settings, said("user", "rust in court")) == ["code", "law"]
-
-
 async def test_without_settings_there_are_no_tags():
     assert await tags({}, said("user", "python")) == []
 
@@ -64,7 +58,6 @@ async def test_without_settings_there_are_no_tags():
         ({"tags": {"code": "python"}}, r"tags\.code: expected a list of words"),
         ({"tags": {"code": ["a", 1]}}, r"tags\.code\[1\]: expected a word"),
         ({"tags": {"code": [""]}}, r"tags\.code\[0\]: expected a word"),
-        ({"code": 1}, "code: expected a list of words"),
     ],
 )
 def test_a_wrong_setting_is_named(settings, words):

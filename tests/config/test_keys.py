@@ -54,9 +54,6 @@ def test_the_ids_are_those_that_the_rooms_have() -> None:
     assert set(keys.PLUGINS) == set(plugins.BUILTIN)
     assert set(keys.CLASSIFIERS) == set(classifiers.BUILTIN)
     assert set(keys.RESPONSE_CLASSIFIERS) == set(classifiers.RESPONSE_BUILTIN)
-    assert set(keys.PLUGINS_LATER) == set(plugins.KNOWN_LATER)
-    assert set(keys.CLASSIFIERS_LATER) == set(classifiers.KNOWN_LATER)
-    assert set(keys.RESPONSE_CLASSIFIERS_LATER) == set(classifiers.RESPONSE_KNOWN_LATER)
 
 
 def test_what_is_meant_exists() -> None:

@@ -72,6 +72,12 @@ class Up:
         self.asked = asked
         self.h11 = h11.Connection(h11.SERVER)
 
+    async def more(self) -> bool:
+        """Until a request begins; False when the connection ends instead."""
+        data = await self.stream.receive_some(65536)
+        self.h11.receive_data(data)
+        return bool(data)
+
     async def request(self) -> Asked:
         head: h11.Request | None = None
         body = b""
@@ -205,22 +211,34 @@ class Stage:
     async def _dial(self, origin: Origin, *, contexts, label=None) -> tuple[StreamWire, Receipt]:
         await trio.lowlevel.checkpoint()
         self.dialled.append(origin.host)
-        left = self.scripts[origin.host]
-        script = left.pop(0) if len(left) > 1 else left[0]
-        if isinstance(script, str):
+        if isinstance(self.scripts[origin.host][0], str):
+            self._next(origin.host)
             raise DialError(f"{origin.host}: connection refused")
         ours, theirs = self.upstream_pair()
-        self.nursery.start_soon(self._upstream, theirs, script, self.asked[origin.host])
+        self.nursery.start_soon(self._upstream, theirs, origin.host)
         remote = not self.gen.providers[origin.host].local
         return StreamWire(ours), Receipt(f"{origin.host}:80", left_host=remote)
 
-    async def _upstream(self, stream, script: Script, asked: list[Asked]) -> None:
-        up = Up(stream, asked)
+    def _next(self, host: str) -> Script | str:
+        left = self.scripts[host]
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    async def _upstream(self, stream: trio.abc.Stream, host: str) -> None:
+        """One script after the other, for as long as the connection is kept."""
+        up = Up(stream, self.asked[host])
         try:
-            await script(up)
-            await up.closed()
+            while await up.more() and not isinstance(self.scripts[host][0], str):
+                script = self._next(host)
+                assert not isinstance(script, str)
+                await script(up)
+                if up.h11.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+                    await up.closed()
+                    return
+                up.h11.start_next_cycle()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
+        finally:
+            await stream.aclose()
 
     # --- clients ----------------------------------------------------------------------------------
 
@@ -323,7 +341,7 @@ async def stage(
     **settings,
 ) -> AsyncIterator[Stage]:
     """A stage whose model "m" means each provider in turn. up: provider name -> a script, or one
-    per connection (the last one repeats)."""
+    per request (the last one repeats)."""
     scripts = {name: list(s) if isinstance(s, list) else [s] for name, s in up.items()}
     routing = settings.pop(
         "routing",

@@ -58,7 +58,7 @@ class Scripted(Plugin):
 
     def _do(self, hook: str, value: object, ctx: Context) -> object:
         self.diary.lines.append(f"{self.id}.{hook}")
-        self.seen.append(ctx)
+        self.seen.append(replace(ctx))
         deed = self.does.get(hook)
         if isinstance(deed, Exception):
             raise deed

@@ -14,4 +14,3 @@ def test_every_plugin_is_made_without_settings_and_knows_its_own_id():
 
 def test_the_configuration_knows_the_same_ids():
     assert set(keys.PLUGINS) == set(plugins.BUILTIN)
-    assert set(keys.PLUGINS_LATER) == plugins.KNOWN_LATER
