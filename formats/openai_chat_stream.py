@@ -734,7 +734,7 @@ class ChatObserver:
         if self._done and self._seen:
             return None
         if not self._seen:
-            return _not_a_stream(self._sse.stray or rest)
+            return _not_a_stream(self._sse.stray)
         return Failure("truncated", TRUNCATED)
 
     def _is_ours(self, event: bytes) -> bool:

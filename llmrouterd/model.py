@@ -79,20 +79,15 @@ class Headers:
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.raw: Sequence[tuple[bytes, bytes]] = raw if isinstance(raw, list) else list(raw)
-        self._first: dict[bytes, bytes] | None = None
+        self._first = {name.decode("latin-1"): value for name, value in reversed(self.raw)}
 
     def get(self, name: str) -> str | None:
         """The first value of `name` (lower-case), or None."""
-        value = self.get_bytes(name.encode("latin-1"))
+        value = self._first.get(name)
         return None if value is None else value.decode("latin-1")
 
-    def get_bytes(self, name: bytes) -> bytes | None:
-        if self._first is None:
-            first: dict[bytes, bytes] = {}
-            for key, value in self.raw:
-                first.setdefault(key, value)
-            self._first = first
-        return self._first.get(name)
+    def __contains__(self, name: str) -> bool:
+        return name in self._first
 
     def all(self, name: str) -> list[str]:
         """Every value of `name`, in order."""

@@ -12,6 +12,8 @@ Laws:
 3. A broken answer never looks whole: `abort` closes without the final chunk.
 4. Until bytes have really been written (`headers_sent`), a started answer can be replaced by
    another `start` or `respond`.
+5. h11 writes the status line and the fields that frame the message. All others are put before
+   them in one piece, judged in one piece (rawhead): h11 takes its time with each of them.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Literal
 
 import h11
 
+from llmrouterd.edge import rawhead
 from llmrouterd.edge.wire import Broken, Stalled
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
     from llmrouterd.edge.wire import Wire
 
+_CRLF = b"\r\n"
 _OURS = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "date"})
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 GoneHow = Literal["", "hangup", "broken", "stalled"]
@@ -45,6 +49,7 @@ class Client:
 
     __slots__ = (
         "_date",
+        "_fields",
         "_h11",
         "_held",
         "_may_keep",
@@ -93,6 +98,7 @@ class Client:
         self._may_keep = may_keep
         self._date = date
         self._held: h11.Response | None = None
+        self._fields = b""
         self._started = False
         self._no_body = False
         self._on_end: Callable[[], None] | None = None
@@ -118,7 +124,7 @@ class Client:
         head = self._response(status, headers, None if bodiless else len(body))
         self._held = None
         self._started = True
-        out = self._h11.send_with_data_passthrough(head) or []
+        out = self._written(head)
         if body and not bodiless and not self.head_only:
             out += self._h11.send_with_data_passthrough(h11.Data(data=body)) or []
         out += self._h11.send_with_data_passthrough(h11.EndOfMessage()) or []
@@ -200,17 +206,19 @@ class Client:
         out: list[tuple[bytes, bytes]] = []
         connection: list[bytes] = []
         keep = not self.gone and self._may_keep is not None and self._may_keep()
+        lines: list[str] = []
         for name, value in [*headers, *self.extra_headers] if self.extra_headers else headers:
             lower = name.lower()
             if lower not in _OURS:
-                out.append((name.encode("latin-1"), value.strip().encode("latin-1")))
+                lines.append(f"{name}: {value.strip()}\r\n")
             elif lower == "connection":
                 tokens = value.lower().replace(",", " ").split()
                 keep = keep and "close" not in tokens
                 if "upgrade" in tokens:
                     connection.append(b"upgrade")
         if self._date is not None:
-            out.append((b"Date", self._date().encode()))
+            lines.append(f"Date: {self._date()}\r\n")
+        self._fields = _checked("".join(lines), len(lines))
         if length is not None:
             out.append((b"Content-Length", b"%d" % length))
         if not keep:
@@ -222,7 +230,12 @@ class Client:
 
     def _release_head(self) -> list[bytes]:
         head, self._held = self._held, None
-        return [] if head is None else self._h11.send_with_data_passthrough(head) or []
+        return [] if head is None else self._written(head)
+
+    def _written(self, head: h11.Response) -> list[bytes]:
+        """The head in bytes: the status line, our fields, and those that h11 wrote."""
+        line, end, rest = (self._h11.send(head) or b"").partition(_CRLF)
+        return [line, end, self._fields, rest]
 
     async def _write(self, data: bytes) -> None:
         if self.gone:
@@ -246,6 +259,22 @@ class Client:
         call, self._on_end = self._on_end, None
         if call is not None:
             call()
+
+
+def _checked(lines: str, count: int) -> bytes:
+    """Field lines as bytes.
+
+    Raises:
+        h11.LocalProtocolError: a field that HTTP does not allow (a bug of the caller).
+    """
+    fields = lines.encode("latin-1")
+    try:
+        rawhead.check_fields(fields)
+    except rawhead.BadHead as exc:
+        raise h11.LocalProtocolError(exc.why) from exc
+    if fields.count(_CRLF) != count:
+        raise h11.LocalProtocolError("a line end in a header")
+    return fields
 
 
 def _encoded(headers: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

@@ -265,7 +265,7 @@ class _Connection:
 
     async def _one_request(self, head: rawhead.RequestHead, event: h11.Request) -> bool:
         """Have one request answered. Whether another may follow on this connection."""
-        headers = Headers(list(event.headers))
+        headers = Headers([(n.lower(), v) for n, v in event.headers.raw_items()])
         body = RequestBody(self.wire, self.h11, head, self.limits, self.shared.budget)
         incoming = Incoming(
             head.method,

@@ -83,7 +83,7 @@ class Exchange:
         self._done = False
         self._fault: h11.RemoteProtocolError | None = None
         self.status = head.status_code
-        self.headers = Headers(list(head.headers))
+        self.headers = Headers([(n.lower(), v) for n, v in head.headers.raw_items()])
         self.reused = channel.uses > 1
         self._inflater: Inflater | None = None
         coding = self.headers.get("content-encoding")

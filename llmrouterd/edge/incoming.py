@@ -305,7 +305,8 @@ class RequestBody:
         self.held += count
 
     def release(self) -> None:
-        """Give the budget back: the request is over."""
+        """Give the budget back: the request is over. And let go of the client, which knows us."""
+        self.on_gone = None
         if self._budget is not None:
             self._budget.give(self.held)
         self.held = 0

@@ -103,6 +103,7 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "response": _response(response, record) if bodies and response else None,
         "error": record.error,
         "request_id": record.request_id,
+        "client": record.client,
         "client_format": record.client_format,
         "endpoint": record.endpoint,
         "stream": record.stream,

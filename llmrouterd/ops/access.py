@@ -14,6 +14,7 @@ Laws:
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -92,6 +93,7 @@ def _name_of(host: str) -> str:
     return name.rstrip(".")
 
 
+@lru_cache(maxsize=16)  # every request asks, nearly always about the same names
 def _is_loopback(name: str) -> bool:
     if name.lower().rstrip(".") == "localhost":
         return True

@@ -85,6 +85,7 @@ async def _serve(
     services: trio.Nursery,
     ready: Callable[[Running], None],
 ) -> None:
+    addresses = tuple(listener.address for listener in listeners)
     catalog = Catalog(pool, config.providers, generation.upstreams)
     feed = Feed() if config.server.dashboard else None
     journal = _journal(config)
@@ -107,7 +108,8 @@ async def _serve(
             await background.start(catalog.run)
             async with trio.open_nursery() as serving:
                 await serving.start(server.run)
-                ready(Running(config, tuple(listener.address for listener in listeners)))
+                if not server.connections.draining:  # a signal may have come before this
+                    ready(Running(config, addresses))
             background.cancel_scope.cancel()
         if journal is not None:
             journal.close()

@@ -186,7 +186,7 @@ class Pages:
     async def _refuse(
         self, incoming: Incoming, client: Client, failure: Failure, more: Fields | None = None
     ) -> None:
-        anthropic = incoming.headers.get_bytes(b"anthropic-version") is not None
+        anthropic = "anthropic-version" in incoming.headers
         fmt = FORMATS[format_of(incoming.path, anthropic)]
         status, body = fmt.write_failure(failure)
         fields = [("content-type", "application/json"), ("x-router-error", failure.tag)]
@@ -224,7 +224,7 @@ class Pages:
 
     async def _models(self, incoming: Incoming, client: Client) -> None:
         names = self._names()
-        if incoming.headers.get_bytes(b"anthropic-version") is not None:
+        if "anthropic-version" in incoming.headers:
             data = [_anthropic_model(name) for name in names]
             ids = list(names)
             ends = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}

@@ -322,16 +322,19 @@ async def _folded(
     """The upstream streams although a whole answer was asked for: fold it."""
     folder = Folder(limit=work.gen.response_limit_bytes)
     decoder = fmt.decoder(limit=work.gen.event_limit_bytes)
-    while data := await exchange.read():
+    while not folder.finished and (data := await exchange.read()):
         deadline.enter("idle")
         for event in decoder.feed(data):
             folder.add(event)
-    for event in decoder.eof():
-        folder.add(event)
+    if not folder.finished:
+        for event in decoder.eof():
+            folder.add(event)
     if folder.failure is not None:
         return folder.failure
     deadline.off()
-    return await deliver(work, folder.response())
+    failure = await deliver(work, folder.response())
+    await _drain(exchange)
+    return failure
 
 
 async def deliver(work: Work, response: Response, body: bytes | None = None) -> Failure | None:

@@ -498,6 +498,31 @@ def test_reasoning_goes_back_only_to_whom_it_belongs(models, clients, client, up
     assert joined([b for b in blocks(spoken["content"]) if b["type"] == "text"]) == "Yes."
 
 
+@both
+@pytest.mark.parametrize("second", FORMATS)
+@pytest.mark.parametrize("first", FORMATS)
+def test_reasoning_of_one_upstream_is_not_taken_for_another_s_own(
+    models, clients, first, second, stream
+):
+    """An Anthropic client carries what one server thought to another one: words may go along where
+    nobody vouches for them, but no signature and no token of the router's."""
+    talk = clients["anthropic"]
+    models[first].says(Said("Yes.", thinking="17 is prime."))
+    question = talk.user("17?")
+    heard = talk.ask(MODEL[first], [question], thinking=True, stream=stream)
+    (signature,) = [b["signature"] for b in heard.message["content"] if b["type"] == "thinking"]
+    assert signature  # clients drop blocks that have none
+    models[second].says(Said("Sure."))
+    history = [question, heard.message, talk.user("Sure?")]
+    assert talk.ask(MODEL[second], history, thinking=True, stream=stream).text == "Sure."
+    (received,) = models[second].chats
+    assert (signature.encode() in received.body) == (first == second == "anthropic")
+    if second == "anthropic" != first:
+        assert b"17 is prime." not in received.body
+    elif second != "anthropic":
+        assert b"17 is prime." in received.body
+
+
 def blocks(content):
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 

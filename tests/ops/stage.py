@@ -51,7 +51,8 @@ class Talk:
     async def send(self, method: str, target: str, headers: list, body: bytes) -> None:
         if body:
             headers = [*headers, ("Content-Length", str(len(body)))]
-        request = h11.Request(method=method, target=target, headers=headers)
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+        request = h11.Request(method=method, target=target, headers=raw)
         out = self.wire.send(request) or b""
         if body:
             out += self.wire.send(h11.Data(body)) or b""

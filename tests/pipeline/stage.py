@@ -213,7 +213,7 @@ class Stage:
         self.dialled.append(origin.host)
         if isinstance(self.scripts[origin.host][0], str):
             self._next(origin.host)
-            raise DialError(f"{origin.host}: connection refused")
+            raise DialError("connect", f"{origin.host}: connection refused")
         ours, theirs = self.upstream_pair()
         self.nursery.start_soon(self._upstream, theirs, origin.host)
         remote = not self.gen.providers[origin.host].local
@@ -262,22 +262,25 @@ class Stage:
         headers: Iterable[tuple[str, str]] = (),
         *,
         query: str = "",
+        missing: int = 0,
         before_read: Callable[[], Awaitable[None]] | None = None,
         each: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> Answer:
-        """Ask as a client, and read the answer to its end. before_read: awaited before the first
-        byte is read. each: awaited after each piece."""
+        """Ask as a client, and read the answer to its end. missing: bytes of the body that are
+        promised and never come. before_read: awaited before the first byte is read. each: awaited
+        after each piece."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         ours, theirs = self.pair()
         out = Answer()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve_connection, theirs, self._answer, self.limits)
             h = h11.Connection(h11.CLIENT)
-            fields = [("host", "h"), ("content-length", str(len(data))), *headers]
+            fields = [("host", "h"), ("content-length", str(len(data) + missing)), *headers]
             target = PATHS[fmt] + query
             sent = h.send(h11.Request(method="POST", target=target, headers=fields)) or b""
             await ours.send_all(sent + (h.send(h11.Data(data=data)) or b""))
-            h.send(h11.EndOfMessage())
+            if not missing:
+                h.send(h11.EndOfMessage())
             if before_read is not None:
                 await before_read()
             try:
