@@ -69,6 +69,7 @@ NATIVE: Mapping[StopReason, str] = {
 # Words in the place of a stop reason that say that there was none.
 BROKEN_OFF = frozenset({"error", "abort"})
 REFUSED = "The model refused to answer."
+_NO_FIGURES = Usage()
 _TOP = frozenset({"id", "object", "created", "model", "choices", "usage"})
 _CHOICE = frozenset({"index", "message", "finish_reason"})
 _MESSAGE = frozenset(
@@ -272,7 +273,7 @@ def _usage(usage: Mapping[str, JSON], timings: Mapping[str, JSON]) -> Usage | No
         # xAI counts reasoning in the total only
         made += reasoning if reasoning and total - given - made == reasoning else 0
     figures = Usage(given, made, read, _count(prompt, "cache_write_tokens"), reasoning)
-    return None if figures == Usage() else figures
+    return None if figures == _NO_FIGURES else figures
 
 
 def _timed(timings: Mapping[str, JSON]) -> Usage | None:

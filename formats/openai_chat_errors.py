@@ -179,10 +179,13 @@ _NO_SUCH_MODEL = re.compile(
     r"model\b.{0,200}\b(?:not found|does not exist|not exist\b|is not available|not supported\b)"
     r"|(?:no such|unknown|invalid|unable to find|could not find) model|invalid model name"
 )
-# Mistakes of the client that some servers (llama.cpp, Ollama, LiteLLM) answer with a 500.
-_CLIENTS_MISTAKE = re.compile(
+# What a model lacks and mistakes of the client: some servers (llama.cpp, Ollama, LiteLLM) answer
+# both with a 500.
+_UNABLE = re.compile(
     r"input is not supported|does not support (?:tools|images|vision|chat|thinking|audio)"
-    r"|failed to parse (?:tools|messages|input|grammar|json schema)|missing tool function"
+)
+_CLIENTS_MISTAKE = re.compile(
+    r"failed to parse (?:tools|messages|input|grammar|json schema)|missing tool function"
     r"|key '\w+' not found|json\.exception|unsupported tool type|invalid tool_choice|is required$"
     r"|must be of type|^invalid (?:format|option|image)|unable to generate parser"
     r"|only one of|failed to (?:load|decode) image|cannot use \w+ with|unknown content part"
@@ -236,6 +239,8 @@ def _by_words(words: str, status: int | None) -> FailureKind | None:
     if status == 400 and _KEY_REFUSED.search(head):
         return "credential"
     if status is None or status >= 500:
+        if _UNABLE.search(head):
+            return "unsupported"
         if _CLIENTS_MISTAKE.search(head):
             return "bad_request"
         if _OVERLOADED.search(head):

@@ -60,6 +60,11 @@ _TOP = frozenset(
     parallel_tool_calls response_format reasoning_effort verbosity user metadata
     prompt_cache_key service_tier plugins""".split()  # noqa: SIM905
 )
+_SAMPLING = frozenset(
+    """temperature top_p top_k min_p typical_p repeat_penalty repetition_penalty frequency_penalty
+    presence_penalty seed stop n logprobs top_logprobs logit_bias""".split()  # noqa: SIM905
+)
+_PLAIN = Sampling()
 _MESSAGE = frozenset({"role", "content", "name"})
 _ASSISTANT = _MESSAGE | {"tool_calls", "function_call", "refusal"}
 _RESULT = frozenset({"role", "content", "name", "tool_call_id"})
@@ -110,6 +115,8 @@ def _max_tokens(obj: Mapping[str, JSON]) -> int | None:
 
 
 def _sampling(obj: Mapping[str, JSON]) -> Sampling:
+    if _SAMPLING.isdisjoint(obj):
+        return _PLAIN
     repeat = check.opt_number(obj, "repeat_penalty")
     repetition = check.opt_number(obj, "repetition_penalty")
     return Sampling(

@@ -12,8 +12,7 @@ Laws:
 3. A broken answer never looks whole: `abort` closes without the final chunk.
 4. Until bytes have really been written (`headers_sent`), a started answer can be replaced by
    another `start` or `respond`.
-5. h11 writes the status line and the fields that frame the message. All others are put before
-   them in one piece, judged in one piece (rawhead): h11 takes its time with each of them.
+5. h11 writes the status line and the fields that frame the message; the others go past it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Literal
 
 import h11
 
-from llmrouterd.edge import rawhead
+from llmrouterd.edge import fields
 from llmrouterd.edge.wire import Broken, Stalled
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
     from llmrouterd.edge.wire import Wire
 
-_CRLF = b"\r\n"
 _OURS = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "date"})
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 GoneHow = Literal["", "hangup", "broken", "stalled"]
@@ -210,15 +208,15 @@ class Client:
         for name, value in [*headers, *self.extra_headers] if self.extra_headers else headers:
             lower = name.lower()
             if lower not in _OURS:
-                lines.append(f"{name}: {value.strip()}\r\n")
+                lines.append(f"{name}: {value.strip()}")
             elif lower == "connection":
                 tokens = value.lower().replace(",", " ").split()
                 keep = keep and "close" not in tokens
                 if "upgrade" in tokens:
                     connection.append(b"upgrade")
         if self._date is not None:
-            lines.append(f"Date: {self._date()}\r\n")
-        self._fields = _checked("".join(lines), len(lines))
+            lines.append(f"Date: {self._date()}")
+        self._fields = fields.lines(lines)
         if length is not None:
             out.append((b"Content-Length", b"%d" % length))
         if not keep:
@@ -233,9 +231,7 @@ class Client:
         return [] if head is None else self._written(head)
 
     def _written(self, head: h11.Response) -> list[bytes]:
-        """The head in bytes: the status line, our fields, and those that h11 wrote."""
-        line, end, rest = (self._h11.send(head) or b"").partition(_CRLF)
-        return [line, end, self._fields, rest]
+        return [fields.put(self._h11.send(head) or b"", self._fields)]
 
     async def _write(self, data: bytes) -> None:
         if self.gone:
@@ -259,22 +255,6 @@ class Client:
         call, self._on_end = self._on_end, None
         if call is not None:
             call()
-
-
-def _checked(lines: str, count: int) -> bytes:
-    """Field lines as bytes.
-
-    Raises:
-        h11.LocalProtocolError: a field that HTTP does not allow (a bug of the caller).
-    """
-    fields = lines.encode("latin-1")
-    try:
-        rawhead.check_fields(fields)
-    except rawhead.BadHead as exc:
-        raise h11.LocalProtocolError(exc.why) from exc
-    if fields.count(_CRLF) != count:
-        raise h11.LocalProtocolError("a line end in a header")
-    return fields
 
 
 def _encoded(headers: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

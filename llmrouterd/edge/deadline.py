@@ -62,8 +62,7 @@ class Deadline:
 
     def __enter__(self) -> Deadline:
         if self._total_s:
-            self._total_at = trio.current_time() + self._total_s
-        self._at = self.scope.deadline = self._total_at
+            self._at = self._total_at = self.scope.deadline = trio.current_time() + self._total_s
         self.scope.__enter__()
         return self
 

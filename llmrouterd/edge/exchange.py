@@ -23,7 +23,7 @@ import h11
 import trio
 
 from formats.errors import Garbled, TooLong, Truncated
-from llmrouterd.edge import rawhead
+from llmrouterd.edge import fields, rawhead
 from llmrouterd.edge.coding import UnknownCoding, inflater
 from llmrouterd.edge.wire import Broken
 from llmrouterd.model import Headers
@@ -205,8 +205,10 @@ async def ask(
     body: bytes,
     deadline: Deadline | None,
     patiently: Patiently | None = None,
+    lines: bytes = b"",
 ) -> Exchange:
     """Send a request and read the head of its answer, which is awaited `patiently` if given.
+    lines: more fields for the head (fields.lines).
 
     An upstream that answers before it has taken the whole body (413, 401) is heard: the rest of
     the body is not sent, and the connection is not used again.
@@ -218,7 +220,7 @@ async def ask(
     """
     h = channel.h11
     channel.uses += 1
-    out = h.send_with_data_passthrough(head) or []
+    out = [fields.put(h.send(head) or b"", lines)]
     if body:
         out += h.send_with_data_passthrough(h11.Data(data=body)) or []
     out += h.send_with_data_passthrough(h11.EndOfMessage()) or []

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import h11
 import trio
 
+from llmrouterd.edge import fields
 from llmrouterd.edge.dial import DialError, Origin, TLSContexts, dial, proxy_authorization
 from llmrouterd.edge.exchange import Channel, Disconnected, Exchange, ask
 from llmrouterd.guard.egress import may
@@ -84,8 +85,8 @@ class Pool:
         Raises, on entering: DialError; Disconnected, Truncated, TooLong, Garbled (formats.errors).
         Cancellation: the connection is closed at once.
         """
-        head = _request(origin, method, target, headers, len(body))
-        return Lease(self, origin, head, body, deadline, label, patiently)
+        head, lines = _request(origin, method, target, headers, len(body))
+        return Lease(self, origin, head, lines, body, deadline, label, patiently)
 
     @property
     def idle(self) -> int:
@@ -187,6 +188,7 @@ class Lease:
         "_exchange",
         "_head",
         "_label",
+        "_lines",
         "_origin",
         "_patiently",
         "_pool",
@@ -197,6 +199,7 @@ class Lease:
         pool: Pool,
         origin: Origin,
         head: h11.Request,
+        lines: bytes,
         body: bytes,
         deadline: Deadline | None,
         label: Label | None,
@@ -205,6 +208,7 @@ class Lease:
         self._pool = pool
         self._origin = origin
         self._head = head
+        self._lines = lines
         self._body = body
         self._deadline = deadline
         self._label = label
@@ -232,7 +236,9 @@ class Lease:
         return await self._ask_on(self._channel)
 
     async def _ask_on(self, channel: Channel) -> Exchange:
-        return await ask(channel, self._head, self._body, self._deadline, self._patiently)
+        return await ask(
+            channel, self._head, self._body, self._deadline, self._patiently, self._lines
+        )
 
     async def __aexit__(
         self,
@@ -265,33 +271,32 @@ def _all_may(label: Label, origin: Origin, channels: list[Channel]) -> bool:
 
 def _request(
     origin: Origin, method: str, target: str, headers: list[tuple[str, str]], length: int
-) -> h11.Request:
-    """The request's head as h11's event.
+) -> tuple[h11.Request, bytes]:
+    """The request's head as h11's event, and the field lines that go past it.
 
     Raises:
         h11.LocalProtocolError: a header that HTTP does not allow (a bug of the caller).
     """
-    out: list[tuple[bytes, bytes]] = []
-    hosted = plain_coding = False
+    host, plain_coding = origin.authority, False
+    lines: list[str] = []
     for name, value in headers:
         lower = name.lower()
-        if lower in _OURS:
-            continue
-        hosted = hosted or lower == "host"
-        plain_coding = plain_coding or lower == "accept-encoding"
-        out.append((name.encode("latin-1"), value.strip().encode("latin-1")))
-    if not hosted:
-        out.insert(0, (b"Host", origin.authority.encode("latin-1")))
-    if length or method in _WITH_BODY:
-        out.append((b"Content-Length", b"%d" % length))
+        if lower == "host":
+            host = value.strip()
+        elif lower not in _OURS:
+            plain_coding = plain_coding or lower == "accept-encoding"
+            lines.append(f"{name}: {value.strip()}")
     if not plain_coding:
-        out.append((b"Accept-Encoding", b"identity"))
+        lines.append("Accept-Encoding: identity")
     if origin.proxied and origin.scheme == "http":
         target = f"http://{origin.authority}{target}"
         login = proxy_authorization(origin)
         if login is not None:
-            out.append((b"Proxy-Authorization", login.encode()))
-    return h11.Request(method=method, target=target, headers=out)
+            lines.append(f"Proxy-Authorization: {login}")
+    framing = [(b"Host", host.encode("latin-1"))]
+    if length or method in _WITH_BODY:
+        framing.append((b"Content-Length", b"%d" % length))
+    return h11.Request(method=method, target=target, headers=framing), fields.lines(lines)
 
 
 _OURS = frozenset(

@@ -72,8 +72,12 @@ def check_request(head: bytes) -> RequestHead:
         BadHead: with the status to answer (400, 414, 501 or 505).
     """
     line, fields = _split(head)
-    method, target, version = _request_line(line)
-    _check_fields(fields)
+    try:
+        method, target, version = _request_line(line)
+        _check_fields(fields)
+    except BadHead:
+        _check_line_ends(head)  # which no clean line has: it is the better reason
+        raise
     lower = b"\r\n" + fields.lower()
     length, chunked = _framing(lower)
     if chunked and version == "1.0":
@@ -91,8 +95,9 @@ def check_response(head: bytes) -> int:
     line, fields = _split(head)
     match = _STATUS_LINE.fullmatch(line)
     if match is None or match[1] != b"1":
+        _check_line_ends(head)
         raise BadHead(f"not an HTTP/1 status line: {line[:60]!r}")
-    _check_fields(fields)
+    check_fields(fields)
     _, chunked = _framing(b"\r\n" + fields.lower())
     if chunked and match[2] == b"0":
         raise BadHead("Transfer-Encoding in an HTTP/1.0 response")
@@ -104,15 +109,17 @@ def check_response(head: bytes) -> int:
 
 def check_fields(fields: bytes) -> None:
     """Refuse unclean header or trailer lines (each with its CRLF, without the empty line)."""
-    _check_line_ends(fields)
-    _check_fields(fields)
+    try:
+        _check_fields(fields)
+    except BadHead:
+        _check_line_ends(fields)
+        raise
 
 
 # --- the pieces -----------------------------------------------------------------------------------
 
 
 def _split(head: bytes) -> tuple[bytes, bytes]:
-    _check_line_ends(head)
     line, _, rest = head.partition(b"\r\n")
     return line, rest[:-2]
 

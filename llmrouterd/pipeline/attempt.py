@@ -25,7 +25,7 @@ import trio
 
 from formats import FORMATS
 from formats.canonical import Request, Response, Target
-from formats.errors import Failure, FormatError, Garbled, Invalid, TooLong, Truncated
+from formats.errors import Failure, FormatError, Garbled, Invalid, Truncated
 from formats.fold import Folder, fold, unfold
 from formats.jsontext import parse_body
 from formats.ledger import Ledger
@@ -85,7 +85,7 @@ async def attempt(work: Work, candidate: Candidate, info: ModelInfo | None) -> F
         work.story.usage_estimated = True
         return await deliver(work, answer)
     ledger = Ledger()
-    work.story.begin(ledger)
+    work.story.begin(ledger, provider.format)
     try:
         body, passes = _body(work, provider, candidate, info, ledger)
     except Invalid as error:
@@ -150,11 +150,19 @@ def _target(provider: Provider, prefix: str, query: str, *, same: bool) -> str:
 
 
 def _beta(work: Work, provider: Provider) -> str:
-    if provider.format != "anthropic" or work.request.raw is None:
+    request = work.request
+    if provider.format != "anthropic" or request.origin != "anthropic":
         return ""
-    config = work.request.raw.value.get("output_config")
-    wants = isinstance(config, dict) and config.get("task_budget") is not None
-    return headers.TASK_BUDGETS if wants else ""
+    budget = request.extra.get("output_config.task_budget")
+    return headers.TASK_BUDGETS if budget is not None else ""
+
+
+def _idempotency(work: Work, provider: Provider) -> str | None:
+    """The client's key is for the first provider; each other one gets its own, for all retries."""
+    tried = work.story.tried
+    if not tried or tried[0].candidate.provider == provider.name:
+        return work.incoming.get("idempotency-key")
+    return f"{work.story.stem}-{headers.clean(provider.name)}"
 
 
 # --- the exchange ---------------------------------------------------------------------------------
@@ -173,6 +181,7 @@ async def _exchange(
         stream=request.stream,
         agent=work.gen.user_agent,
         beta=_beta(work, provider),
+        idempotency=_idempotency(work, provider),
     )
     target = _target(provider, prefix, work.query, same=same)
     async with work.daemon.pool.exchange(

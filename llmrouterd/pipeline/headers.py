@@ -26,21 +26,30 @@ Fields = list[tuple[str, str]]
 
 ANTHROPIC_VERSION = "2023-06-01"
 TASK_BUDGETS = "task-budgets-2026-03-13"
+OAUTH = "oauth-2025-04-20"
 # Longest header value made from a name that a client chose.
 MAX_VALUE = 256
 # Same format only: names that the vendor's own clients send and its own servers read.
 _SAME_FORMAT = {
-    "openai": ("openai-beta", "idempotency-key"),
-    "anthropic": ("anthropic-dangerous-direct-browser-access", "idempotency-key"),
+    "openai": ("openai-beta",),
+    "anthropic": ("anthropic-dangerous-direct-browser-access",),
     "ollama": (),
 }
 _TRACE = ("traceparent", "tracestate", "baggage")
 
 
 def for_upstream(
-    provider: Provider, incoming: Headers, *, same_format: bool, stream: bool, agent: str, beta: str
+    provider: Provider,
+    incoming: Headers,
+    *,
+    same_format: bool,
+    stream: bool,
+    agent: str,
+    beta: str = "",
+    idempotency: str | None = None,
 ) -> Fields:
-    """Header fields for a POST to `provider`. beta: an anthropic-beta value to add, or ""."""
+    """Header fields for a POST to `provider`. beta: an anthropic-beta value to add, or "".
+    idempotency: the key for this provider, sent where the client sent one."""
     fields: Fields = [("content-type", "application/json"), ("accept-encoding", "identity")]
     fields.append(("accept", _accept(provider, stream)))
     client_agent = incoming.get("user-agent") if same_format else None
@@ -48,10 +57,12 @@ def for_upstream(
     if provider.key is not None:
         fields.append(_credential(provider))
     if provider.format == "anthropic":
-        fields += _anthropic(incoming, same_format=same_format, beta=beta)
+        fields += _anthropic(provider, incoming, same_format=same_format, beta=beta)
     if same_format:
         fields += _kept(incoming, _SAME_FORMAT.get(provider.format, ()))
-        fields += _request_id(incoming)
+        fields += _request_ids(incoming)
+        if idempotency and incoming.get("idempotency-key") and provider.format != "ollama":
+            fields.append(("idempotency-key", idempotency))
     if provider.local:
         fields += _kept(incoming, _TRACE)
     overridden = {name.lower() for name, _ in provider.headers}
@@ -69,15 +80,21 @@ def _accept(provider: Provider, stream: bool) -> str:
 def _credential(provider: Provider) -> tuple[str, str]:
     assert provider.key is not None
     key = provider.key.reveal()
-    if provider.format == "anthropic" and not key.startswith("sk-ant-oat"):
+    if provider.format == "anthropic" and not _is_oauth(provider):
         return "x-api-key", key
     return "authorization", f"Bearer {key}"
 
 
-def _anthropic(incoming: Headers, *, same_format: bool, beta: str) -> Fields:
+def _is_oauth(provider: Provider) -> bool:
+    return provider.key is not None and provider.key.reveal().startswith("sk-ant-oat")
+
+
+def _anthropic(provider: Provider, incoming: Headers, *, same_format: bool, beta: str) -> Fields:
     version = incoming.get("anthropic-version") if same_format else None
     betas = incoming.all("anthropic-beta") if same_format else []
     names = [b.strip() for line in [*betas, beta] for b in line.split(",") if b.strip()]
+    if _is_oauth(provider):
+        names.append(OAUTH)
     fields = [("anthropic-version", version or ANTHROPIC_VERSION)]
     if names:
         fields.append(("anthropic-beta", ",".join(dict.fromkeys(names))))
@@ -89,12 +106,9 @@ def _kept(incoming: Headers, names: tuple[str, ...]) -> Fields:
     return [(name, value) for name, value in found if value is not None]
 
 
-def _request_id(incoming: Headers) -> Fields:
-    for name in ("x-client-request-id", "x-request-id"):
-        value = incoming.get(name)
-        if value and len(value) <= 128 and value.isascii() and value.isprintable():
-            return [(name, value)]
-    return []
+def _request_ids(incoming: Headers) -> Fields:
+    found = _kept(incoming, ("x-client-request-id", "x-request-id"))
+    return [f for f in found if 0 < len(f[1]) <= 128 and f[1].isascii() and f[1].isprintable()]
 
 
 # --- towards the client ---------------------------------------------------------------------------
@@ -102,6 +116,8 @@ def _request_id(incoming: Headers) -> Fields:
 
 def clean(value: str) -> str:
     """A value that is safe in a header: visible ASCII, everything else a `?`, bounded."""
+    if len(value) <= MAX_VALUE and value.isascii() and value.isprintable():
+        return value.strip()
     return "".join(c if " " <= c < "\x7f" else "?" for c in value[:MAX_VALUE]).strip()
 
 
@@ -109,7 +125,8 @@ def for_client(story: Story, *, stream: bool) -> Fields:
     """The router's own fields of an answer. Token counts only where they are known by now."""
     fields: Fields = [("x-router-request-id", story.request_id)]
     name = "request-id" if story.client_format == "anthropic" else "x-request-id"
-    fields.append((name, story.request_id))
+    same = story.upstream_format == story.client_format
+    fields.append((name, (clean(story.upstream_request_id) if same else "") or story.request_id))
     place = story.candidate
     if place is not None:
         fields.append(("x-router-provider", clean(place.provider)))
@@ -128,16 +145,18 @@ def for_client(story: Story, *, stream: bool) -> Fields:
     if story.upstream_request_id:
         fields.append(("x-router-upstream-request-id", clean(story.upstream_request_id)))
     if not stream:
-        fields += known_at_end(story)
+        fields += known_at_end(story, always=True)
     return fields
 
 
-def known_at_end(story: Story) -> Fields:
-    """What only a complete answer tells: header fields of a whole one, trailers of a stream."""
+def known_at_end(story: Story, *, always: bool = False) -> Fields:
+    """What only a complete answer tells: header fields of a whole one, trailers of a stream.
+    always: with token counts even of an answer that gave none, as the original has them."""
     fields: Fields = []
-    if story.usage is not None:
-        fields.append(("x-router-input-tokens", str(story.usage.input or 0)))
-        fields.append(("x-router-output-tokens", str(story.usage.output or 0)))
+    usage = story.usage
+    if usage is not None or always:
+        fields.append(("x-router-input-tokens", str((usage and usage.input) or 0)))
+        fields.append(("x-router-output-tokens", str((usage and usage.output) or 0)))
     if story.response_tags:
         fields.append(("x-router-response-tags", tag_header(story.response_tags)))
     if story.cost_usd is not None:

@@ -79,6 +79,7 @@ class Story:
         self.failure: Failure | None = None
         self.status = 0
         self.upstream_request_id = ""
+        self.upstream_format = ""
         self.address = ""
         self.unreached = False  # the last attempt found nobody to talk to
         self.left_host: bool | None = None
@@ -103,9 +104,10 @@ class Story:
         daemon = self.daemon
         daemon.tell(Routed(self.id, daemon.wall_ms(), candidate.provider, candidate.model))
 
-    def begin(self, ledger: Ledger) -> None:
+    def begin(self, ledger: Ledger, upstream_format: str) -> None:
         """An attempt at an upstream: what is noted of it must not be the last one's."""
         self.ledger = ledger
+        self.upstream_format = upstream_format
         self.unreached = False
         self.address = self.upstream_request_id = ""
         self.usage = self.response = None

@@ -30,6 +30,10 @@ _LONGEST_WAIT_S = 10.0
 _SLACK_S = 0.001
 _SHOWN_CHARS = 200
 
+# the client's mistakes, also where a server answers them with a 500
+_CLIENTS: frozenset[FailureKind] = frozenset({"bad_request", "refused_by_upstream"})
+# what may be over the next time the same place is asked
+_PASSING: frozenset[FailureKind] = frozenset({"rate_limit", "overloaded", "upstream", "truncated"})
 _WALK_ON_STATUS = frozenset({408, 425, 429})
 _RETRY_STATUS = frozenset({429, 500, 502, 503, 529})
 # another provider could cure these; the order is how much each tells when several are at hand
@@ -89,18 +93,16 @@ def walks_on(failure: Failure) -> bool:
         return True
     if failure.status is None:
         return failure.kind == "unsupported"
-    return failure.status in _WALK_ON_STATUS or failure.status >= 500
+    over = failure.status >= 500 and failure.kind not in _CLIENTS
+    return over or failure.status in _WALK_ON_STATUS
 
 
 def _pause(outcome: Outcome, retried: int, jitter: float) -> float | None:
     """Seconds before this may be tried again at the same place; None: not worth it."""
     failure = outcome.failure
-    if failure.kind == "quota" or not outcome.connected:
+    if failure.kind not in _PASSING or not outcome.connected:
         return None
-    if failure.status is None:
-        if failure.kind not in ("rate_limit", "overloaded", "upstream", "truncated"):
-            return None
-    elif failure.status not in _RETRY_STATUS:
+    if failure.status is not None and failure.status not in _RETRY_STATUS:
         return None
     asked = failure.retry_after_s or 0.0
     if asked > _LONGEST_WAIT_S:

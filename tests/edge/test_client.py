@@ -46,7 +46,7 @@ async def test_a_whole_answer() -> None:
     assert told.client.headers_sent
     assert (
         await told.all()
-        == b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
+        == b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\nhello"
     )
 
 
@@ -54,7 +54,15 @@ async def test_framing_headers_of_the_caller_are_left_out() -> None:
     told = Told()
     headers = [("Content-Length", "99"), ("transfer-encoding", "gzip"), ("X-A", "b")]
     await told.client.respond(404, headers, b"no")
-    assert await told.all() == b"HTTP/1.1 404 Not Found\r\nX-A: b\r\nContent-Length: 2\r\n\r\nno"
+    assert await told.all() == b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nX-A: b\r\n\r\nno"
+
+
+@pytest.mark.parametrize("value", ["a\r\nY: b", "a\nb", "a\0b"])
+async def test_a_header_that_would_smuggle_a_line_is_never_written(value: str) -> None:
+    told = Told()
+    with pytest.raises(h11.LocalProtocolError):
+        await told.client.respond(200, [("X-A", value)], b"")
+    assert not told.client.headers_sent
 
 
 async def test_a_stream() -> None:

@@ -74,7 +74,7 @@ async def test_what_is_sent() -> None:
             await ex.read_all(10)
         pool.close()
     assert requests[0] == (
-        b"POST /v1/x?y HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nX-A: b\r\nContent-Length: 0\r\n"
+        b"POST /v1/x?y HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Length: 0\r\nX-A: b\r\n"
         b"Accept-Encoding: identity\r\n\r\n" % port
     )
     assert requests[1] == b"GET / HTTP/1.1\r\nHost: mine\r\nAccept-Encoding: x\r\n\r\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import struct
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,6 +56,53 @@ def ask(
         return heard(connection.getresponse())
     finally:
         connection.close()
+
+
+class Listener:
+    """A request whose answer is read by hand. `with` it; `until` reads up to some bytes, `rest` all
+    of it, `leave` hangs up."""
+
+    def __init__(self, daemon: RunningDaemon, data: bytes, *, buffer: int = 0) -> None:
+        self.sock = socket.socket()
+        if buffer:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        self.sock.settimeout(PATIENCE_S)
+        self.sock.connect(("127.0.0.1", daemon.port))
+        self.sock.sendall(data)
+        self.response = http.client.HTTPResponse(self.sock)
+        self.body = b""
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def until(self, words: bytes) -> None:
+        """Read until these words have come."""
+        if self.response.status == http.client._UNKNOWN:  # type: ignore[attr-defined]
+            self.response.begin()
+        while words not in self.body:
+            data = self.response.read1(65536)
+            assert data, f"the answer ended without {words!r}: {self.body!r}"
+            self.body += data
+
+    def rest(self) -> Answered:
+        """What comes until the end."""
+        if self.response.status == http.client._UNKNOWN:  # type: ignore[attr-defined]
+            self.response.begin()
+        answer = heard(self.response)
+        answer.body = self.body + answer.body
+        return answer
+
+    def leave(self) -> None:
+        self.response.close()
+        self.sock.close()
+
+    def reset(self) -> None:
+        """Leave as a process that died."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.leave()
 
 
 def heard(response: http.client.HTTPResponse) -> Answered:

@@ -43,7 +43,7 @@ def error(message, type=None, code=None, **more):  # noqa: A002
         (503, error("The engine is currently overloaded", "server_error"), "overloaded", "The engine is currently overloaded"),
         # llama.cpp
         (400, {"error": LLAMA}, "context_too_long", CONTEXT),
-        (500, error("image input is not supported - hint: x", "server_error", 500), "bad_request", "image input is not supported - hint: x"),
+        (500, error("image input is not supported - hint: x", "server_error", 500), "unsupported", "image input is not supported - hint: x"),
         (500, error("Failed to parse tools: Missing tool function", "server_error", 500), "bad_request", "Failed to parse tools: Missing tool function"),
         (500, error("[json.exception.out_of_range.403] key 'function' not found", "server_error", 500), "bad_request", "[json.exception.out_of_range.403] key 'function' not found"),
         (500, error("'messages' is required", "server_error", 500), "bad_request", "'messages' is required"),

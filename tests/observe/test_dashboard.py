@@ -66,7 +66,7 @@ def test_the_page_asks_for_nothing_outside_of_itself() -> None:
     page = files("llmrouterd.observe").joinpath("dashboard.html").read_text()
     assert not re.search(r"https?://|//[a-z]|@import|<link|<img|src=", page)
     assert "innerHTML" not in page  # what models and clients say is text, never markup
-    assert re.findall(r'EventSource\("([^"?]*)', page) == ["/dashboard/events"]
+    assert re.findall(r'EventSource\([`"]([^`"?]*)', page) == ["/dashboard/events"]
 
 
 async def test_without_the_dashboard_there_is_no_page() -> None:

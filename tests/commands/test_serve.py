@@ -1,0 +1,345 @@
+"""`llmrouter serve`: exit codes, the words at start, and no secret among them.
+
+The daemon itself is a stand-in here; tests/ops/test_app.py runs it.
+"""
+
+import argparse
+import gc
+import logging
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import llmrouter
+from llmrouterd.commands import serve
+from llmrouterd.config import Config
+from llmrouterd.model import ConfigError
+from llmrouterd.ops import app
+from llmrouterd.ops.app import Running
+
+ECHO = '[[providers]]\nname = "e"\nformat = "echo"\n'
+FULL = """
+[server]
+port = 1234
+api_key_env = "OWN"
+[[providers]]
+name = "ollama"
+format = "ollama"
+base_url = "http://localhost:11434"
+[[providers]]
+name = "cloud"
+format = "openai"
+base_url = "https://me:hush@api.example/v1"
+[[providers]]
+name = "keyed"
+format = "anthropic"
+base_url = "https://api.anthropic.example"
+api_key_env = "THEIRS"
+headers = { X-Whisper = "murmur" }
+[[providers]]
+name = "gone"
+format = "openai"
+base_url = "https://b.example"
+api_key_env = "NOT_SET"
+[[providers]]
+name = "e"
+format = "echo"
+"""
+SECRETS = ("sk-own", "sk-theirs", "hush", "murmur")
+
+
+class StandIn:
+    """app.run's place: keeps what it was given, and announces as the daemon would."""
+
+    def __init__(self) -> None:
+        self.config: Config | None = None
+        self.given: dict[str, Any] = {}
+        self.raises: Exception | None = None
+        self.addresses = ("127.0.0.1:8090",)
+
+    async def run(self, config: Config | None, **given: Any) -> None:
+        self.config, self.given = config, given
+        if self.raises is not None:
+            raise self.raises
+        given["ready"](Running(config or Config(), self.addresses))
+
+    @property
+    def called(self) -> bool:
+        return bool(self.given)
+
+
+@pytest.fixture
+def daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandIn]:
+    stand_in = StandIn()
+    monkeypatch.setattr(app, "run", stand_in.run)
+    monkeypatch.setattr(serve, "_settle_memory", lambda: None)
+    monkeypatch.setattr(serve, "_log_to_stderr", lambda level: None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("OWN", "sk-own")
+    monkeypatch.setenv("THEIRS", "sk-theirs")
+    monkeypatch.delenv("NOT_SET", raising=False)
+    return stand_in
+
+
+def run(*words: str) -> int:
+    return llmrouter.main(["serve", *words])
+
+
+def written(text: str, name: str = "x.toml") -> str:
+    Path(name).write_text(text)
+    return name
+
+
+# --- what is run ----------------------------------------------------------------------------------
+
+
+def test_the_file_that_is_named_is_served(daemon: StandIn) -> None:
+    assert run(written(FULL)) == 0
+    assert daemon.config is not None
+    assert daemon.config.server.port == 1234
+    assert daemon.given["user_agent"] == f"llmrouter/{llmrouter.__version__}"
+
+
+def test_the_first_file_of_the_usual_places_is_served(daemon: StandIn) -> None:
+    written(ECHO, "llmrouter.toml")
+    written("broken", "config.toml")
+    assert run() == 0
+    assert daemon.config is not None
+    assert daemon.config.path == "llmrouter.toml"
+
+
+def test_without_any_file_the_machine_is_looked_at(daemon: StandIn) -> None:
+    assert run("--port", "7") == 0
+    assert daemon.config is None
+    assert (daemon.given["host"], daemon.given["port"]) == (None, 7)
+
+
+def test_the_command_line_overrides_the_file(daemon: StandIn) -> None:
+    assert run(written(ECHO), "--host", "::1", "--port", "0") == 0
+    assert daemon.config is not None
+    assert (daemon.config.server.host, daemon.config.server.port) == ("::1", 0)
+
+
+# --- what is not run ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[server]\nprot = 1\n" + ECHO, ["x.toml:2", "server.prot", "port"]),
+        ("nonsense", ["x.toml:1", "not TOML"]),
+        ("[server]\nport = 1\n", ["[[providers]]"]),
+    ],
+)
+def test_a_wrong_file_is_said_where_and_why(
+    text: str, said: list[str], daemon: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(written(text)) == 2
+    out, err = capsys.readouterr()
+    assert all(word in err for word in said), err
+    assert all(line.startswith("llmrouter: ") for line in err.splitlines())
+    assert (out, daemon.called) == ("", False)
+
+
+def test_all_that_is_wrong_is_said_at_once(
+    daemon: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(written('[server]\nport = "x"\nprot = 1\n' + ECHO)) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_a_file_that_is_not_there_is_not_replaced_by_another(
+    daemon: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(ECHO, "llmrouter.toml")
+    assert run("missing.toml") == 2
+    assert "missing.toml: no such file" in capsys.readouterr().err
+    assert not daemon.called
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_beyond_this_machine_nothing_starts_without_a_key(
+    named: bool, daemon: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [written(ECHO)] if named else []
+    for host in ("0.0.0.0", "::", "192.168.1.5", "some.name"):
+        assert run(*words, "--host", host) == 2
+        err = capsys.readouterr().err
+        assert host in err
+        assert "allow_unauthenticated" in err
+    assert not daemon.called
+    for host in ("127.0.0.1", "localhost", "::1"):
+        assert run(*words, "--host", host) == 0
+
+
+def test_with_a_key_it_may_listen_anywhere(daemon: StandIn) -> None:
+    assert run(written(FULL), "--host", "0.0.0.0") == 0
+
+
+def test_what_the_daemon_cannot_do_is_a_line_and_exit_code_2(
+    daemon: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon.raises = ConfigError(["cannot listen on 127.0.0.1:8090: address already in use"])
+    assert run(written(ECHO)) == 2
+    out, err = capsys.readouterr()
+    assert err == "llmrouter: cannot listen on 127.0.0.1:8090: address already in use\n"
+    assert out == ""
+
+
+def test_a_port_that_is_taken_is_a_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The real daemon, as far as it gets."""
+    monkeypatch.setattr(serve, "_settle_memory", lambda: None)
+    monkeypatch.setattr(serve, "_log_to_stderr", lambda level: None)
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run(written(ECHO), "--port", str(port)) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"127.0.0.1:{port}" in err
+    assert "--port" in err
+
+
+@pytest.mark.parametrize(
+    "words", [["--port", "x"], ["--port", "70000"], ["--log-level", "loud"], ["--prot", "1"]]
+)
+def test_wrong_usage_is_exit_code_2(
+    words: list[str], daemon: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        run(*words)
+    assert left.value.code == 2
+    assert not daemon.called
+    assert capsys.readouterr().out == ""
+
+
+# --- check ----------------------------------------------------------------------------------------
+
+
+def test_check_checks_and_does_not_serve(
+    daemon: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(written(FULL), "--check") == 0
+    out, _ = capsys.readouterr()
+    assert "x.toml: right" in out
+    assert not daemon.called
+    assert run(written("[server]\nprot = 1\n" + ECHO), "--check") == 2
+
+
+def test_check_checks_what_would_be_served(
+    daemon: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command line's words included."""
+    assert run(written(ECHO), "--check", "--port", "4321") == 0
+    assert "127.0.0.1:4321" in capsys.readouterr().out
+    assert run(written(ECHO), "--check", "--host", "0.0.0.0") == 2
+
+
+def test_check_without_a_file_says_what_would_happen(
+    daemon: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--check") == 0
+    assert "no configuration" in capsys.readouterr().out
+    assert not daemon.called
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+def test_what_was_found_and_the_lines_that_a_client_needs(
+    daemon: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(written(FULL)) == 0
+    out, err = capsys.readouterr()
+    assert out == ""  # nothing but an answer goes there
+    lines = [line.strip() for line in err.splitlines()]
+    assert "provider  ollama (ollama) http://localhost:11434" in lines
+    assert "provider  cloud (openai) https://api.example/v1" in lines
+    assert "provider  e (echo) embedded" in lines
+    assert any(line.startswith("skipped   gone: ") and "NOT_SET" in line for line in lines)
+    assert "llmrouter listens on http://127.0.0.1:8090" in lines
+    url = "http://127.0.0.1:8090"
+    assert f"OpenAI     export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=$KEY" in lines
+    assert f"Anthropic  export ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN=$KEY" in lines
+    assert f"Ollama     export OLLAMA_HOST={url}" in lines
+    assert f"dashboard  {url}/dashboard" in lines
+
+
+def test_no_secret_is_ever_printed(
+    daemon: StandIn, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    assert run(written(FULL)) == 0
+    assert run(written(FULL), "--check") == 0
+    daemon.raises = ConfigError(["no"])
+    assert run(written(FULL)) == 2
+    said = "".join(capsys.readouterr()) + caplog.text
+    assert not [secret for secret in SECRETS if secret in said]
+
+
+def test_without_a_key_clients_are_told_so_and_without_a_dashboard_none_is_named(
+    daemon: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(written("[server]\ndashboard = false\n" + ECHO)) == 0
+    err = capsys.readouterr().err
+    assert "OPENAI_API_KEY=none" in err
+    assert "dashboard" not in err
+
+
+@pytest.mark.parametrize(
+    ("addresses", "listens", "url"),
+    [
+        (
+            ("127.0.0.1:1", "[::1]:1"),
+            "http://127.0.0.1:1, http://[::1]:1",
+            "http://127.0.0.1:1/v1",
+        ),
+        (("0.0.0.0:1",), "http://0.0.0.0:1", "http://127.0.0.1:1/v1"),
+        (("[::]:1",), "http://[::]:1", "http://[::1]:1/v1"),
+        (("192.168.1.5:1",), "http://192.168.1.5:1", "http://192.168.1.5:1/v1"),
+    ],
+)
+def test_clients_are_given_an_address_that_can_be_connected_to(
+    addresses: tuple, listens: str, url: str, daemon: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon.addresses = addresses
+    assert run(written(ECHO)) == 0
+    err = capsys.readouterr().err
+    assert f"listens on {listens}\n" in err
+    assert f"OPENAI_BASE_URL={url} " in err
+
+
+def test_the_daemons_log_goes_to_stderr_at_the_level_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(logging, "basicConfig", lambda **options: given.update(options))
+    serve._log_to_stderr("warning")
+    assert given["level"] == "WARNING"
+    assert given["stream"] is sys.stderr
+
+
+def test_memory_is_settled_and_can_be_unsettled() -> None:
+    before = gc.get_threshold()
+    try:
+        serve._settle_memory()
+        assert gc.get_freeze_count() > 0
+        assert gc.get_threshold()[0] > before[0]
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
+
+
+def test_the_parser_knows_all_that_serve_reads() -> None:
+    args = llmrouter.build_parser().parse_args(["serve"])
+    assert isinstance(args, argparse.Namespace)
+    wanted = {"config", "host", "port", "log_level", "check"}
+    assert wanted <= set(vars(args))

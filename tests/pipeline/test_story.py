@@ -1,0 +1,134 @@
+"""What the record says of a request, and who was at fault."""
+
+import pytest
+
+from formats.canonical import Request, Usage
+from formats.errors import STATUS, Failure
+from formats.jsontext import parse_body
+from formats.ledger import Ledger
+from llmrouterd.model import Candidate, Classified, Opened, Outcome, Provider, Record, Routed
+from llmrouterd.pipeline.daemon import Daemon
+from llmrouterd.pipeline.story import Story
+from tests.pipeline.stage import Sink
+
+PLACE = Candidate("a", "llama", "routers[0] fallback")
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
+
+
+@pytest.fixture
+def story(sink: Sink) -> Story:
+    daemon = Daemon(None, fleet=lambda seed: None, sinks=(sink,))  # type: ignore[arg-type, return-value]
+    daemon.in_flight = 3
+    return Story(daemon, client_format="openai", endpoint="/v1/chat/completions")
+
+
+def test_progress_is_told_as_it_is_made(story: Story, sink: Sink) -> None:
+    story.opened(Request("openai", "m"))
+    story.classified(("code",))
+    story.routed(PLACE)
+    opened, classified, routed = sink.told
+    assert isinstance(opened, Opened)
+    assert (opened.id, opened.model, opened.in_flight) == (story.id, "m", 3)
+    assert opened.ts_ms == story.begun_ms
+    assert isinstance(classified, Classified)
+    assert classified.tags == story.tags == ("code",)
+    assert isinstance(routed, Routed)
+    assert (routed.provider, routed.model) == ("a", "llama")
+    assert story.candidate is PLACE
+
+
+def test_stories_have_their_own_ids(story: Story) -> None:
+    other = Story(story.daemon, client_format="ollama", endpoint="/api/chat")
+    assert other.id == story.id + 1
+    assert other.stem != story.stem
+    assert story.request_id == f"req_{story.stem}"
+    assert len(story.stem) == 24
+    int(story.stem, 16)
+
+
+def test_the_record_of_a_story_hardly_begun(story: Story) -> None:
+    record = story.record("refused")
+    assert (record.provider, record.sent_model, record.rule) == ("", "", "")
+    assert (record.request, record.response, record.usage, record.ttft_ms) == (None,) * 4
+    assert record.stream is False
+    assert record.duration_ms >= 0
+    assert record.endpoint == "/v1/chat/completions"
+
+
+def test_the_record_of_a_whole_story(story: Story) -> None:
+    body = parse_body(b'{"model":"m","messages":[]}')
+    story.opened(Request("openai", "m", stream=True, raw=body))
+    story.routed(PLACE)
+    story.begin(Ledger(), "openai")
+    assert story.ledger is not None
+    story.ledger.note("seed", "dropped", "why")
+    story.saw_content()
+    first = story.first_token_ns
+    story.saw_content()
+    assert story.first_token_ns == first
+    story.usage = Usage(1, 2)
+    story.priced_by = Provider("a", "openai", cost_per_1m_tokens=1.0)
+    story.plugins += ["p", "q", "p"]
+    record = story.record("complete")
+    assert isinstance(record, Record)
+    assert record.stream
+    assert record.request is not None
+    assert record.request.raw is None, "the client's own bytes are not kept with the record"
+    assert record.plugins == ("p", "q")
+    assert record.dropped == ("seed",)
+    assert record.ttft_ms is not None
+    assert record.cost_usd == pytest.approx(3e-6)
+    assert record.fault == ""
+
+
+def test_an_attempt_begins_with_a_clean_slate(story: Story) -> None:
+    story.usage = Usage(1, 2)
+    story.address = story.upstream_request_id = "of the last one"
+    story.unreached = True
+    story.left_host = True
+    ledger = Ledger()
+    story.begin(ledger, "ollama")
+    assert story.ledger is ledger
+    assert (story.usage, story.address, story.upstream_request_id) == (None, "", "")
+    assert not story.unreached
+    assert story.left_host, "what has left does not come back"
+
+
+def test_attempts_in_words(story: Story) -> None:
+    failure = Failure("timeout", "too slow", clock="idle")
+    story.tried.append(Outcome(PLACE, failure))
+    assert story.attempts() == ("a/llama: timeout:idle: too slow",)
+
+
+FAULTS = {
+    "no_provider": "owner",
+    "plugin": "owner",
+    "credential": "owner",
+    "quota": "owner",
+    "draining": "router",
+    "internal": "router",
+    "model_not_found": "upstream",
+    "rate_limit": "upstream",
+    "overloaded": "upstream",
+    "upstream": "upstream",
+    "timeout": "upstream",
+    "truncated": "upstream",
+}
+
+
+@pytest.mark.parametrize("kind", STATUS)
+def test_whose_fault_a_failure_is(story: Story, kind: str) -> None:
+    story.failure = Failure(kind, "x")  # type: ignore[arg-type]
+    assert story.fault("refused") == FAULTS.get(kind, "client")
+    assert story.fault("upstream_error") == FAULTS.get(kind, "client")
+    assert story.fault("complete") == ""
+    assert story.fault("client_gone") == "client"
+
+
+def test_without_a_failure_it_was_ours(story: Story) -> None:
+    assert story.fault("internal_error") == "router"
+    assert story.record("internal_error").error is None
