@@ -49,6 +49,8 @@ _Object = dict[str, JSON]
 _Kind = Literal["text", "thinking", "redacted", "tool", "opaque"]
 
 _loads = json.loads
+# A block of text or thinking that is opened with nothing in it yet.
+_EMPTY_BLOCK = re.compile(rb'"content_block"\s*:\s*\{[^{}]*"(?:text|thinking)"\s*:\s*""[^{}]*\}')
 _ERROR_NAME = re.compile(rb"^event: ?error\s", re.MULTILINE)
 _CUT = Failure("truncated", "the upstream's stream ended before the answer was complete")
 # A repeated thinking text is only looked for up to this many characters: it is a rare mistake, and
@@ -416,7 +418,7 @@ class Observer:
             self.content = True
             if b'"error"' not in raw:
                 return
-        elif b"content_block_" in raw:
+        elif b"content_block_start" in raw and _EMPTY_BLOCK.search(raw) is None:
             self.content = True
         if (
             b'"usage"' in raw

@@ -55,7 +55,9 @@ _TYPE_OF_KIND: dict[FailureKind, str] = {
     "unsupported": "invalid_request_error",
     "context_too_long": "invalid_request_error",
     "refused_by_upstream": "invalid_request_error",
-    "no_provider": "invalid_request_error",
+    "no_provider": "router_error",  # for what only a router can get wrong the format has no word
+    "plugin": "router_error",
+    "internal": "router_error",
     "method_not_allowed": "invalid_request_error",
     "unsupported_media": "invalid_request_error",
     "upgrade_refused": "invalid_request_error",

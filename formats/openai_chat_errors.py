@@ -268,6 +268,7 @@ def _by_status(status: int | None, said: str, words: str) -> FailureKind | None:
 
 # --- what clients are told ------------------------------------------------------------------------
 
+# `router_error` is for what only a router can get wrong: the formats have no word for it.
 _WORDS: Mapping[FailureKind, tuple[str, str | None]] = {
     "bad_request": ("invalid_request_error", None),
     "unsupported": ("invalid_request_error", "unsupported_parameter"),
@@ -280,10 +281,10 @@ _WORDS: Mapping[FailureKind, tuple[str, str | None]] = {
     "unauthorized": ("invalid_request_error", "invalid_api_key"),
     "forbidden": ("permission_error", None),
     "not_available": ("invalid_request_error", "not_available"),
-    "no_provider": ("invalid_request_error", "no_provider"),
-    "plugin": ("server_error", None),
+    "no_provider": ("router_error", "no_provider"),
+    "plugin": ("router_error", None),
     "draining": ("server_error", None),
-    "internal": ("server_error", None),
+    "internal": ("router_error", None),
     "model_not_found": ("invalid_request_error", "model_not_found"),
     "credential": ("api_error", None),
     "rate_limit": ("requests", "rate_limit_exceeded"),

@@ -738,7 +738,10 @@ class ChatObserver:
         return Failure("truncated", TRUNCATED)
 
     def _is_ours(self, event: bytes) -> bool:
-        """Reads an event; whether it is the usage chunk that only the router asked for."""
+        """Reads an event, if it may tell something; whether it is the usage chunk that only the
+        router asked for."""
+        if self.content and not _tells(event):
+            return False
         ours = False
         for obj in self._read(event):
             ours = self._look(obj) or ours

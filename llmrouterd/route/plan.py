@@ -30,7 +30,7 @@ _LONGEST_WAIT_S = 10.0
 _SLACK_S = 0.001
 _SHOWN_CHARS = 200
 
-# the client's mistakes, also where a server answers them with a 500
+# the client's mistakes, which some servers answer with a 500
 _CLIENTS: frozenset[FailureKind] = frozenset({"bad_request", "refused_by_upstream"})
 # what may be over the next time the same place is asked
 _PASSING: frozenset[FailureKind] = frozenset({"rate_limit", "overloaded", "upstream", "truncated"})
@@ -93,8 +93,9 @@ def walks_on(failure: Failure) -> bool:
         return True
     if failure.status is None:
         return failure.kind == "unsupported"
-    over = failure.status >= 500 and failure.kind not in _CLIENTS
-    return over or failure.status in _WALK_ON_STATUS
+    if failure.status == 500 and failure.kind in _CLIENTS:
+        return False
+    return failure.status in _WALK_ON_STATUS or failure.status >= 500
 
 
 def _pause(outcome: Outcome, retried: int, jitter: float) -> float | None:
