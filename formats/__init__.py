@@ -29,7 +29,13 @@ class Decoder(Protocol):
 
 
 class Encoder(Protocol):
-    """A client's stream: events in, bytes out."""
+    """A client's stream: events in, bytes out.
+
+    failure: the answer ended in something that this format cannot carry, and the last bytes said so.
+    """
+
+    @property
+    def failure(self) -> Failure | None: ...
 
     def encode(self, event: Event, /) -> bytes:
         """b"" when this format has nothing to say here."""

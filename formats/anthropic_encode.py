@@ -52,7 +52,7 @@ from formats.canonical import (
     Usage,
     UsageSeen,
 )
-from formats.errors import TooLong
+from formats.errors import Failure, TooLong
 from formats.ids import ANTHROPIC, ClientNames, legal_id, minted_id
 from formats.sse import write_sse
 
@@ -92,6 +92,8 @@ class _Held:
 
 class Encoder:
     """Canonical events in, a client's bytes out."""
+
+    failure: Failure | None = None
 
     def __init__(self, request: Request, ledger: Ledger, stamp: Stamp) -> None:
         self._ledger = ledger

@@ -222,9 +222,11 @@ class Encoder:
         "_size",
         "_stamp",
         "_usage",
+        "failure",
     )
 
     def __init__(self, request: Request, ledger: Ledger, stamp: Stamp) -> None:
+        self.failure: Failure | None = None
         self._ledger = ledger
         self._names = ClientNames(request)
         self._stamp = stamp
@@ -319,6 +321,7 @@ class Encoder:
         out = b"".join([self._call(call) for call in self._calls.values()])
         self._ended = True
         if self._bad_call and reason not in ("max_tokens", "context_window"):
+            self.failure = Failure("upstream", BAD_CALL)
             return out + write_ndjson({"error": BAD_CALL})
         first = self._first_ns
         end: dict[str, JSON] = {"done": True, "done_reason": native_stop(reason, self._ledger)}

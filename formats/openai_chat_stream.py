@@ -472,6 +472,7 @@ def _unreadable(error: FormatError) -> Failure:
 class ChatEncoder:
     """Events into a client's stream."""
 
+    failure: Failure | None = None
     __slots__ = (
         "_calls",
         "_content",

@@ -364,8 +364,11 @@ async def deliver(work: Work, response: Response, body: bytes | None = None) -> 
     ledger = story.ledger or Ledger()
     story.ledger = ledger
     if reply.streaming:
-        encode = reply.new_encoder(ledger).encode
-        await reply.send(b"".join(map(encode, unfold(answer))))
+        encoder = reply.new_encoder(ledger)
+        out = b"".join(map(encoder.encode, unfold(answer)))
+        if encoder.failure is not None:
+            return encoder.failure
+        await reply.send(out)
         await reply.finish()
     elif body is not None and answer is response:
         await reply.whole(body)

@@ -6,7 +6,8 @@ Refuses to know: bytes of any format, sockets, how a rule decides.
 Laws:
 1. Everything happens in the request's own task. Cancellation is the only clean-up signal, and what
    must be given back is given back synchronously in `finally`.
-2. Every request that was understood ends in exactly one record, whatever happened.
+2. Every request ends in exactly one record, whatever happened: one whose client left in the middle
+   of its body, too.
 """
 
 from __future__ import annotations
@@ -75,8 +76,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         daemon.in_flight -= 1
         _close(story, end, client)
         record = story.record(end)
-        if story.request is not None or story.failure is not None:
-            daemon.tell(record)
+        daemon.tell(record)
         if ext is not None and ext.wants_end():
             await ext.end(record)
 

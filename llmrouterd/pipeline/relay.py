@@ -34,7 +34,7 @@ from formats.fold import Folder, unfold
 from llmrouterd.model import Unread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from formats import Decoder, Encoder, Format, Observer
     from llmrouterd.edge.deadline import Deadline
@@ -155,8 +155,6 @@ class TurnLane:
     from what the plugin made of them.
     """
 
-    told = False
-
     def __init__(
         self,
         decoder: Decoder,
@@ -167,7 +165,7 @@ class TurnLane:
         finish: Callable[[Response], Awaitable[Response]],
     ) -> None:
         self._decoder = decoder
-        self._encode = encoder.encode
+        self._encoder = encoder
         self._on_events = ext.on_events if ext.edits_events else None
         self.holds = ext.whole_response
         self._finish = finish
@@ -176,6 +174,7 @@ class TurnLane:
         self.content = False
         self.finished = False
         self.failure: Failure | None = None
+        self.told = False
         self.usage: Usage | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -192,7 +191,13 @@ class TurnLane:
             return b""
         if self.failure is not None:
             events = [e for e in events if not isinstance(e, Failed)]
-        return b"".join(map(self._encode, events))
+        return self._write(events)
+
+    def _write(self, events: Iterable[Event]) -> bytes:
+        out = b"".join(map(self._encoder.encode, events))
+        if self._encoder.failure is not None:
+            self.failure, self.told = self._encoder.failure, True
+        return out
 
     def _keep(self, events: list[Event]) -> None:
         """Fold along. What is only kept for the record is let go when it grows too long."""
@@ -227,7 +232,7 @@ class TurnLane:
             return rest
         assert self._folder is not None
         self._changed = await self._finish(self._folder.response())
-        return b"".join(map(self._encode, unfold(self._changed)))
+        return self._write(unfold(self._changed))
 
     def response(self) -> Response | None:
         if self._changed is not None or self._folder is None:
@@ -284,7 +289,7 @@ async def _ended(lane: Lane, reply: Reply, held: list[bytes], deadline: Deadline
     deadline.off()
     out = await lane.eof()
     if lane.failure is not None:
-        return lane.failure
+        return await _told(lane, reply, out, lane.failure)
     out = b"".join([*held, out])
     held.clear()
     if out or not reply.content_sent:

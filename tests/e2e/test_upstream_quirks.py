@@ -1357,7 +1357,8 @@ def test_arguments_that_are_no_object_or_no_json_do_no_harm(world, client, strea
         "{}",
     ):  # its calls hold objects, so this one cannot be
         assert "arguments" in heard.error
-        assert world.line(heard)["fault"] == "upstream"
+        said = world.line(heard)
+        assert (said["end"], said["fault"]) == ("upstream_error", "upstream")
         return
     assert [name for _, name, _ in heard.calls] == ["add"]
     assert (heard.stop, heard.complete, heard.error) == (CALLED[client], True, None)

@@ -181,14 +181,20 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._read = 0
+        self._lines: list[dict[str, Any]] = []
 
     def lines(self) -> list[dict[str, Any]]:
         """Every whole line so far; each is one JSON object."""
-        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
-        whole, _, _ = text.rpartition("\n")
-        found = [json.loads(line) for line in whole.split("\n") if line]
-        assert all(line["type"] == "complete" for line in found)
-        return found
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                file.seek(self._read)
+                whole, newline, _ = file.read().rpartition(b"\n")
+            self._read += len(whole) + len(newline)
+            if whole:
+                self._lines += [json.loads(line) for line in whole.decode().split("\n")]
+        assert all(line["type"] == "complete" for line in self._lines)
+        return self._lines
 
     def line(self, request_id: str) -> dict[str, Any]:
         """The one line of this request, as soon as it is written."""
