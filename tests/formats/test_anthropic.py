@@ -288,7 +288,7 @@ def test_a_failure_before_the_first_byte():
         400,
         {
             "type": "error",
-            "error": {"type": "invalid_request_error", "message": "nobody serves 'x'"},
+            "error": {"type": "router_error", "message": "nobody serves 'x'"},
         },
     )
     got = read_anthropic(body, False, status=status)

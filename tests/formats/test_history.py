@@ -292,6 +292,7 @@ def check_lawful(messages, rule):
 histories = st.lists(strategies.messages(), max_size=10).map(tuple)
 
 
+@pytest.mark.slow
 @given(histories, st.sampled_from([OPENAI, ANTHROPIC, OLLAMA]))
 def test_any_history_becomes_lawful_and_settling_again_changes_nothing(messages, rule):
     once, _ = settled(*messages, rule=rule)
@@ -301,6 +302,7 @@ def test_any_history_becomes_lawful_and_settling_again_changes_nothing(messages,
     assert ledger.entries == []
 
 
+@pytest.mark.slow
 @given(histories)
 def test_nothing_that_was_said_disappears(messages):
     out, _ = settled(*messages)

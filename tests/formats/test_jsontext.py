@@ -154,6 +154,7 @@ def test_a_number_beyond_all_floats_is_refused_when_read():
         jsontext.loads('{"n": 1e999}')
 
 
+@pytest.mark.slow
 def test_nesting_without_end_is_an_error_of_ours():
     deep: list = []
     for _ in range(100_000):

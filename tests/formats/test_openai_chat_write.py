@@ -547,6 +547,7 @@ def test_usage_is_always_asked_for_in_streams_unless_configured_otherwise():
     assert "stream" not in written(from_anthropic())
 
 
+@pytest.mark.slow
 @given(strategies.requests(), strategies.targets)
 def test_every_request_is_written_or_refused_by_name(request, target):
     ledger = Ledger()
@@ -562,6 +563,7 @@ def test_every_request_is_written_or_refused_by_name(request, target):
         assert name in out or noted or (name == "options" and request.origin == "ollama")
 
 
+@pytest.mark.slow
 @given(strategies.requests(("anthropic", "ollama")), strategies.targets)
 def test_what_is_written_for_others_can_be_read_again(request, target):
     try:

@@ -172,6 +172,7 @@ def test_a_golden_error_reaches_any_client_in_the_upstreams_own_words(entry, nam
     assert wanted in said or said.startswith("prompt is too long")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("entry", [e for e in ANSWERS if e["stream"]], ids=ident)
 def test_a_golden_stream_that_is_cut_anywhere_is_an_error_to_any_client(entry, name):
@@ -201,6 +202,7 @@ def written(request, name, target):
         return None
 
 
+@pytest.mark.slow
 @given(strategies.requests(min_messages=1), st.sampled_from(NAMES), strategies.targets)
 @settings(max_examples=150)
 def test_any_request_becomes_one_that_its_target_reads_or_a_clear_refusal(request_, name, target):
@@ -357,6 +359,7 @@ def test_plugins_of_the_router_go_to_nobody(client, name):
     assert b"web-secret" not in body
 
 
+@pytest.mark.slow
 @given(strategies.requests(min_messages=1), st.sampled_from(NAMES), strategies.targets)
 @settings(max_examples=100)
 def test_every_word_of_a_conversation_arrives_or_the_ledger_says_what_became_of_it(
@@ -389,6 +392,7 @@ def said_by(request):
             yield from (each.text for each in inner if isinstance(each, Text))
 
 
+@pytest.mark.slow
 @given(st.sampled_from(NAMES), st.data())
 @settings(max_examples=100)
 def test_a_request_of_the_same_format_comes_back_as_it_was(name, data):
@@ -434,6 +438,7 @@ def whole_calls(response):
     return [(use.name, use.input) for use in uses if use.kind == "function"]
 
 
+@pytest.mark.slow
 @given(strategies.event_streams(), st.sampled_from(NAMES))
 @settings(max_examples=100)
 def test_any_lawful_stream_is_written_and_read_again_lawfully(events, name):
@@ -450,10 +455,11 @@ def test_any_lawful_stream_is_written_and_read_again_lawfully(events, name):
     read = fold(again)
     refused = any(isinstance(p, Text) and p.refusal for p in answer.parts)
     assert visible(read) == visible(answer) or refused
-    if not broken:
-        assert whole_calls(read) == whole_calls(answer)
+    if not broken:  # interleaved calls may come in the order in which they ended
+        assert sorted(whole_calls(read), key=repr) == sorted(whole_calls(answer), key=repr)
 
 
+@pytest.mark.slow
 @given(strategies.responses(), st.sampled_from(NAMES))
 @settings(max_examples=100)
 def test_any_answer_is_written_and_read_again(response, name):
@@ -470,6 +476,7 @@ def test_any_answer_is_written_and_read_again(response, name):
     assert visible(read) == visible(response) or refused or broken
 
 
+@pytest.mark.slow
 @given(strategies.event_streams(), st.sampled_from(NAMES))
 @settings(max_examples=40)
 def test_any_lawful_stream_is_read_by_the_official_sdk(events, name):
@@ -480,6 +487,7 @@ def test_any_lawful_stream_is_read_by_the_official_sdk(events, name):
         assert got["error"] is not None
 
 
+@pytest.mark.slow
 @given(strategies.responses(), st.sampled_from(NAMES))
 @settings(max_examples=40)
 def test_any_answer_is_read_by_the_official_sdk(response, name):

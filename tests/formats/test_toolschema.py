@@ -241,6 +241,7 @@ odd_schemas = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(odd_schemas)
 def test_no_json_breaks_the_cleaners_and_none_is_changed_in_place(schema):
     before = copy.deepcopy(schema)
@@ -252,6 +253,7 @@ def test_no_json_breaks_the_cleaners_and_none_is_changed_in_place(schema):
     assert schema == before
 
 
+@pytest.mark.slow
 @given(odd_schemas)
 def test_cleaning_for_ollama_leaves_no_reference(schema):
     def check(node, *, names=False):

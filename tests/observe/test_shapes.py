@@ -352,6 +352,7 @@ def test_every_record_can_be_read_by_the_original(record: Record, bodies: bool) 
     text.encode()
 
 
+@pytest.mark.slow
 def test_words_that_cannot_be_written_are_left_out() -> None:
     deep: Any = {}
     for _ in range(100_000):

@@ -157,7 +157,7 @@ async def test_a_body_over_the_limit_is_a_413_with_a_record(
     assert (st.record.end, st.record.fault) == ("refused", "client")
 
 
-async def test_a_client_that_leaves_before_its_body_is_whole_leaves_no_record(
+async def test_a_client_that_leaves_before_its_body_is_whole_is_recorded_as_gone(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with stage(openai(), up={"a": REFUSED}) as st:
@@ -169,7 +169,7 @@ async def test_a_client_that_leaves_before_its_body_is_whole_leaves_no_record(
 
         out = await st.ask("openai", b"{", missing=5, before_read=leave)
     assert out.cut
-    assert st.sink.told == []
+    assert (st.record.end, st.record.fault, st.record.status) == ("client_gone", "client", 0)
 
 
 # --- the walk -------------------------------------------------------------------------------------
