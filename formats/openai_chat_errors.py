@@ -313,8 +313,9 @@ _KEEPS_STATUS: frozenset[FailureKind] = frozenset(
 def write_failure(failure: Failure, /) -> tuple[int, bytes]:
     """Status and body of an error before the first byte."""
     status = STATUS[failure.kind][0]
-    given = failure.status
-    if given is not None and 400 <= given < 500 and failure.kind in _KEEPS_STATUS:
+    given = failure.status or 0
+    http2 = given == 505 and failure.kind == "not_available"  # the edge's word on it
+    if http2 or (400 <= given < 500 and failure.kind in _KEEPS_STATUS):
         status = given
     body = dump_ascii({"error": error_for_client(failure)}).decode()
     return status, scrubbed(body).encode()  # no key has a quote: it stays the same JSON

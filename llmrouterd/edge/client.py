@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _OURS = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "date"})
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_END = h11.EndOfMessage()
 GoneHow = Literal["", "hangup", "broken", "stalled"]
 
 
@@ -125,7 +126,7 @@ class Client:
         out = self._written(head)
         if body and not bodiless and not self.head_only:
             out += self._h11.send_with_data_passthrough(h11.Data(data=body)) or []
-        out += self._h11.send_with_data_passthrough(h11.EndOfMessage()) or []
+        out.append(self._h11.send(_END) or b"")
         await self._write(b"".join(out))
         self._end()
 
@@ -162,7 +163,7 @@ class Client:
         out = self._release_head()
         chunked = not self._no_body and self._h11.their_http_version != b"1.0"
         tail = _encoded(trailers) if chunked and self._takes_trailers else []
-        out += self._h11.send_with_data_passthrough(h11.EndOfMessage(headers=tail)) or []
+        out.append(self._h11.send(h11.EndOfMessage(headers=tail) if tail else _END) or b"")
         await self._write(b"".join(out))
         self._end()
 

@@ -39,6 +39,7 @@ Patiently = Callable[[Callable[[], Awaitable[bytes]]], Awaitable[bytes]]
 MAX_HEAD_BYTES = 65536  # of a response head; servers' own limits on requests are 8 to 64 KiB
 MAX_INTERIM = 20  # 1xx answers before the real one; 103 comes once or twice
 SEND_PIECE_BYTES = 262144  # the "send" clock starts anew with each piece the upstream took
+_END = h11.EndOfMessage()
 _CODING = (b"content-encoding", b"content-length")
 
 
@@ -223,7 +224,7 @@ async def ask(
     out = [fields.put(h.send(head) or b"", lines)]
     if body:
         out += h.send_with_data_passthrough(h11.Data(data=body)) or []
-    out += h.send_with_data_passthrough(h11.EndOfMessage()) or []
+    out.append(h.send(_END) or b"")
     whole_sent = await _send(channel, b"".join(out), deadline)
     if deadline is not None:
         deadline.enter("first_token")

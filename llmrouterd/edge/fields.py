@@ -26,11 +26,13 @@ def lines(fields: list[str]) -> bytes:
     Raises:
         h11.LocalProtocolError: a field that HTTP does not allow (a bug of the caller).
     """
-    out = "".join([f"{field}\r\n" for field in fields]).encode("latin-1")
     try:
+        out = "".join([f"{field}\r\n" for field in fields]).encode("latin-1")
         check_fields(out)
     except BadHead as exc:
         raise h11.LocalProtocolError(exc.why) from exc
+    except UnicodeEncodeError as exc:
+        raise h11.LocalProtocolError("a character that no header field can hold") from exc
     if out.count(_CRLF) != len(fields):
         raise h11.LocalProtocolError("a line end in a header field")
     return out

@@ -31,12 +31,13 @@ from formats.jsontext import parse_body
 from formats.ledger import Ledger
 from formats.ollama import load_answer
 from llmrouterd.edge.deadline import Deadline
-from llmrouterd.edge.dial import DialError
+from llmrouterd.edge.dial import DialError, proxy_authorization
 from llmrouterd.pipeline import echo, headers
 from llmrouterd.pipeline.relay import TAIL_S, PassLane, TurnLane, pump
 
 if TYPE_CHECKING:
     from formats import Format
+    from llmrouterd.edge.dial import Origin
     from llmrouterd.edge.exchange import Exchange
     from llmrouterd.model import Candidate, Headers, ModelInfo, Provider
     from llmrouterd.pipeline.daemon import Daemon, Generation
@@ -195,7 +196,7 @@ async def _exchange(
     ) as exchange:
         _note(work.story, exchange)
         if exchange.status != 200:
-            return await _refused(exchange, provider)
+            return await _refused(exchange, provider, origin)
         return await _answered(work, provider, exchange, deadline, passes)
 
 
@@ -207,7 +208,7 @@ def _note(story: Story, exchange: Exchange) -> None:
     story.upstream_request_id = fields.get("request-id") or fields.get("x-request-id") or ""
 
 
-async def _refused(exchange: Exchange, provider: Provider) -> Failure:
+async def _refused(exchange: Exchange, provider: Provider, origin: Origin) -> Failure:
     """An answer that is not 200: what it says, as a Failure."""
     status = exchange.status
     if 300 <= status < 400:
@@ -218,6 +219,7 @@ async def _refused(exchange: Exchange, provider: Provider) -> Failure:
         body = b""
     if status < 400:
         return Failure("upstream", f"answered with status {status}")
+    body = headers.without_credentials(body, provider, proxy_authorization(origin))
     failure = FORMATS[provider.format].parse_error(status, body)
     wait_s = retry_after(exchange.headers, time.time())
     return replace(failure, retry_after_s=wait_s) if wait_s is not None else failure

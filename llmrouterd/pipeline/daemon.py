@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llmrouterd.hooks import Classifier, Plugin, ResponseClassifier, Sink
 
 T = TypeVar("T")
+_DRAWN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Daemon:
         self.in_flight = 0
         self.in_flight_at: dict[str, int] = {}
         self._ids = itertools.count(1)
+        self._chances: list[str] = []
 
     def next_id(self) -> int:
         """A whole number, rising: the id that events and the log use."""
@@ -90,7 +92,10 @@ class Daemon:
 
     def chance(self) -> str:
         """24 hex digits nobody can guess: the stem of request and answer ids."""
-        return secrets.token_hex(12)
+        if not self._chances:  # the system is asked for many at a time
+            drawn = secrets.token_hex(12 * _DRAWN)
+            self._chances = [drawn[at : at + 24] for at in range(0, len(drawn), 24)]
+        return self._chances.pop()
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000

@@ -81,6 +81,9 @@ class Extensions:
 
     async def before(self, request: Request) -> Request | Failure:
         """on_start, classifiers, pre_request. When a plugin has answered, `self.answer` is set."""
+        if not self.active:
+            self._story.classified(await self._classify(request))
+            return request
         started = await self._run("on_start", request)
         if not isinstance(started, Request):
             return self._end_of_chain(request, started)
@@ -121,6 +124,8 @@ class Extensions:
         return request
 
     async def _classify(self, request: Request) -> tuple[str, ...]:
+        if not self._gen.classifiers:
+            return ()
         tags: set[str] = set()
         for installed in self._gen.classifiers:
             ctx = Context(installed.id, installed.settings)

@@ -78,7 +78,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         record = story.record(end)
         daemon.tell(record)
         if ext is not None and ext.wants_end():
-            await ext.end(record)
+            await ext.end(record)  # noqa: ASYNC102 - shielded and bounded in there
 
 
 def _close(story: Story, end: EndState, client: Client) -> None:

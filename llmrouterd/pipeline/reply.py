@@ -15,6 +15,7 @@ Laws:
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
@@ -114,7 +115,7 @@ class Reply:
     async def sleep(self, seconds: float) -> None:
         """Wait before a retry, with life signs."""
         until = trio.current_time() + seconds
-        await self.patiently(lambda: trio.sleep_until(until))
+        await self.patiently(partial(trio.sleep_until, until))
 
     async def finish(self) -> None:
         """The proper end of a stream whose last event has been sent."""

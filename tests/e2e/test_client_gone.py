@@ -458,7 +458,6 @@ def test_a_slow_client_slows_its_upstream_down_and_loses_nothing(
         listener.until(b"hello")
         assert pump.stuck.wait(PATIENCE_S)
         taken = pump.sent
-        print("TAKEN", taken)
         assert taken < 8 * MIB
         assert rss_bytes(house.daemon.pid) - before < 32 * MIB
         pump.end.set()

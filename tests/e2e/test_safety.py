@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import os
 import re
@@ -31,7 +30,6 @@ from tests.fakes.bystander import (
     chat,
     error_before,
     error_within,
-    heard,
     raw_chat,
     raw_post,
 )
@@ -67,6 +65,8 @@ SECRETS = [
 
 def format_asked(received: Received) -> str:
     path = received.target
+    if "://" in path:
+        return "openai"  # asked as a proxy
     return next(fmt for fmt in FORMATS if path.startswith(CHAT_PATH[fmt]))
 
 
@@ -121,11 +121,9 @@ ECHO = '[[providers]]\nname = "echo"\nformat = "echo"\n'
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "router.example"])
 @pytest.mark.parametrize("way", ["file", "option", "option without a file"])
-def test_beyond_loopback_nothing_starts_without_a_key(
-    tmp_path: Path, host: str, way: str
-) -> None:
+def test_beyond_loopback_nothing_starts_without_a_key(tmp_path: Path, host: str, way: str) -> None:
     file = tmp_path / "router.toml"
-    file.write_text(f'[server]\nport = 0\n{f"host = {host!r}" if way == "file" else ""}\n{ECHO}')
+    file.write_text(f"[server]\nport = 0\n{f'host = {host!r}' if way == 'file' else ''}\n{ECHO}")
     args = {
         "file": [str(file)],
         "option": [str(file), "--host", host],
@@ -238,8 +236,16 @@ def test_a_foreign_host_is_refused_in_the_clients_shape(
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", "LocalHost:1", "localhost.", "127.0.0.1", "127.9.9.9:7", "[::1]", "[::1]:80"]
-    + ["router.lan", "ROUTER.LAN:8090"],
+    [
+        "localhost",
+        "LocalHost:1",
+        "localhost.",
+        "127.0.0.1",
+        "127.9.9.9:7",
+        "[::1]:80",
+        "router.lan",
+        "ROUTER.LAN:8090",
+    ],
 )
 def test_our_own_names_are_heard(house: House, host: str) -> None:
     assert house.ask("openai", {"Host": host}).status == 200
@@ -300,7 +306,7 @@ def test_a_preflight_is_answered_for_listed_origins_only(house: House, client: s
     assert answer.headers["access-control-allow-origin"] == "https://app.example"
     assert "POST" in answer.headers["access-control-allow-methods"]
     allowed = answer.headers["access-control-allow-headers"]
-    assert {"authorization", "content-type", "x-api-key"} <= set(allowed.split(", "))
+    assert {"authorization", "content-type", "x-api-key"} <= set(re.split(r",\s*", allowed))
     refused = preflight("https://evil.example")
     assert not any(name.startswith("access-control") for name in refused.headers)
     assert not house.upstream.received
@@ -513,7 +519,7 @@ def tells_all(turn: Turn) -> None:
     """An upstream that repeats in its error what it was sent, its credentials included."""
     turn.keep = False
     said = "; ".join(f"{name}: {value}" for name, value in turn.received.headers.items())
-    fmt = "openai" if "://" in turn.received.target else format_asked(turn.received)
+    fmt = format_asked(turn.received)
     message = f"invalid credentials in {said}"
     body: Any = {"error": message}
     if fmt == "openai":
@@ -557,8 +563,8 @@ def test_no_secret_is_in_any_output(locked: House) -> None:
                 answers.append(ask(daemon, f"/v1/nothing{query}", headers=headers))
                 answers.append(ask(daemon, f"/dashboard/nothing{query}", headers=headers))
             answers.append(ask(daemon, path, chat(client, client), {"X-Router-Key": KEY + "x"}))
-        for page in ("/ready", "/v1/models", "/api/tags", "/dashboard", "/metrics"):
-            answers.append(ask(daemon, page, headers=WITH_KEY))
+        pages = ("/ready", "/v1/models", "/api/tags", "/dashboard", "/metrics")
+        answers += [ask(daemon, page, headers=WITH_KEY) for page in pages]
         last = ask(daemon, CHAT_PATH["openai"], b"{the last", WITH_KEY)
         events.until(b"the last" if b"the last" in last.body else last.id.encode())
         feed = events.body
@@ -574,7 +580,11 @@ def test_no_secret_is_in_any_output(locked: House) -> None:
 def test_no_secret_is_in_what_check_prints(tmp_path: Path) -> None:
     file = tmp_path / "router.toml"
     file.write_text(secretive(9))
-    for args in (["check", str(file)], ["check", "--json", str(file)], ["serve", "--check", str(file)]):
+    for args in (
+        ["check", str(file)],
+        ["check", "--json", str(file)],
+        ["serve", "--check", str(file)],
+    ):
         done = command(*args, env=PLANTED, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "openai" in done.stdout
@@ -661,33 +671,561 @@ NASTY = [
 ]
 
 
+ODD_PROVIDER = "prové ☃, d'or"
+ODD_TAG = "grün\r\nX-Evil: yes, really"
+
+
+@pytest.fixture(scope="module")
+def odd_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """An owner with a taste for names, and a rule that sends every model to that provider."""
+    folder = tmp_path_factory.mktemp("odd")
+    with FakeUpstream(answers_well) as upstream:
+        text = f"""
+[server]
+port = 0
+[logging]
+enabled = true
+path = "log.jsonl"
+[[providers]]
+name = "{ODD_PROVIDER}"
+format = "openai"
+base_url = "{upstream.url}"
+max_retries = 0
+[[routers]]
+type = "fallback"
+[classifiers.keyword]
+enabled = true
+tags = {{ {json.dumps(ODD_TAG)} = ["hello"] }}
+"""
+        with RunningDaemon(text, folder) as daemon:
+            yield House(daemon, upstream, Journal(folder / "log.jsonl"))
+
+
 @pytest.mark.parametrize("name", NASTY, ids=range(len(NASTY)))
 @pytest.mark.parametrize("client", FORMATS)
-def test_a_models_name_cannot_write_a_header(tmp_path: Path, client: str, name: str) -> None:
-    """It is refused or served, and in both cases stands in the header as harmless text."""
-    with nasty_house(tmp_path) as house:
-        body = json.dumps(chat(client, name)).encode()
-        with Listener(house.daemon, raw_post(CHAT_PATH[client], body)) as listener:
-            answer = listener.rest()
-    assert answer.status == 200
-    assert "x-evil" not in answer.headers
-    assert "set-cookie" not in answer.headers
-    shown = answer.headers["x-router-model"]
-    assert shown.isascii()
-    assert shown.isprintable()
-    assert len(shown) <= 256
-    assert answer.headers["x-router-provider"].isascii()
-    assert answer.headers["x-router-request-tags"].isascii()
-    line = house.journal.line(answer.id)
+def test_a_models_name_cannot_write_a_header(odd_house: House, client: str, name: str) -> None:
+    """It is served, and stands in the header as harmless text."""
+    body = json.dumps(chat(client, name)).encode()
+    request = raw_post(CHAT_PATH[client], body, CLOSE)
+    with Listener(odd_house.daemon, request) as listener:
+        raw_answer = b"".join(iter(lambda: listener.sock.recv(65536), b""))
+    head, _, _ = raw_answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert len(re.findall(rb"(?m)^HTTP/1", raw_answer)) == 1
+    names = [line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:]]
+    assert b"x-evil" not in names
+    assert b"set-cookie" not in names
+    assert head.isascii()
+    fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:])
+    assert len(fields[b"x-router-model"]) <= 256
+    assert fields[b"x-router-provider"]
+    assert fields[b"x-router-request-tags"]
+    line = odd_house.journal.line(fields[b"x-router-request-id"].decode())
     assert line["requested_model"] == line["sent_model"] == name
-    assert (line["provider"], line["tags"]) == ("prové ☃, d'or", ["grün\r\nX-Evil: yes"])
+    assert (line["provider"], line["tags"]) == (ODD_PROVIDER, [ODD_TAG])
 
 
-_NASTY: dict[str, Any] = {}
+@pytest.mark.parametrize("client", FORMATS)
+def test_an_upstreams_own_words_cannot_write_a_header(odd_house: House, client: str) -> None:
+    def script(turn: Turn) -> None:
+        turn.keep = False
+        body = json.dumps(whole("openai", Said("fine"))).encode()
+        turn.raw(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            b"X-Request-Id: r\xe9q\tid\r\nSet-Cookie: a=b\r\nServer: upstream\r\n"
+            b"X-Router-Provider: somebody else\r\nAccess-Control-Allow-Origin: *\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+
+    odd_house.upstream.script = script
+    try:
+        answer = ask(odd_house.daemon, CHAT_PATH[client], chat(client, "m"))
+    finally:
+        odd_house.upstream.script = answers_well
+    assert answer.status == 200
+    assert not {"set-cookie", "access-control-allow-origin"} & answer.headers.keys()
+    assert answer.headers.get("server") != "upstream"
+    assert "somebody" not in answer.headers["x-router-provider"]
+    assert all(value.isascii() for value in answer.headers.values())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _end_nasty_house() -> Iterator[None]:
-    yield
-    for thing in reversed(_NASTY.pop("open", [])):
-        thing.__exit__(None, None, None)
+# --- smuggling ------------------------------------------------------------------------------------
+
+INNER = raw_chat("openai", model="openai")
+SMUGGLING: dict[str, bytes] = {
+    "length beside chunked": b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked beside length": b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "two lengths": b"Content-Length: 0\r\nContent-Length: 5\r\n\r\n",
+    "two equal lengths": b"Content-Length: 0\r\nContent-Length: 0\r\n\r\n",
+    "a list of lengths": b"Content-Length: 0, 0\r\n\r\n",
+    "a signed length": b"Content-Length: +0\r\n\r\n",
+    "a negative length": b"Content-Length: -1\r\n\r\n",
+    "a hexadecimal length": b"Content-Length: 0x0\r\n\r\n",
+    "an underscored length": b"Content-Length: 1_0\r\n\r\n",
+    "an empty length": b"Content-Length:\r\n\r\n",
+    "two codings": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    "a list of codings": b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "an unknown coding": b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "chunked with a tail": b"Transfer-Encoding: chunked;a=b\r\n\r\n0\r\n\r\n",
+    "a vertical tab": b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    "a blank before the colon": b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    "a folded line": b"X-A: b\r\n Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n",
+    "a bare LF": b"X-A: b\nContent-Length: 0\r\n\r\n",
+    "bare LFs only": b"Content-Length: 0\n\n",
+    "a bare CR": b"X-A: b\rContent-Length: 5\r\n\r\n",
+    "a NUL": b"X-A: b\0\r\nContent-Length: 0\r\n\r\n",
+    "a name with a blank": b"X A: b\r\nContent-Length: 0\r\n\r\n",
+    "a line without a colon": b"Content-Length\r\n\r\n",
+    "no name": b": b\r\nContent-Length: 0\r\n\r\n",
+    "two hosts": b"Host: other\r\nContent-Length: 0\r\n\r\n",
+}
+
+
+def all_of(daemon: RunningDaemon, data: bytes) -> bytes:
+    """Everything that is answered to these bytes until the router closes."""
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=PATIENCE_S) as sock:
+        sock.sendall(data)
+        return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+@pytest.mark.parametrize("case", SMUGGLING)
+def test_a_request_that_two_readers_could_read_differently_is_refused(
+    house: House, case: str
+) -> None:
+    """And nothing that came behind it is ever looked at."""
+    outer = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n" + SMUGGLING[case]
+    answer = all_of(house.daemon, outer + INNER)
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 "))
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close" in answer.lower()
+    assert b"x-router-error" in answer.lower()
+    assert not house.upstream.received
+
+
+CHUNKS: dict[str, bytes] = {
+    "a size in the negative": b"-1\r\n\r\n",
+    "a size that is too long": b"f" * 20 + b"\r\n",
+    "a size with a prefix": b"0x5\r\nhello\r\n0\r\n\r\n",
+    "a bare LF after the size": b"5\nhello\r\n0\r\n\r\n",
+    "too much data": b"5\r\nhello, world\r\n0\r\n\r\n",
+    "no line end after the data": b"5\r\nhello0\r\n\r\n",
+    "an endless extension": b"5;" + b"a" * 100_000,
+    "a framing field in the trailer": b"0\r\nContent-Length : 5\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("case", CHUNKS)
+def test_chunks_that_two_readers_could_read_differently_are_refused(
+    house: House, case: str
+) -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = all_of(house.daemon, head + CHUNKS[case] + INNER)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert not house.upstream.received
+
+
+LINES: dict[str, tuple[bytes, bytes]] = {
+    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"505"),
+    "HTTP/0.9": (b"GET /v1/models\r\n\r\n", b"400"),
+    "HTTP/1.2": (b"GET / HTTP/1.2\r\nHost: localhost\r\n\r\n", b"505"),
+    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(40) + b"\r\n\r\n", b"400"),
+    "CONNECT": (b"CONNECT evil:443 HTTP/1.1\r\nHost: evil:443\r\n\r\n", b"501"),
+    "TRACE": (b"TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"501"),
+    "another host": (b"GET http://evil/ HTTP/1.1\r\nHost: localhost\r\n\r\n", b"400"),
+    "a blank too many": (b"GET  / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"400"),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", b"400"),
+    "a long target": (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"414"),
+    "a long head": (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 70_000, b"431"),
+    "chunked in HTTP/1.0": (
+        b"POST /v1/chat/completions HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"400",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LINES)
+def test_what_is_not_a_request_of_ours_is_refused_by_its_status(house: House, case: str) -> None:
+    data, status = LINES[case]
+    answer = all_of(house.daemon, data)
+    assert answer.startswith(b"HTTP/1.1 " + status + b" ")
+    assert b'"error"' in answer
+    assert not house.upstream.received
+
+
+def test_pipelined_requests_are_answered_in_their_order(house: House) -> None:
+    """The safe sort of a second request: it has its own answer."""
+    last = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    answer = all_of(house.daemon, INNER + raw_chat("ollama", model="nobody/has-it") + last)
+    assert re.findall(rb"HTTP/1\.1 (\d+)", answer) == [b"200", b"400", b"200"]
+    assert answer.endswith(b"ok")
+
+
+# --- the event feed and the log ---------------------------------------------------------------------
+
+
+def strict(event: Any) -> str:
+    """Reads an event as the original's own parsers do; what they do not take is an error here."""
+    kind = event["type"]
+    assert type(event["id"]) is int
+    assert type(event["ts_ms"]) is int
+    if kind == "start":
+        assert type(event["model"]) is str
+        assert type(event["in_flight"]) is int
+    elif kind == "classified":
+        _texts(event["tags"])
+    elif kind == "routed":
+        assert type(event["provider"]) is str
+        assert type(event["model"]) is str
+    elif kind == "complete":
+        _strict_complete(event)
+    else:
+        raise AssertionError(f"an event that the original does not know: {kind}")
+    return str(kind)
+
+
+def _texts(value: Any) -> None:
+    assert type(value) is list
+    assert all(type(item) is str for item in value)
+
+
+def _strict_complete(event: Any) -> None:
+    for name in ("provider", "requested_model", "sent_model"):
+        assert type(event[name]) is str
+    assert type(event["duration_ms"]) is int
+    _texts(event["tags"])
+    _texts(event["plugins"])
+    for name in ("trace_id", "system", "error"):
+        assert event[name] is None or type(event[name]) is str
+    assert type(event["messages"]) is list
+    for message in event["messages"]:
+        assert message["role"] in ("user", "assistant")
+        assert type(message["content"]) is list
+        for part in message["content"]:
+            _strict_part(part)
+    if event["response"] is not None:
+        _strict_response(event["response"])
+
+
+def _strict_part(part: Any) -> None:
+    names = {
+        "text": ("text",),
+        "image": ("media_type", "data"),
+        "tool_use": ("id", "name"),
+        "tool_result": ("tool_use_id", "content"),
+    }[part["type"]]
+    assert all(type(part[name]) is str for name in names)
+    assert part["type"] != "tool_use" or type(part["input"]) is dict
+
+
+def _strict_response(response: Any) -> None:
+    assert all(type(response[name]) is str for name in ("id", "model", "content"))
+    assert response["stop_reason"] in ("end_turn", "max_tokens", "tool_use", "other")
+    assert type(response["usage"]["input_tokens"]) is int
+    assert type(response["usage"]["output_tokens"]) is int
+    _texts(response["tags"])
+    if "tool_calls" in response:
+        assert response["tool_calls"]
+        for call in response["tool_calls"]:
+            assert type(call["id"]) is str
+            assert type(call["name"]) is str
+            assert type(call["input"]) is dict
+
+
+def events_of(body: bytes) -> list[tuple[int, Any]]:
+    """(id, object) of every event; anything but events and comments is an error."""
+    found = []
+    for block in body.decode().split("\n\n")[:-1]:
+        if block.startswith(":"):
+            continue
+        first, second = block.split("\n")
+        assert first.startswith("id: ")
+        assert second.startswith("data: ")
+        found.append((int(first[4:]), json.loads(second[6:])))
+    return found
+
+
+def heard_through(reader: Listener, words: str) -> list[tuple[int, Any]]:
+    """All events up to the end of the one that holds these words."""
+    reader.until(words.encode())
+    while not reader.body.endswith(b"\n\n"):
+        data = reader.response.read1(65536)
+        assert data
+        reader.body += data
+    return events_of(reader.body)
+
+
+def watch(daemon: RunningDaemon, *fields: str) -> Listener:
+    lines = ["GET /dashboard/events HTTP/1.1", "Host: localhost", *fields]
+    listener = Listener(daemon, ("\r\n".join(lines) + "\r\n\r\n").encode())
+    listener.until(b"\n\n")
+    return listener
+
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+def varied(client: str) -> list[dict[str, Any]]:
+    """Requests with all that a record may have to show."""
+    user = {"role": "user", "content": "hello\nline two \u2028 \U0001f999"}
+    if client == "anthropic":
+        image = {
+            "type": "image",
+            "source": {"type": "base64", "media_type": "image/png", "data": PIXEL},
+        }
+        use = {"type": "tool_use", "id": "t1", "name": "look", "input": {"at": [1]}}
+        told = {
+            "type": "tool_result",
+            "tool_use_id": "t1",
+            "content": [{"type": "text", "text": "a"}],
+        }
+        history = [
+            {"role": "user", "content": [{"type": "text", "text": "see"}, image]},
+            {"role": "assistant", "content": [{"type": "text", "text": "so"}, use]},
+            {"role": "user", "content": [told]},
+        ]
+        extra: dict[str, Any] = {"system": [{"type": "text", "text": "be brief"}]}
+    elif client == "openai":
+        url = f"data:image/png;base64,{PIXEL}"
+        image = {"type": "image_url", "image_url": {"url": url}}
+        call = {"id": "t1", "type": "function", "function": {"name": "look", "arguments": "{bad"}}
+        history = [
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": [{"type": "text", "text": "see"}, image]},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "t1", "content": "a"},
+        ]
+        extra = {}
+    else:
+        call = {"function": {"name": "look", "arguments": {"at": [1]}}}
+        history = [
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": "see", "images": [PIXEL]},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "tool_name": "look", "content": "a"},
+        ]
+        extra = {}
+    return [
+        chat(client, client, messages=[user]),
+        chat(client, client, stream=True, messages=[user]),
+        chat(client, client, messages=history, **extra),
+        chat(client, client, stream=True, messages=history, **extra),
+    ]
+
+
+def calls_a_tool(turn: Turn) -> None:
+    turn.keep = False
+    fmt = format_asked(turn.received)
+    said = Said("so", thinking="hm", calls=(("t9", "look", {"at": {"x": 1}}),), cut=False)
+    if wants_stream(fmt, turn.received):
+        turn.stream(pieces(fmt, said, turn.received.json), CLOSE, kind=STREAM_TYPE[fmt])
+    else:
+        turn.whole(whole(fmt, said), 200, CLOSE)
+
+
+def fails(turn: Turn) -> None:
+    turn.keep = False
+    turn.whole({"error": {"message": "no", "type": "x"}}, 500, CLOSE)
+
+
+@pytest.mark.parametrize("client", FORMATS)
+def test_the_feed_and_the_log_can_be_read_by_the_originals_readers(
+    house: House, client: str
+) -> None:
+    lines = house.journal.count()
+    asked: list[tuple[str, list[str]]] = []
+    with watch(house.daemon) as reader:
+        for script in (answers_well, calls_a_tool, fails):
+            house.upstream.script = script
+            for body in varied(client):
+                answer = ask(house.daemon, CHAT_PATH[client], body)
+                assert (answer.status == 200) == (script is not fails), answer.body
+                asked.append((answer.id, ["start", "classified", "routed", "complete"]))
+        refused = ask(house.daemon, CHAT_PATH[client], b"{")
+        nobody = ask(house.daemon, CHAT_PATH[client], chat(client, "nobody/has-it"))
+        asked += [(refused.id, ["complete"]), (nobody.id, ["start", "classified", "complete"])]
+        events = heard_through(reader, nobody.id)
+    numbers = [number for number, _ in events]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    for _, event in events:
+        strict(event)
+    completes = [event for _, event in events if event["type"] == "complete"]
+    for request_id, kinds in asked:
+        (ended,) = [event for event in completes if event["request_id"] == request_id]
+        mine = [event["type"] for _, event in events if event["id"] == ended["id"]]
+        assert mine == [kind for kind in kinds if kind in mine]
+        assert {"start", "routed", "complete"} & set(kinds) <= set(mine)
+    for line in house.journal.after(lines, len(asked)):
+        assert strict(line) == "complete"
+        assert line == next(e for e in completes if e["request_id"] == line["request_id"])
+    parts = {p["type"] for e in completes for m in e["messages"] for p in m["content"]}
+    assert parts == {"text", "image", "tool_use", "tool_result"}
+    assert any(e["response"] and "tool_calls" in e["response"] for e in completes)
+    assert any(e["error"] for e in completes)
+    assert {e["system"] for e in completes} == {None, "be brief"}
+
+
+def test_a_reader_that_comes_back_gets_what_it_missed(house: House) -> None:
+    with watch(house.daemon) as reader:
+        first = house.ask("openai", {})
+        seen = heard_through(reader, first.id)
+    missed = [house.ask(client, {}) for client in FORMATS]
+    with watch(house.daemon, f"Last-Event-ID: {seen[-1][0]}") as reader:
+        again = heard_through(reader, missed[-1].id)
+    assert again[0][0] == seen[-1][0] + 1
+    assert [e["request_id"] for _, e in again if e["type"] == "complete"] == [a.id for a in missed]
+    assert [number for number, _ in again] == [again[0][0] + n for n in range(len(again))]
+    with watch(house.daemon) as reader:  # who was never there begins now
+        last = house.ask("openai", {})
+        heard_through(reader, last.id)
+        assert all(a.id.encode() not in reader.body for a in missed)
+
+
+@pytest.mark.parametrize("last", ["", "x", "-1", "1e3", "9" * 30, "٣"])
+def test_a_last_event_id_that_is_none_starts_now(house: House, last: str) -> None:
+    request = f"GET /dashboard/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {last}\r\n\r\n"
+    with Listener(house.daemon, request.encode()) as reader:
+        reader.until(b"\n\n")
+        answer = house.ask("openai", {})
+        events = heard_through(reader, answer.id)
+        assert [e["type"] for _, e in events].count("complete") == 1
+
+
+def test_without_a_dashboard_there_is_none(tmp_path: Path) -> None:
+    with RunningDaemon(f"[server]\nport = 0\ndashboard = false\n{ECHO}", tmp_path) as daemon:
+        assert ask(daemon, "/dashboard").status == 404
+        assert ask(daemon, "/dashboard/events").status == 404
+        assert ask(daemon, CHAT_PATH["openai"], chat("openai", "echo")).status == 200
+
+
+def test_many_requests_at_once_are_each_one_whole_line(tmp_path: Path) -> None:
+    text = f'[server]\nport = 0\n[logging]\nenabled = true\npath = "log.jsonl"\n{ECHO}'
+    with RunningDaemon(text, tmp_path) as daemon:
+        ids: list[str] = []
+
+        def many(client: str) -> None:
+            for number in range(40):
+                body = chat(client, "echo", stream=bool(number % 2))
+                body["messages"][0]["content"] = "line\n" * number + "\u2028\r\n\0"
+                ids.append(ask(daemon, CHAT_PATH[client], body).id)
+
+        threads = [threading.Thread(target=many, args=(fmt,)) for fmt in FORMATS for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    # written to the last one when the daemon has ended
+    data = (tmp_path / "log.jsonl").read_bytes()
+    lines = [json.loads(line) for line in data.removesuffix(b"\n").split(b"\n")]
+    assert sorted(line["request_id"] for line in lines) == sorted(ids)
+    assert len(lines) == 240
+    assert {strict(line) for line in lines} == {"complete"}
+    assert (tmp_path / "log.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+# --- ending ---------------------------------------------------------------------------------------
+
+
+def refuses(port: int) -> bool:
+    """Wait until nobody listens there any more."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S).close()
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+class Paused:
+    """A stream that says its first words, and the rest when it is told to."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.let_go = threading.Event()
+
+    def __call__(self, turn: Turn) -> None:
+        turn.keep = False
+        fmt = format_asked(turn.received)
+        parts = list(pieces(fmt, Said("hello there, friend"), turn.received.json))
+        cut = next(n for n, part in enumerate(parts) if b"hello" in part) + 1
+        turn.begin(CLOSE, kind=STREAM_TYPE[fmt])
+        turn.chunk(b"".join(parts[:cut]))
+        while not self.go_on.wait(0.05):
+            if turn.wait_closed(0.05):
+                self.let_go.set()
+                return
+        turn.chunk(b"".join(parts[cut:]))
+        turn.end()
+
+
+def log_config(url: str, server: str = "") -> str:
+    head = f'[server]\nport = 0\n{server}\n[logging]\nenabled = true\npath = "log.jsonl"\n'
+    return head + providers(url)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_what_runs_finish_and_refuses_what_is_new(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    script = Paused()
+    with FakeUpstream(script) as upstream:
+        with RunningDaemon(log_config(upstream.url), tmp_path) as daemon:
+            listeners = []
+            for client in FORMATS:
+                body = json.dumps(chat(client, client, stream=True)).encode()
+                listeners.append(Listener(daemon, raw_post(CHAT_PATH[client], body)))
+                listeners[-1].until(b"hello")
+            idle = Listener(daemon, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            idle.until(b"ok")
+            with watch(daemon) as reader, idle:
+                daemon.process.send_signal(number)
+                assert refuses(daemon.port)
+                assert idle.sock.recv(1) == b""  # an idle connection has nothing to finish
+                assert reader.rest().whole  # nor has a reader of the feed
+            script.go_on.set()
+            for client, listener in zip(FORMATS, listeners, strict=True):
+                with listener:
+                    answer = listener.rest()
+                assert answer.whole
+                assert b"friend" in answer.body or b"nd" in answer.body
+                assert daemon.process.wait(PATIENCE_S) == 0 or client
+        lines = Journal(tmp_path / "log.jsonl").lines()
+    assert [line["end"] for line in lines] == ["complete"] * 3
+
+
+def test_two_signals_end_everything_at_once(tmp_path: Path) -> None:
+    script = Paused()
+    with FakeUpstream(script) as upstream:
+        text = log_config(upstream.url, "drain_timeout = 600")
+        with RunningDaemon(text, tmp_path) as daemon:
+            body = json.dumps(chat("openai", "openai", stream=True)).encode()
+            with Listener(daemon, raw_post(CHAT_PATH["openai"], body)) as listener:
+                listener.until(b"hello")
+                daemon.process.send_signal(signal.SIGINT)
+                assert refuses(daemon.port)
+                daemon.process.send_signal(signal.SIGINT)
+                assert daemon.process.wait(PATIENCE_S) == 0
+                answer = listener.rest()
+                assert not answer.whole or error_within("openai", answer)
+            assert script.let_go.wait(PATIENCE_S)
+        (line,) = Journal(tmp_path / "log.jsonl").lines()
+    assert line["end"] != "complete"
+    assert line["fault"] == "router"
+    assert line["error_kind"] == "draining"
+
+
+def test_the_drain_does_not_wait_longer_than_it_may(tmp_path: Path) -> None:
+    script = Paused()
+    with FakeUpstream(script) as upstream:
+        with RunningDaemon(log_config(upstream.url, "drain_timeout = 0.3"), tmp_path) as daemon:
+            for client in FORMATS:
+                body = json.dumps(chat(client, client, stream=True)).encode()
+                listener = Listener(daemon, raw_post(CHAT_PATH[client], body))
+                listener.until(b"hello")
+                with listener:
+                    if client == FORMATS[-1]:
+                        daemon.process.send_signal(signal.SIGTERM)
+                        assert daemon.process.wait(PATIENCE_S) == 0
+        assert upstream.settled(0)
