@@ -37,7 +37,8 @@ _SCALAR = re.compile(r"[^,\]}#\n]+")  # a date may hold a space
 def lines(text: str) -> Mapping[Path, int]:
     """Line numbers, from 1, of every key, table and array element of a valid TOML text."""
     scanner = _Scanner(text)
-    with contextlib.suppress(_LostError, RecursionError):  # law 2: keep what was found so far
+    # law 2: keep what was found so far, also when tomllib would not have accepted a quoted key
+    with contextlib.suppress(_LostError, tomllib.TOMLDecodeError, RecursionError):
         scanner.document()
     return scanner.found
 
