@@ -2,20 +2,22 @@
 # The gate: everything that must hold before a commit lands.
 #
 #   bash contrib/test.sh          format, lint, types, the fast tests, the built file
-#   bash contrib/test.sh --all    also the tests marked slow, real and e2e (so does CI=true)
+#   bash contrib/test.sh --all    also the tests marked slow, real and e2e, and the property tests
+#                                 with all their examples (so does CI=true)
 #
 # Makes .venv from contrib/dev.lock by itself, anew when the lock has changed. Stops at the first
 # stage that fails.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
-unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
+unset PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX=$PWD/.cache/pycache # compiled once; the tree stays clean
 
 all=false
 [ "${CI:-}" = true ] && all=true
 case "${1:-}" in
 --all) all=true ;;
 -h | --help)
-    sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit 0
     ;;
 "") ;;
@@ -77,7 +79,7 @@ async_lint() {
 }
 
 marked_tests() {
-    "$bin/pytest" -m "slow or real or e2e"
+    "$bin/pytest" --hypothesis-profile=full -m "slow or real or e2e or hypothesis"
     local code=$?
     [ $code -eq 5 ] && echo "no test carries one of the marks" && code=0
     return $code

@@ -27,7 +27,6 @@ from formats.canonical import (
     Opaque,
     OutputFormat,
     Part,
-    PluginCall,
     Request,
     Sampling,
     Text,
@@ -40,6 +39,7 @@ from formats.canonical import (
 )
 from formats.errors import Invalid
 from formats.jsontext import RawBody, dumps, parse_body
+from formats.plugins import plugin_calls
 
 JSON = Any
 _Object = dict[str, JSON]
@@ -105,7 +105,7 @@ def _request(raw: RawBody, top: _Object) -> Request:
         user=_user(top, extra),
         cache=_cache(top, ""),
         service_tier=check.opt_string(top, "service_tier"),
-        plugins=_plugins(top),
+        plugins=plugin_calls(top),
         extra=extra,
         raw=raw,
     )
@@ -175,15 +175,6 @@ def _output_config(top: _Object, extra: _Object) -> tuple[OutputFormat | None, s
     schema = check.an_object(form.get("schema"), f"{path}.schema")
     _inner(extra, path, form, frozenset({"type", "schema"}))
     return OutputFormat("schema", schema=schema), effort
-
-
-def _plugins(top: _Object) -> tuple[PluginCall, ...]:
-    calls = []
-    for i, entry in enumerate(check.opt_list(top, "plugins") or []):
-        plugin = check.an_object(entry, f"plugins[{i}]")
-        id_ = check.string(plugin, "id", f"plugins[{i}]")
-        calls.append(PluginCall(id_, check.rest(plugin, frozenset({"id"}))))
-    return tuple(calls)
 
 
 # --- tools ----------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from formats import jsontext
+from formats import jsontext, plugins
 from formats.anthropic_blocks import BlockWriter
 from formats.anthropic_models import Traits, traits
 from formats.anthropic_wire import NAME, TOKEN_PREFIX
@@ -86,7 +86,7 @@ def write_request(request: Request, ledger: Ledger, target: Target) -> bytes:
     if passes(request, target):
         edits = {} if target.model == request.model else {"model": target.model}
         assert request.raw is not None
-        return request.raw.spliced(edits, ("plugins",) if request.plugins else ())
+        return request.raw.spliced(edits, (plugins.MEMBER,))
     return jsontext.dump(_Writer(request, ledger, target).body())
 
 

@@ -60,10 +60,12 @@ FailureKind = Literal[
     "unsupported",
     "context_too_long",
     "too_large",
+    "too_slow",
     "not_found",
     "method_not_allowed",
     "unsupported_media",
     "upgrade_refused",
+    "http_version",
     "unauthorized",
     "forbidden",
     "not_available",
@@ -91,10 +93,12 @@ STATUS: dict[FailureKind, tuple[int, int]] = {
     "unsupported": (400, 400),
     "context_too_long": (400, 400),
     "too_large": (413, 413),
+    "too_slow": (408, 408),
     "not_found": (404, 404),
     "method_not_allowed": (405, 405),
     "unsupported_media": (415, 415),
     "upgrade_refused": (426, 426),
+    "http_version": (505, 505),
     "unauthorized": (401, 401),
     "forbidden": (403, 403),
     "not_available": (501, 501),
@@ -137,7 +141,7 @@ class Failure:
 
     @property
     def tag(self) -> str:
-        """What `X-Router-Error` says: the kind, and for a timeout which clock ran out."""
+        """What `X-Router-Error` says: the kind, or which clock ran out."""
         return f"timeout:{self.clock}" if self.clock else self.kind
 
 

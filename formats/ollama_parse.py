@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from formats import check, jsontext
+from formats import check, jsontext, plugins
 from formats.canonical import (
     JSON,
     Audio,
@@ -52,6 +52,7 @@ _TOP = frozenset(
         "think",
         "logprobs",
         "top_logprobs",
+        plugins.MEMBER,
     }
 )
 _MESSAGE = frozenset({"role", "content", "thinking", "images", "tool_calls"})
@@ -86,6 +87,7 @@ def parse_request(body: bytes, /) -> Request:
         stream=stream is not False and bool(messages),
         include_usage=True,
         keep_alive=_keep_alive(value.get("keep_alive")),
+        plugins=plugins.plugin_calls(value),
         extra={**options, **check.rest(value, _TOP)},
         raw=None if mended else raw,
     )

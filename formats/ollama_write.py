@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from formats import jsontext
+from formats import jsontext, plugins
 from formats.canonical import (
     JSON,
     Audio,
@@ -94,8 +94,8 @@ def _passed(raw: RawBody, writer: _Writer) -> bytes:
         if options != raw.value.get("options"):
             edits["options"] = options
     thinks = raw.value.get("think") is not None
-    remove = ("think",) if thinks and writer.think() is None else ()
-    return raw.spliced(edits, remove).removeprefix(b"\xef\xbb\xbf")
+    remove = ["think"] if thinks and writer.think() is None else []
+    return raw.spliced(edits, [*remove, plugins.MEMBER]).removeprefix(b"\xef\xbb\xbf")
 
 
 class _Writer:

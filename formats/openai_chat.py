@@ -2,7 +2,7 @@
 
 Owns: the name and the whole face of this format; the work is done in the modules beside it
 (`_parse` a client's request, `_write` an upstream's request, `_answer` whole answers, `_stream`
-streams, `_errors` errors).
+streams, `_watch` streams that pass, `_errors` errors).
 Refuses to know: other formats, sockets, the clock.
 """
 
@@ -11,14 +11,8 @@ from __future__ import annotations
 from formats.openai_chat_answer import parse_response, write_response
 from formats.openai_chat_errors import parse_error, write_failure
 from formats.openai_chat_parse import NAME, parse_request
-from formats.openai_chat_stream import (
-    ChatDecoder,
-    ChatEncoder,
-    ChatObserver,
-    decoder,
-    encoder,
-    observer,
-)
+from formats.openai_chat_stream import ChatDecoder, ChatEncoder, decoder, encoder
+from formats.openai_chat_watch import ChatObserver, observer
 from formats.openai_chat_write import write_request
 
 STREAM_TYPE = "text/event-stream; charset=utf-8"

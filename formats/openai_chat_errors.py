@@ -274,10 +274,12 @@ _WORDS: Mapping[FailureKind, tuple[str, str | None]] = {
     "unsupported": ("invalid_request_error", "unsupported_parameter"),
     "context_too_long": ("invalid_request_error", "context_length_exceeded"),
     "too_large": ("invalid_request_error", None),
+    "too_slow": ("invalid_request_error", None),
     "not_found": ("invalid_request_error", "unknown_url"),
     "method_not_allowed": ("invalid_request_error", None),
     "unsupported_media": ("invalid_request_error", None),
     "upgrade_refused": ("invalid_request_error", None),
+    "http_version": ("invalid_request_error", None),
     "unauthorized": ("invalid_request_error", "invalid_api_key"),
     "forbidden": ("permission_error", None),
     "not_available": ("invalid_request_error", "not_available"),
@@ -314,8 +316,7 @@ def write_failure(failure: Failure, /) -> tuple[int, bytes]:
     """Status and body of an error before the first byte."""
     status = STATUS[failure.kind][0]
     given = failure.status or 0
-    http2 = given == 505 and failure.kind == "not_available"  # the edge's word on it
-    if http2 or (400 <= given < 500 and failure.kind in _KEEPS_STATUS):
+    if 400 <= given < 500 and failure.kind in _KEEPS_STATUS:
         status = given
     body = dump_ascii({"error": error_for_client(failure)}).decode()
     return status, scrubbed(body).encode()  # no key has a quote: it stays the same JSON

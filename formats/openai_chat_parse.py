@@ -28,7 +28,6 @@ from formats.canonical import (
     Opaque,
     OutputFormat,
     Part,
-    PluginCall,
     Request,
     Role,
     Sampling,
@@ -43,6 +42,7 @@ from formats.canonical import (
 from formats.errors import Invalid
 from formats.fold import parsed_arguments
 from formats.jsontext import dumps, parse_body
+from formats.plugins import plugin_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,7 +99,7 @@ def parse_request(body: bytes, /) -> Request:
         cache_key=check.opt_string(obj, "prompt_cache_key"),
         service_tier=check.opt_string(obj, "service_tier"),
         verbosity=check.opt_string(obj, "verbosity"),
-        plugins=_plugins(obj),
+        plugins=plugin_calls(obj),
         extra=extra or EMPTY,
         raw=raw,
     )
@@ -195,15 +195,6 @@ def _include_usage(obj: Mapping[str, JSON], extra: dict[str, JSON]) -> bool:
     if others:
         extra["stream_options"] = others
     return check.opt_bool(options, "include_usage", "stream_options") or False
-
-
-def _plugins(obj: Mapping[str, JSON]) -> tuple[PluginCall, ...]:
-    calls = []
-    for at, item in enumerate(check.opt_list(obj, "plugins") or ()):
-        entry = check.an_object(item, f"plugins[{at}]")
-        name = check.string(entry, "id", f"plugins[{at}]")
-        calls.append(PluginCall(name, check.rest(entry, frozenset({"id"}))))
-    return tuple(calls)
 
 
 # --- messages -------------------------------------------------------------------------------------

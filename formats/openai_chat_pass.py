@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from formats import plugins
 from formats.fields import field
 from formats.openai_chat_parse import NAME
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def passed_request(request: Request, raw: RawBody, ledger: Ledger, target: Target) -> bytes:
     edits: dict[str, JSON] = {}
-    remove = [name for name in ("plugins",) if name in raw.members]
+    remove = [plugins.MEMBER]
     if raw.value["model"] != target.model:
         edits["model"] = target.model
     _edit_roles(raw, target, edits)

@@ -172,7 +172,8 @@ class ProviderState:
     provider: Provider
     models: Mapping[str, ModelInfo] | None = None
     healthy: bool = True
-    why: str = ""  # when not healthy: the reason, for traces and errors
+    why: str = ""  # when not healthy or not reached: the reason, for traces, errors and people
+    reached: bool | None = None  # whether it answered when it was last asked; None: never asked
     in_flight: int = 0
 
 
@@ -256,7 +257,7 @@ class Step:
     """One line of a routing trace: a rule that passed, or a candidate taken or skipped, and why.
 
     reason is for people; code is the same for programs: unknown, on_demand, repeated,
-    capability:NAME, embedding, context:TOKENS, remote, health.
+    capability:NAME, embedding, context:TOKENS, remote, health, unreached.
     """
 
     rule: str
@@ -347,6 +348,28 @@ class Routed:
     model: str
 
 
+@dataclass(frozen=True, slots=True)
+class FirstToken:
+    """The first content went to the client."""
+
+    id: int
+    ts_ms: int
+    ttft_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """One try ended without an answer. kind: as in X-Router-Error."""
+
+    id: int
+    ts_ms: int
+    provider: str
+    model: str
+    kind: str
+    error: str
+    duration_ms: int
+
+
 class Unread:
     """An answer that passed through as bytes, to be read only if somebody wants to know."""
 
@@ -410,4 +433,4 @@ class Record:
     notes: tuple[str, ...] = ()
 
 
-Telling = Opened | Classified | Routed | Record
+Telling = Opened | Classified | Routed | FirstToken | AttemptFailed | Record

@@ -86,6 +86,7 @@ class Source:
 
     path: Path
     tree: ast.Module
+    nodes: tuple[ast.AST, ...]  # all of the tree's
 
     @property
     def name(self) -> str:
@@ -101,7 +102,8 @@ class Source:
 
 
 def read(path: Path, text: str | None = None) -> Source:
-    return Source(path, ast.parse(path.read_text("utf-8") if text is None else text, str(path)))
+    tree = ast.parse(path.read_text("utf-8") if text is None else text, str(path))
+    return Source(path, tree, tuple(ast.walk(tree)))
 
 
 def product_files() -> list[Path]:
@@ -125,7 +127,7 @@ def room_of(module: str) -> str:
 
 def imports(source: Source) -> Iterator[tuple[ast.stmt, str]]:
     """Every imported name, in functions and under TYPE_CHECKING too: knowing a type is knowing."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             yield from ((node, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -151,20 +153,20 @@ def impurities(source: Source) -> Iterator[str]:
     for node, name in imports(source):
         if name != "random.Random" and within(name, IMPURE):
             yield f"{source.at(node)}: a pure room must not import {name}"
-    for call in ast.walk(source.tree):
+    for call in source.nodes:
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(CLOCKS):
             yield f"{source.at(call)}: a pure room must not read the clock"
 
 
 def relative_imports(source: Source) -> Iterator[str]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ImportFrom) and node.level:
             yield f"{source.at(node)}: relative import, write the whole name"
 
 
 def async_generators(source: Source) -> Iterator[str]:
     """Cancelled half-way, an async generator is cleaned up by the collector, at a time of its own."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.AsyncFunctionDef) or not yields(node):
             continue
         if not any("asynccontextmanager" in ast.unparse(each) for each in node.decorator_list):
@@ -185,7 +187,7 @@ def yields(function: ast.AsyncFunctionDef) -> bool:
 
 def boundless_channels(source: Source) -> Iterator[str]:
     """A channel without a bound is a buffer without a bound."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call) and "open_memory_channel" in ast.unparse(node.func):
             sizes = [ast.unparse(each) for each in [*node.args, *(k.value for k in node.keywords)]]
             if any(size in {"inf", "math.inf"} or "float(" in size for size in sizes):
@@ -195,7 +197,7 @@ def boundless_channels(source: Source) -> Iterator[str]:
 def catch_alls(source: Source) -> Iterator[str]:
     if source.name in CATCH_ALL:
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ExceptHandler) and catches_all(node):
             yield f"{source.at(node)}: catches everything"
 
@@ -266,7 +268,7 @@ def test_every_exception_is_still_needed(sources: list[Source]) -> None:
     catching = {
         s.name
         for s in sources
-        for n in ast.walk(s.tree)
+        for n in s.nodes
         if isinstance(n, ast.ExceptHandler) and catches_all(n)
     }
     assert not CATCH_ALL.keys() - catching

@@ -5,7 +5,8 @@ Refuses to know: the network. Nobody is asked anything.
 
 Laws:
 1. No secret in any output: of a key it says that there is one, of headers their names.
-2. stdout holds the answer, stderr the problems, all of them at once.
+2. stdout holds the answer, stderr the problems, all of them at once. With --json they are the
+   answer, too.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         config = find_and_load(args)
     except ConfigError as error:
+        if args.json:
+            print(json.dumps({"problems": error.problems}, indent=2))
         return locate.complain(error)
     print(json.dumps(as_json(config), indent=2) if args.json else as_text(config))
     return 0
@@ -202,6 +205,7 @@ def as_json(config: Config) -> dict[str, Any]:
             kind: {name: {"enabled": settings["enabled"]} for name, settings in entries.items()}
             for kind, entries in _extensions(config).items()
         },
+        "problems": [],
         "warnings": list(config.warnings),
     }
 

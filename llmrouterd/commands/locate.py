@@ -5,7 +5,8 @@ Refuses to know: what stands in a configuration.
 
 Laws:
 1. A file that was named is the one: another one is never taken in its place.
-2. Of the default places the first that exists is taken, be it right or wrong.
+2. Of the default places the first that exists is taken, be it right or wrong. One that this user
+   may not even look into is somebody else's.
 """
 
 from __future__ import annotations
@@ -37,13 +38,24 @@ def places(environ: Mapping[str, str]) -> tuple[Path, ...]:
 def find(named: Path | None, environ: Mapping[str, str]) -> Path | None:
     """The configuration to use; None when none was named and none is there.
 
-    Raises ConfigError when the one that was named does not exist.
+    Raises ConfigError when the one that was named is not there to be read.
     """
-    if named is not None:
-        if not named.exists():
-            raise ConfigError([f"{named}: no such file"])
-        return named
-    return next((path for path in places(environ) if path.exists()), None)
+    if named is None:
+        return next((path for path in places(environ) if _exists(path)), None)
+    try:
+        there = named.exists()
+    except OSError as error:
+        raise ConfigError([f"{named}: {(error.strerror or 'cannot be read').lower()}"]) from error
+    if not there:
+        raise ConfigError([f"{named}: no such file"])
+    return named
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # no permission to look into the directory
+        return False
 
 
 def complain(error: ConfigError) -> int:

@@ -5,8 +5,8 @@ with the manual.
 Refuses to know: how they are checked.
 
 Laws:
-1. A key of the contract that this version does not have stands here as `later`: it is refused by
-   name, unless its value says that the feature is off. It is never silently inert.
+1. A key that only a later version has stands here as `later`: it is refused by name, unless its
+   value says that the feature is off. It is never silently inert.
 2. Where opensourcellmrouter 0.7.0 has the key, its default holds (`dashboard` excepted).
 """
 
@@ -229,7 +229,7 @@ CLASSIFIERS: Mapping[str, Keys] = {
     "keyword": {**_ENABLED, "tags": Key("lists")},
 }
 RESPONSE_CLASSIFIERS: Mapping[str, Keys] = {
-    "refusal": {**_ENABLED, "phrases": Key("texts")},
+    "refusal": {**_ENABLED, "phrases": Key("texts", filled=True)},
 }
 PLUGINS: Mapping[str, Keys] = {
     "response-healing": _ENABLED,

@@ -166,12 +166,15 @@ def _own_key(problems: Problems, variable: str, environ: Mapping[str, str]) -> S
 
 
 def _bare_host(problems: Problems, path: Path, host: str) -> str:
-    """The address to listen on, an IPv6 one without its brackets."""
+    """The address to listen on, an IPv6 one without its brackets. A wrong one is complained about
+    once, and the default goes on."""
     if host.startswith("unix:"):
         problems.add(path, f"listening on a unix socket is {NOT_YET}")
     elif not _is_host(host):
         problems.add(path, f"expected an address or a host's name, got {quoted(host)}")
-    return _unbracketed(host)
+    else:
+        return _unbracketed(host)
+    return str(keys.SERVER["host"].default)
 
 
 def _is_host(text: str) -> bool:

@@ -109,7 +109,7 @@ def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Prov
         problems.add((*path, "base_url"), 'the format "echo" answers by itself and has no address')
     if values["options"] and values["format"] != "ollama":
         problems.add((*path, "options"), 'only the format "ollama" has options')
-    _check_files(problems, path, values)
+    _check_files(problems, path, values, url)
     local = values["local"]
     if local is None:
         local = url is None or is_local_host(url.hostname or "")
@@ -151,11 +151,13 @@ def _base_url(problems: Problems, path: Path, text: str) -> SplitResult | None:
     if text.startswith("unix:"):
         problems.add((*path, "base_url"), f"a unix socket is {NOT_YET}")
         return None
-    return _url(problems, (*path, "base_url"), text, "http://localhost:11434")
+    return _url(problems, (*path, "base_url"), text, "http://localhost:11434", "http", "https")
 
 
-def _url(problems: Problems, path: Path, text: str, example: str) -> SplitResult | None:
-    """The parts of an http or https URL. What is wrong is said without the text (law 1)."""
+def _url(
+    problems: Problems, path: Path, text: str, example: str, *schemes: str
+) -> SplitResult | None:
+    """The parts of a URL of these schemes. What is wrong is said without the text (law 1)."""
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -165,8 +167,8 @@ def _url(problems: Problems, path: Path, text: str, example: str) -> SplitResult
     wrong = ""
     if _NO_URL.search(text):
         wrong = "holds a blank, or a letter that must be written as %XX or punycode"
-    elif parts.scheme not in ("http", "https"):
-        wrong = f"must begin with http:// or https://, like {example}"
+    elif parts.scheme not in schemes:
+        wrong = f"must begin with {' or '.join(f'{s}://' for s in schemes)}, like {example}"
     elif not parts.hostname or port == 0:
         wrong = f"names no host or port, expected one like {example}"
     elif parts.query or parts.fragment:
@@ -206,15 +208,37 @@ def masked(url: str) -> str:
     return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
 
 
-def _check_files(problems: Problems, path: Path, values: Mapping[str, Any]) -> None:
+def _unreadable(file: str) -> str:
+    """Why a file cannot be read; "" when it can."""
+    try:
+        FilePath(file).open("rb").close()
+    except (OSError, ValueError) as exc:
+        return str(getattr(exc, "strerror", None) or exc).lower()
+    return ""
+
+
+def _on_this_host(host: str) -> bool:
+    """Whether a proxy could only send what is meant for this address to itself."""
+    name = host.lower().rstrip(".")
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
+
+
+def _check_files(
+    problems: Problems, path: Path, values: Mapping[str, Any], url: SplitResult | None
+) -> None:
     ca_file = values["ca_file"]
-    if ca_file and not FilePath(ca_file).is_file():
-        problems.add((*path, "ca_file"), f"there is no file {quoted(ca_file)}")
+    if ca_file and (wrong := _unreadable(ca_file)):
+        problems.add((*path, "ca_file"), f"{quoted(ca_file)} cannot be read: {wrong}")
     if values["http_proxy"]:
         here: Path = (*path, "http_proxy")
-        url = _url(problems, here, values["http_proxy"], "http://proxy.example:3128")
-        if url is not None and url.scheme != "http":  # the request inside it may be https
-            problems.add(here, "the way to a proxy is http://, like http://proxy.example:3128")
+        # the way to the proxy; the request that goes through it may well be https
+        _url(problems, here, values["http_proxy"], "http://proxy.example:3128", "http")
+        if url is not None and _on_this_host(url.hostname or ""):
+            problems.warn(here, "not used: the provider is on this machine")
 
 
 # ---- keys and headers ----------------------------------------------------------------------------

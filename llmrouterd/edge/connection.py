@@ -255,8 +255,9 @@ class _Connection:
     async def _refuse_head(self, failure: Failure) -> None:
         """Answer what cannot be understood as a request, and close."""
         client = Client(self.wire, stall_s=self.limits.client_stall_s)
+        path = rawhead.likely_path(self.h11.trailing_data[0])
         try:
-            await client.respond(*self.refuse("", failure))
+            await client.respond(*self.refuse(path, failure))
             await self._linger()
         except (ClientGone, Broken):
             return
@@ -367,11 +368,13 @@ def _refused_expectation(expect: str) -> Refused:
 def _bad_head_failure(exc: rawhead.BadHead) -> Failure:
     match exc.status:
         case 408:
-            return Failure("timeout", exc.why, status=408, clock="header")
+            return Failure("too_slow", exc.why, clock="header")
         case 414 | 431:
             return Failure("too_large", exc.why, status=exc.status)
-        case 501 | 505:
-            return Failure("not_available", exc.why, status=exc.status)
+        case 501:
+            return Failure("not_available", exc.why)
+        case 505:
+            return Failure("http_version", exc.why)
         case _:
             return Failure("bad_request", f"refused: {exc.why}", status=exc.status)
 

@@ -36,7 +36,12 @@ if TYPE_CHECKING:
 HEAD_START_S = 0.25  # RFC 8305's delay before the next address is tried beside the first
 MAX_PROXY_HEAD_BYTES = 16384
 DialErrorKind = Literal["refused", "dns", "tls", "unreachable", "denied", "proxy"]
-_UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT})
+# OpenSSL's numbers for a host or address that is not in the certificate, and for an issuer that is
+# not known.
+_WRONG_NAME = frozenset({62, 64})
+_WRONG_ISSUER = frozenset({2, 18, 19, 20, 21})
+# What a server that does not speak TLS makes of our first words.
+_NO_TLS = ("eof", "wrong version number", "http request", "econnreset")
 
 
 class DialError(Exception):
@@ -280,7 +285,27 @@ async def _tls(sock: socket.socket, origin: Origin, context: ssl.SSLContext) -> 
     try:
         return await tls_wire(sock, context, server_hostname=origin.host)
     except Broken as exc:
-        raise DialError("tls", f"TLS with {origin.where} failed: {exc}") from exc
+        cause = exc.__cause__ and exc.__cause__.__cause__
+        words = _tls_words(cause or exc, origin)
+        raise DialError("tls", f"TLS with {origin.where} failed: {words}") from exc
+
+
+def _tls_words(cause: BaseException, origin: Origin) -> str:
+    """What was wrong in a handshake, and what the owner can do about it."""
+    import ssl
+
+    if not isinstance(cause, ssl.SSLCertVerificationError):
+        words = str(getattr(cause, "reason", None) or _words(cause)).replace("_", " ").lower()
+        doubtful = any(sign in words for sign in _NO_TLS)
+        return f"{words} (does it speak https at this port?)" if doubtful else words
+    words = cause.verify_message.rstrip(".").lower()
+    if cause.verify_code in _WRONG_NAME:
+        return f"{words} (base_url must use a name that the certificate holds)"
+    if cause.verify_code not in _WRONG_ISSUER:
+        return words
+    if origin.ca_file:
+        return f"{words} (the CA of this server is not in {origin.ca_file})"
+    return f"{words} (if the CA is your own, name its file in ca_file)"
 
 
 async def _through_proxy(

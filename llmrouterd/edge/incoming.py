@@ -246,7 +246,7 @@ class RequestBody:
                 self._take(data)
         if clock.cancelled_caught:
             why = f"no byte of the body came for {patience_s:g} s"
-            raise Refused(Failure("timeout", why, status=408, clock="body"))
+            raise Refused(Failure("too_slow", why, clock="body"))
 
     def _take(self, data: bytes, *, fed: bool = False) -> bool:
         """The body's part of these bytes. Whether the body is complete."""
@@ -257,10 +257,10 @@ class RequestBody:
         while True:
             event = self._h11.next_event()
             if type(event) is h11.Data:
-                self._hold(len(event.data))
                 self._total += len(event.data)
                 if self._total > self._limits.max_body_bytes:
                     raise self._too_large()
+                self._hold(len(event.data))
                 self._parts.append(event.data)
             elif type(event) is h11.EndOfMessage:
                 self.complete = True
@@ -273,10 +273,10 @@ class RequestBody:
         total = 0
         undo.feed(body)
         while part := undo.take():
-            self._hold(len(part))
             total += len(part)
             if total > self._limits.max_body_bytes:
                 raise self._too_large()
+            self._hold(len(part))
             parts.append(part)
         undo.eof()
         return b"".join(parts)

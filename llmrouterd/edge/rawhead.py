@@ -55,6 +55,14 @@ def find_end(buffer: bytes, searched: int = 0) -> int:
     return -1 if at < 0 else at + 4
 
 
+def likely_path(buffer: bytes) -> str:
+    """The path that a refused head seems to ask for, "" where none shows: good for choosing the
+    words of the refusal and for nothing else."""
+    words = buffer[:MAX_TARGET_BYTES].split(b"\n", 1)[0].split(b" ", 2)
+    path = words[1].partition(b"?")[0] if len(words) > 1 else b""
+    return path.decode("latin-1").strip() if path.startswith(b"/") else ""
+
+
 def check_unfinished(buffer: bytes) -> None:
     """Refuse at once what can no longer become a head, instead of waiting for its time-out."""
     whole = buffer[:-1] if buffer.endswith(b"\r") else buffer

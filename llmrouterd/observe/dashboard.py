@@ -1,16 +1,24 @@
 """The dashboard: one page without outside assets, and the event feed it reads.
 
-Owns: serving the page, turning a key in its address into a cookie, the feed as server-sent events
-with replay.
-Refuses to know: what the events mean.
+Owns: serving the page, turning a key into a cookie, the feed as server-sent events with replay, and
+one event with its words.
+Refuses to know: what the events mean, which key is the right one.
 
 Laws:
-1. The page loads nothing from anywhere else (its Content-Security-Policy says so).
+1. The page loads nothing from anywhere else, and only the script and the style that are in it are
+   run (its Content-Security-Policy says so).
 2. A reader that is too slow loses events, never holds anybody up, and is told how many it lost.
+3. A reader gets the four event types of the original and nothing else, unless it asks for more.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import time
+from base64 import b64encode
+from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote
@@ -23,21 +31,16 @@ if TYPE_CHECKING:
 
 COOKIE = "llmrouter_key"
 KEEPALIVE_S = 15.0
-_CSP = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_PAGE_FIELDS = [
-    ("content-type", "text/html; charset=utf-8"),
-    ("content-security-policy", _CSP),
+_WRITE_BYTES = 64 * 1024  # events are gathered up to this size
+_JSON_FIELDS = [
+    ("content-type", "application/json"),
     ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
     ("cache-control", "no-store"),
 ]
 
 
 class Dashboard:
-    """Two pages: the page itself and its events. The caller has checked the key."""
+    """The page, its events, one event whole. The caller has checked the key."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
@@ -45,54 +48,106 @@ class Dashboard:
     async def page(self, incoming: Asking, client: Answering) -> None:
         key = parse_qs(incoming.query).get("api_key")
         if key:
-            return await client.respond(303, _with_cookie(key[0]), b"")
-        html = files("llmrouterd.observe").joinpath("dashboard.html").read_bytes()
-        return await client.respond(200, _PAGE_FIELDS, html)
+            fields = [("location", "/dashboard"), *cookie_fields(key[0])]
+            return await client.respond(303, fields, b"")
+        return await client.respond(200, *_page())
+
+    async def door(self, client: Answering) -> None:
+        """The page for a browser without a key: it gets nothing, and asks for one."""
+        await client.respond(401, *_page())
+
+    async def event(self, incoming: Asking, client: Answering) -> None:
+        """A request's last event with the words of request and answer, while they are held."""
+        number = _number(_asked(incoming, "number"))
+        entry = None if number is None else self._feed.entry(number)
+        if entry is None or not entry.words:
+            error = {"type": "not_found_error", "message": "its words are not held any more"}
+            return await client.respond(404, _JSON_FIELDS, json.dumps({"error": error}).encode())
+        return await client.respond(200, _JSON_FIELDS, entry.text().encode())
 
     async def events(self, incoming: Asking, client: Answering) -> None:
         """Follow the feed until the reader leaves. Starts after Last-Event-ID, if one is given."""
         fields = [("content-type", "text/event-stream; charset=utf-8")]
         fields += [("cache-control", "no-cache"), ("x-accel-buffering", "no")]
-        with self._feed.subscribe() as subscription:
-            last = _last_seen(incoming)
-            missed = [] if last is None else self._feed.since(last)
+        after = _number(incoming.headers.get("last-event-id") or _asked(incoming, "after"))
+        ours = _asked(incoming, "v") == "2"
+        bodies = _asked(incoming, "bodies") != "none"
+        with self._feed.subscribe(after) as subscription:
             await client.start(200, fields)
-            await client.send(b": llmrouter\n\n")
-            number = 0
-            for entry in missed:
-                await client.send(entry.event())
-                number = entry.number
+            now_ms = time.time_ns() // 1_000_000
+            hello = _note("hello", feed=self._feed.begun_ms, now_ms=now_ms) if ours else b""
+            await client.send(b": llmrouter\n\n" + hello)
             try:
-                await _follow(subscription, client, number)
+                await _follow(subscription, client, ours=ours, bodies=bodies)
             except trio.EndOfChannel:
                 await client.finish()
 
 
-async def _follow(subscription: Subscription, client: Answering, number: int) -> None:
+async def _follow(
+    subscription: Subscription, client: Answering, *, ours: bool, bodies: bool
+) -> None:
     told = 0
     while True:
         with trio.move_on_after(KEEPALIVE_S) as quiet:
-            entry = await subscription.next()
+            entries = await subscription.next()
         if quiet.cancelled_caught:
             await client.send(b": keep-alive\n\n")
             continue
+        out = b""
         if subscription.lost > told:
             lost, told = subscription.lost - told, subscription.lost
-            await client.send(f": {lost} events lost\n\n".encode())
-        if entry.number > number:
-            number = entry.number
-            await client.send(entry.event())
+            out = _note("lost", count=lost) if ours else f": {lost} events lost\n\n".encode()
+        for entry in entries:
+            if ours or entry.original:
+                out += entry.event(bodies=bodies)
+            if len(out) > _WRITE_BYTES:
+                await client.send(out)
+                out = b""
+        if out:
+            await client.send(out)
 
 
-def _last_seen(incoming: Asking) -> int | None:
-    """The last id a reader has. None: it has none, and starts now."""
-    text = incoming.headers.get("last-event-id") or ""
-    if not text:
-        given = parse_qs(incoming.query).get("after")
-        text = given[0] if given else ""
+def _note(kind: str, **members: int) -> bytes:
+    """An event about the feed itself: it has no number."""
+    return f"data: {json.dumps({'type': kind, **members})}\n\n".encode()
+
+
+def _asked(incoming: Asking, name: str) -> str:
+    return parse_qs(incoming.query).get(name, [""])[0]
+
+
+def _number(text: str) -> int | None:
+    """An entry's number; None when it is none."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def _with_cookie(key: str) -> list[tuple[str, str]]:
+# --- the page -------------------------------------------------------------------------------------
+
+
+@cache
+def _page() -> tuple[list[tuple[str, str]], bytes]:
+    html = files("llmrouterd.observe").joinpath("dashboard.html").read_bytes()
+    policy = (
+        f"default-src 'none'; script-src {_hash(html, b'script')}; "
+        f"style-src {_hash(html, b'style')}; connect-src 'self'; img-src data:; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+        "trusted-types 'none'"
+    )
+    return [
+        ("content-type", "text/html; charset=utf-8"),
+        ("content-security-policy", policy),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-store"),
+    ], html
+
+
+def _hash(html: bytes, name: bytes) -> str:
+    """The policy's word for the one element of that name and its exact content."""
+    (content,) = re.findall(b"<%b>(.*?)</%b>" % (name, name), html, re.DOTALL)
+    return f"'sha256-{b64encode(sha256(content).digest()).decode()}'"
+
+
+def cookie_fields(key: str) -> list[tuple[str, str]]:
     cookie = f"{COOKIE}={quote(key, safe='')}; Path=/dashboard; HttpOnly; SameSite=Strict"
-    return [("location", "/dashboard"), ("set-cookie", cookie), ("cache-control", "no-store")]
+    return [("set-cookie", cookie), ("cache-control", "no-store")]

@@ -1,119 +1,198 @@
 """The live feed: what has just happened, for whoever looks on.
 
-Owns: a bounded ring of recent tellings and the subscribers to what comes.
+Owns: a bounded ring of recent tellings, and where each of its readers is in it.
 Refuses to know: HTTP, pages, files.
 
 Laws:
-1. `tell` never waits. A subscriber that is too slow loses events and is told how many.
-2. The ring is bounded in number and in bytes; JSON is made when somebody reads, not before.
+1. `tell` never waits. What a slow reader did not get before it left the ring is lost to it, and it
+   is told how much that was.
+2. The ring is bounded in number and in bytes (the newest entry not counted), and readers hold
+   nothing of their own. Words go first: an old record outlives the words of its request and answer.
+   JSON is made when somebody reads, not before.
 3. A reader that comes back with the last id it saw gets what it missed, as far as it is held.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
 
-from llmrouterd.model import Record, Telling
-from llmrouterd.observe.shapes import as_text
+from llmrouterd.model import AttemptFailed, Opened, Record, Routed, Telling
+from llmrouterd.observe.shapes import as_text, is_original
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RING_EVENTS = 2000
 RING_BYTES = 16 * 1024 * 1024
-# A subscriber that falls this many events behind begins to lose them.
-BEHIND = 256
-_SMALL = 200  # what a telling without bodies weighs, roughly
+AT_ONCE = 64  # entries a reader takes in one go
+_SMALL = 200  # what a telling weighs, roughly
+_RECORD = 2000  # the same of a record without its bodies
 
 
 class Entry:
     """One telling with its number in the feed; its JSON is made once, for all readers."""
 
-    __slots__ = ("_text", "number", "telling", "weight")
+    __slots__ = ("_brief", "_whole", "number", "telling", "weight", "words")
 
     def __init__(self, number: int, telling: Telling) -> None:
         self.number = number
         self.telling = telling
-        self._text: str | None = None
-        # Parsed objects weigh more than their text; three times is what was seen.
-        self.weight = _SMALL + 3 * telling.size_bytes if isinstance(telling, Record) else _SMALL
+        self.words = type(telling) is Record  # whether it has, or still has, what was said
+        self.weight = _weight(telling)
+        self._whole: str | None = None
+        self._brief: str | None = None
 
-    def event(self) -> bytes:
+    @property
+    def original(self) -> bool:
+        """Whether readers of the original's feed know its type."""
+        return is_original(self.telling)
+
+    def text(self, *, bodies: bool = True) -> str:
+        """The entry as JSON in one line. bodies: with the words of request and answer."""
+        if bodies or not isinstance(self.telling, Record):
+            if self._whole is None:
+                self._whole = as_text(self.telling)
+            return self._whole
+        if self._brief is None:
+            self._brief = as_text(self.telling, bodies=False)
+        return self._brief
+
+    def shed(self) -> int:
+        """Forget the words. How much lighter that made it."""
+        if not isinstance(self.telling, Record):
+            return 0
+        before = self.weight
+        self.telling = replace(self.telling, request=None, response=None)
+        self._whole = None
+        self.words = False
+        self.weight = _RECORD
+        return before - self.weight
+
+    def event(self, *, bodies: bool = True) -> bytes:
         """The entry as one SSE event with its id."""
-        if self._text is None:
-            self._text = as_text(self.telling)
-        return f"id: {self.number}\ndata: {self._text}\n\n".encode()
+        return f"id: {self.number}\ndata: {self.text(bodies=bodies)}\n\n".encode()
+
+
+def _weight(telling: Telling) -> int:
+    """What a telling costs in memory, roughly. Names and errors are as long as others made them."""
+    match telling:
+        case Record():  # parsed objects weigh more than their text; three times is what was seen
+            return _RECORD + 3 * telling.size_bytes
+        case Opened() | Routed():
+            return _SMALL + len(telling.model)
+        case AttemptFailed():
+            return _SMALL + len(telling.model) + len(telling.error)
+        case _:
+            return _SMALL
 
 
 class Subscription:
-    """What one reader has still to get. `lost` counts what it was too slow for."""
+    """One reader's place in the feed. `lost` counts what was gone before it came to it."""
 
-    def __init__(self, receive: trio.MemoryReceiveChannel[Entry]) -> None:
-        self._receive = receive
+    def __init__(self, feed: Feed, number: int) -> None:
+        self._feed = feed
+        self._number = number
         self.lost = 0
 
-    async def next(self) -> Entry:
-        """The next entry. Raises trio.EndOfChannel when the feed is closed."""
-        return await self._receive.receive()
+    async def next(self) -> list[Entry]:
+        """What was told since the last call: some entries, at least one.
+
+        Raises: trio.EndOfChannel when the feed is closed and all was read.
+        """
+        entries = await self._feed.after(self._number)
+        self.lost += entries[0].number - self._number - 1
+        self._number = entries[-1].number
+        return entries
 
 
 class Feed:
-    """A Sink with readers."""
+    """A Sink with readers. `begun_ms` tells this feed from one of an earlier process."""
 
     def __init__(self, *, events: int = RING_EVENTS, size: int = RING_BYTES) -> None:
+        self.begun_ms = time.time_ns() // 1_000_000
+        self.readers = 0
         self._ring: deque[Entry] = deque()
+        self._wordy: deque[Entry] = deque()  # those of the ring that have words, oldest first
         self._events = events
         self._size = size
         self._weight = 0
         self._number = 0
-        self._closed = False
-        self._readers: dict[trio.MemorySendChannel[Entry], Subscription] = {}
+        self._closed_at: int | None = None
+        self._waiting = trio.lowlevel.ParkingLot()
 
     def tell(self, telling: Telling) -> None:
         self._number += 1
         entry = Entry(self._number, telling)
+        # `_weight` is that of the entries before the newest one
+        self._weight += self._ring[-1].weight if self._ring else 0
+        while self._weight > self._size and self._wordy:
+            self._weight -= self._wordy.popleft().shed()
+        while self._ring and (self._weight > self._size or len(self._ring) >= self._events):
+            self._forget_oldest()
         self._ring.append(entry)
-        self._weight += entry.weight
-        while len(self._ring) > self._events or (self._weight > self._size and len(self._ring) > 1):
-            self._weight -= self._ring.popleft().weight
-        for channel, subscription in self._readers.items():
-            try:
-                channel.send_nowait(entry)
-            except (trio.WouldBlock, trio.ClosedResourceError):
-                subscription.lost += 1
+        if entry.words:
+            self._wordy.append(entry)
+        if self._waiting and self._closed_at is None:
+            self._waiting.unpark_all()
 
-    @property
-    def readers(self) -> int:
-        return len(self._readers)
+    def _forget_oldest(self) -> None:
+        oldest = self._ring.popleft()
+        self._weight -= oldest.weight
+        if oldest.words:
+            self._wordy.popleft()
 
     def since(self, number: int) -> list[Entry]:
         """What the ring holds after entry `number`; all of it when the number is of a feed before
         this one, which had counted further."""
-        if number > self._number:
-            number = 0
-        return [entry for entry in self._ring if entry.number > number]
+        count = self._number - number
+        if count < 0 or count > len(self._ring):
+            count = len(self._ring)
+        return [self._ring[at] for at in range(-count, 0)]
+
+    def entry(self, number: int) -> Entry | None:
+        """The entry of this number, while it is held."""
+        back = self._number - number
+        return self._ring[-1 - back] if 0 <= back < len(self._ring) else None
 
     def close(self) -> None:
         """No more: every reader comes to its end."""
-        self._closed = True
-        for channel in self._readers:
-            channel.close()
+        if self._closed_at is None:
+            self._closed_at = self._number
+        self._waiting.unpark_all()
 
     @contextmanager
-    def subscribe(self) -> Iterator[Subscription]:
-        """What is told from now on."""
-        send, receive = trio.open_memory_channel[Entry](BEHIND)
-        subscription = Subscription(receive)
-        self._readers[send] = subscription
-        if self._closed:
-            send.close()
+    def subscribe(self, after: int | None = None) -> Iterator[Subscription]:
+        """What is told after that entry; 0: all that is held; None: from now on."""
+        if after is None:
+            after = self._number
+        elif after == 0 or after > self._number:
+            after = self._ring[0].number - 1 if self._ring else self._number
+        self.readers += 1
         try:
-            yield subscription
+            yield Subscription(self, after)
         finally:
-            del self._readers[send]
-            send.close()
-            receive.close()
+            self.readers -= 1
+
+    async def after(self, number: int) -> list[Entry]:
+        """Some entries after that one, at least one; for a Subscription."""
+        while self._end <= number:
+            if self._closed_at is not None:
+                raise trio.EndOfChannel
+            await self._waiting.park()
+        first = max(number + 1, self._ring[0].number)
+        if first > self._end:
+            raise trio.EndOfChannel
+        last = min(first + AT_ONCE - 1, self._end)
+        newest = self._ring[-1].number
+        return [self._ring[n - newest - 1] for n in range(first, last + 1)]
+
+    @property
+    def _end(self) -> int:
+        """The number of the last entry that readers get."""
+        return self._number if self._closed_at is None else self._closed_at

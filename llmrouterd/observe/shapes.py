@@ -1,19 +1,23 @@
 """The JSON shapes of events and log lines.
 
 Owns: how a telling looks as JSON: strictly the four event types that readers of the original's
-feed know, with our own members beside theirs.
+feed know, with our own members beside theirs, and our own types for readers that ask for them.
 Refuses to know: files, sockets, subscribers.
 
 Laws:
 1. Readers of the original are strict: roles are user or assistant, content parts are text, image,
    tool_use or tool_result, stop reasons are end_turn, max_tokens, tool_use or other. Unknown extra
-   members are ignored by them, unknown event types are not.
+   members are ignored by them, unknown event types are not. Nor is JSON that not every parser
+   takes: half a surrogate pair, nesting without end, a number beyond all floats.
 2. No key or token is ever in a shape: nothing here holds header fields.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from formats.canonical import (
@@ -30,14 +34,25 @@ from formats.canonical import (
     ToolResult,
     ToolUse,
 )
-from formats.errors import FormatError
-from formats.jsontext import dumps
-from llmrouterd.model import Classified, Opened, Record, Routed, Telling, Unread
+from llmrouterd.model import (
+    AttemptFailed,
+    Classified,
+    FirstToken,
+    Opened,
+    Record,
+    Routed,
+    Step,
+    Telling,
+    Unread,
+)
 
 JSON = Any
 LOG = logging.getLogger("llmrouter.observe")
 # Many a reader splits lines there, too. In JSON these stand only in strings.
 _LINE_ENDS = {ord(c): f"\\u{ord(c):04x}" for c in "\u0085\u2028\u2029"}
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_DEPTH = 100  # of a tool's input; the original's parser stops at 128 in all
+_LARGEST = 1 << 1000
 _STOPS = {"end_turn": "end_turn", "max_tokens": "max_tokens", "tool_use": "tool_use"}
 
 
@@ -67,18 +82,47 @@ def shape(telling: Telling, *, bodies: bool = True) -> dict[str, JSON]:
                 "provider": telling.provider,
                 "model": telling.model,
             }
+        case FirstToken():
+            return {
+                "type": "first_token",
+                "id": telling.id,
+                "ts_ms": telling.ts_ms,
+                "ttft_ms": telling.ttft_ms,
+            }
+        case AttemptFailed():
+            return {
+                "type": "attempt_failed",
+                "id": telling.id,
+                "ts_ms": telling.ts_ms,
+                "provider": telling.provider,
+                "model": telling.model,
+                "kind": telling.kind,
+                "error": telling.error,
+                "duration_ms": telling.duration_ms,
+            }
         case Record():
             return complete(telling, bodies=bodies)
+
+
+def is_original(telling: Telling) -> bool:
+    """Whether readers of the original's feed know this type."""
+    return not isinstance(telling, FirstToken | AttemptFailed)
 
 
 def as_text(telling: Telling, *, bodies: bool = True) -> str:
     """`shape` as JSON text in one line. Never fails: words that cannot be written are left out."""
     try:
-        text = dumps(shape(telling, bodies=bodies))
-    except (FormatError, TypeError, ValueError, RecursionError) as error:
+        text = _ENCODER.encode(shape(telling, bodies=bodies))
+    except (TypeError, ValueError, RecursionError) as error:
         LOG.warning("the words of request %d are left out: %s", telling.id, error)
-        text = dumps(shape(telling, bodies=False))
-    return text if text.isascii() else text.translate(_LINE_ENDS)
+        text = _ENCODER.encode(shape(telling, bodies=False))
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text.translate(_LINE_ENDS)
 
 
 def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
@@ -112,6 +156,7 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "fault": record.fault,
         "error_kind": record.error_kind,
         "rule": record.rule,
+        "trace": [_step(step) for step in record.trace],
         "attempts": list(record.attempts),
         "ttft_ms": record.ttft_ms,
         "input_tokens": usage.input if usage else None,
@@ -126,6 +171,12 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "notes": list(record.notes),
     }
     return out
+
+
+def _step(step: Step) -> str:
+    """`routers[0] prefix: skipped local/llava: no tools`."""
+    place = f" {step.provider}/{step.model}" if step.provider else ""
+    return f"{step.rule}: {step.outcome}{place}" + (f": {step.reason}" if step.reason else "")
 
 
 def _system(request: Request) -> str | None:
@@ -164,8 +215,7 @@ def _part(part: Part) -> JSON:
         case Image():
             return {"type": "text", "text": f"[image {part.url or part.file_id}]"}
         case ToolUse():
-            given = dict(part.input) if part.input is not None else {"_raw": part.arguments}
-            return {"type": "tool_use", "id": part.id, "name": part.name, "input": given}
+            return {"type": "tool_use", "id": part.id, "name": part.name, "input": _input(part)}
         case ToolResult():
             text = "".join(p.text if isinstance(p, Text) else _told(p) for p in part.parts)
             return {"type": "tool_result", "tool_use_id": part.call_id, "content": text}
@@ -176,6 +226,29 @@ def _part(part: Part) -> JSON:
             }
         case Document() | Audio() | Opaque():
             return {"type": "text", "text": _told(part)}
+
+
+def _input(part: ToolUse) -> JSON:
+    """A call's arguments; as text where they are no object, or one that not every parser takes."""
+    if part.input is None or not _fits(part.input, _DEPTH):
+        return {"_raw": part.arguments}
+    return dict(part.input)
+
+
+def _fits(value: JSON, depth: int) -> bool:
+    match value:
+        case str() | bool() | None:
+            return True
+        case float():
+            return math.isfinite(value)
+        case int():
+            return -_LARGEST < value < _LARGEST
+        case dict():
+            return depth > 0 and all(_fits(each, depth - 1) for each in value.values())
+        case list():
+            return depth > 0 and all(_fits(each, depth - 1) for each in value)
+        case _:  # a Mapping of another kind is the outermost one
+            return isinstance(value, Mapping) and _fits(dict(value), depth)
 
 
 def _told(part: Part) -> str:
@@ -194,7 +267,7 @@ def _response(response: Response, record: Record) -> JSON:
         {
             "id": part.id,
             "name": part.name,
-            "input": dict(part.input) if part.input is not None else {"_raw": part.arguments},
+            "input": _input(part),
         }
         for part in response.parts
         if isinstance(part, ToolUse)

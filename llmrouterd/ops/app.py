@@ -104,7 +104,7 @@ async def _serve(
         if journal is not None:
             writing.start_soon(journal.run)
         async with trio.open_nursery() as background:
-            await background.start(_heed_signals, server, feed, config.server.drain_timeout)
+            await background.start(_heed_signals, server, daemon, feed, config.server.drain_timeout)
             await background.start(catalog.run)
             async with trio.open_nursery() as serving:
                 await serving.start(server.run)
@@ -150,6 +150,7 @@ def _listen(config: Config) -> list[Listener]:
 
 async def _heed_signals(
     server: Server,
+    daemon: Daemon,
     feed: Feed | None,
     drain_timeout_s: float,
     *,
@@ -162,6 +163,7 @@ async def _heed_signals(
         async for number in signals:
             name = signal.Signals(number).name
             LOG.info("%s: %s", name, "draining" if timeout_s else "stopping at once")
+            daemon.draining = True
             if feed is not None:
                 feed.close()
             server.drain(timeout_s)

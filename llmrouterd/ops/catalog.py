@@ -34,12 +34,17 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("llmrouter.catalog")
 JSON = Any
 _CLOCKS = Clocks(connect_s=3, first_token_s=10, idle_s=10, total_s=20)
+_WHY_LIMIT = 300  # of what is told of a failed question: what a server says may be long
 _LIMIT = 8 * 1024 * 1024
 _PAGES = 20  # of a paged model list
 AGAIN_S = 60.0  # until a list is asked for again
 AGAIN_UNKNOWN_S = 10.0  # the same while a provider has not answered
 FIRST_ROUND_S = 1.0  # what the start waits for answers; the rest comes later
 ON_DEMAND_S = 5.0
+
+
+class _Silent(ValueError):
+    """Nothing came within the time."""
 
 
 class Catalog:
@@ -51,7 +56,7 @@ class Catalog:
         self._pool = pool
         self._upstreams = upstreams
         self._states = {p.name: ProviderState(p, _static(p)) for p in providers}
-        self._shown: dict[tuple[str, str], ModelInfo] = {}
+        self._shown: dict[str, dict[str, ModelInfo]] = {}  # provider -> model@digest -> /api/show
         self._told: set[str] = set()
         self._not_before: dict[str, float] = {}
 
@@ -101,15 +106,24 @@ class Catalog:
             if name not in self._told:
                 LOG.info("the models of %r are not known: %s", name, error)
             self._told.add(name)
-            self._know(name, None)
+            reached = not isinstance(error, DialError | _Silent)
+            self._know(name, None, reached=reached, why=str(error)[:_WHY_LIMIT])
             return
         self._told.discard(name)
         listed = {info.name: with_inferred(info) for info in models}
         self._know(name, listed)
 
-    def _know(self, name: str, models: Mapping[str, ModelInfo] | None) -> None:
+    def _know(
+        self,
+        name: str,
+        models: Mapping[str, ModelInfo] | None,
+        *,
+        reached: bool = True,
+        why: str = "",
+    ) -> None:
         """A new dict each time: a Fleet that was handed out does not change."""
-        self._states = {**self._states, name: replace(self._states[name], models=models)}
+        state = replace(self._states[name], models=models, reached=reached, why=why)
+        self._states = {**self._states, name: state}
 
     async def _models(self, provider: Provider) -> list[ModelInfo]:
         if provider.format == "ollama":
@@ -123,10 +137,16 @@ class Catalog:
         if listed is not None and not isinstance(listed, list):  # None is Go's empty list
             raise ValueError("the answer of /api/tags has no `models`")
         out = []
+        known = self._shown.pop(provider.name, {})  # what is not listed any more is forgotten
+        shown = self._shown[provider.name] = {}
         for entry in _objects(listed):
             name = entry.get("name") or entry.get("model")
             if isinstance(name, str):
-                info = await self._show(provider, name, str(entry.get("digest")))
+                key = f"{name}@{entry.get('digest')}"
+                info = known.get(key) or await self._show(provider, name)
+                if info is not None:
+                    shown[key] = info
+                info = info or ModelInfo(name)
                 size = entry.get("size")
                 out.append(
                     replace(
@@ -144,16 +164,12 @@ class Catalog:
             return set()  # old servers do not have it
         return {str(m.get("name")) for m in _objects(answer.get("models"))}
 
-    async def _show(self, provider: Provider, name: str, digest: str) -> ModelInfo:
-        """/api/show of one model, asked once per digest."""
-        key = (provider.name, f"{name}@{digest}")
-        if key not in self._shown:
-            try:
-                answer = await self._get(provider, "/api/show", {"model": name})
-            except ValueError:
-                return ModelInfo(name)
-            self._shown[key] = _shown(name, answer)
-        return self._shown[key]
+    async def _show(self, provider: Provider, name: str) -> ModelInfo | None:
+        """/api/show of one model; None when the server does not tell."""
+        try:
+            return _shown(name, await self._get(provider, "/api/show", {"model": name}))
+        except ValueError:
+            return None
 
     async def _listed(self, provider: Provider) -> list[ModelInfo]:
         out: list[ModelInfo] = []
@@ -186,7 +202,7 @@ class Catalog:
                 if exchange.status != 200:
                     raise ValueError(f"{path.partition('?')[0]} answered {exchange.status}")
                 return _object(data)
-        raise ValueError(f"no answer within {deadline.expired_s:g} s")
+        raise _Silent(f"no answer within {deadline.expired_s:g} s")
 
 
 def _askable(provider: Provider) -> bool:
@@ -194,8 +210,8 @@ def _askable(provider: Provider) -> bool:
 
 
 def _static(provider: Provider) -> Mapping[str, ModelInfo] | None:
-    """Models that need no asking: the configured list; an echo has one model."""
-    names = ("echo",) if provider.format == "echo" else provider.models
+    """Models that need no asking: the configured list; without one an echo has one model."""
+    names = provider.models or (("echo",) if provider.format == "echo" else ())
     if not names:
         return None
     infos = (ModelInfo(n, context_length=provider.context_length) for n in names)

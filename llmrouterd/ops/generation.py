@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from llmrouterd import classifiers, plugins
+from llmrouterd.config.keys import PLUGINS_LATER
 from llmrouterd.edge.pool import Origin
 from llmrouterd.model import ConfigError, Provider
 from llmrouterd.pipeline.daemon import Generation, Installed
@@ -36,6 +37,7 @@ def build(config: Config, number: int, user_agent: str) -> Generation:
         providers={p.name: p for p in config.providers},
         upstreams={p.name: upstream(p) for p in config.providers if p.format != "echo"},
         plugins=_plugins(config, problems),
+        plugins_later=frozenset(PLUGINS_LATER),
         classifiers=_enabled("classifiers", classifiers.BUILTIN, config.classifiers, problems),
         response_classifiers=_enabled(
             "response_classifiers",

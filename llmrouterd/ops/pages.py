@@ -1,7 +1,7 @@
 """Which path is what: the table of URLs, and the pages that are not chats.
 
 Owns: routing a request by method and path, the shape of errors for each path, the lists of models,
-health and readiness.
+health and readiness, the state that the dashboard shows.
 Refuses to know: how a chat is served (pipeline/handle.py), who may come in (access.py).
 
 Laws:
@@ -17,12 +17,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from formats import FORMATS
 from formats.errors import Failure
 from formats.jsontext import dump
 from llmrouterd.edge.client import Client
 from llmrouterd.edge.incoming import Incoming
+from llmrouterd.observe.dashboard import cookie_fields
 from llmrouterd.ops import access
 from llmrouterd.pipeline.handle import Call, handle
 
@@ -36,6 +38,7 @@ Fields = list[tuple[str, str]]
 Page = Callable[[Incoming, Client], Awaitable[None]]
 JSON = Any
 
+_KEY_BYTES = 4096  # the longest body in which a browser may send its key
 # What the Ollama surface says it is: clients (Codex) refuse versions below 0.13.4.
 OLLAMA_VERSION = "0.14.0"
 _CHATS = {
@@ -62,6 +65,7 @@ _LATER = frozenset(
         "/metrics",
     }
 )
+_LATER_BELOW = ("/v1/models/", "/api/blobs/")
 _WITHOUT_V1 = (
     "/chat/completions",
     "/messages",
@@ -132,8 +136,10 @@ class Pages:
             "/api/version": Route(get, self._version),
         }
         if self._dashboard is not None:
-            table["/dashboard"] = Route(get, self._dashboard.page)
+            table["/dashboard"] = Route((*get, "POST"), self._dashboard.page)
             table["/dashboard/events"] = Route(("GET",), self._dashboard.events)
+            table["/dashboard/api/event"] = Route(get, self._dashboard.event)
+            table["/dashboard/api/state"] = Route(get, self._state)
         return table
 
     # --- the way in -------------------------------------------------------------------------------
@@ -147,15 +153,39 @@ class Pages:
                 return await self._refuse(incoming, client, failure)
         if incoming.method == "OPTIONS":
             return await self._preflight(incoming, client)
+        if path == "/dashboard" and incoming.method == "POST" and self._dashboard is not None:
+            return await self._sign_in(incoming, client)
         if path != "/health":
             cookie = path.startswith("/dashboard") and incoming.method in ("GET", "HEAD")
             failure = access.check_key(server, incoming, cookie=cookie)
+            if failure is not None and self._is_browser(path, incoming):
+                assert self._dashboard is not None
+                return await self._dashboard.door(client)
             if failure is not None:
                 return await self._refuse(incoming, client, failure)
         chat = _CHATS.get(path)
         if chat is not None and incoming.method == "POST":
             return await self._chat(chat, path, incoming, client)
         return await self._other(path, incoming, client)
+
+    def _is_browser(self, path: str, incoming: Incoming) -> bool:
+        """Somebody who came to look at the dashboard, and could type in a key."""
+        if self._dashboard is None or path != "/dashboard" or "api_key=" in incoming.query:
+            return False
+        return "text/html" in (incoming.headers.get("accept") or "")
+
+    async def _sign_in(self, incoming: Incoming, client: Client) -> None:
+        """A key, typed into the dashboard's page, for a cookie."""
+        length = incoming.headers.get("content-length") or ""
+        if not (length.isascii() and length.isdigit()) or int(length) > _KEY_BYTES:
+            text = f"a key comes in a body with its length, at most {_KEY_BYTES} bytes"
+            return await self._refuse(incoming, client, Failure("too_large", text))
+        key = (await incoming.body()).decode("utf-8", "replace")
+        wanted = self._config.server.api_key
+        if wanted is not None and not wanted.matches(key):
+            failure = Failure("unauthorized", "that is not this router's key")
+            return await self._refuse(incoming, client, failure)
+        return await client.respond(204, cookie_fields(key), b"")
 
     async def _chat(self, chat: str, path: str, incoming: Incoming, client: Client) -> None:
         wish = incoming.headers.get("x-router-provider")
@@ -177,7 +207,7 @@ class Pages:
         if route is not None:
             client.extra_headers = access.cors(self._config.server, incoming)
             return await route.page(incoming, client)
-        if path in _LATER:
+        if path in _LATER or path.startswith(_LATER_BELOW):
             text = f"{path} is not available in this version"
             return await self._refuse(incoming, client, Failure("not_available", text))
         text = f"there is nothing at {path[:200]}"
@@ -210,14 +240,43 @@ class Pages:
 
     async def _ready(self, incoming: Incoming, client: Client) -> None:
         """Ready when some provider could be asked: that is what serving needs."""
-        fleet = self._daemon.fleet(0)
-        ready = any(state.healthy for state in fleet.states.values())
         body = {
-            "ready": ready,
+            "ready": self._is_ready(),
+            "draining": self._daemon.draining,
             "in_flight": self._daemon.in_flight,
-            "providers": {n: _state(s) for n, s in fleet.states.items()},
+            "providers": {n: _state(s) for n, s in self._daemon.fleet(0).states.items()},
         }
-        await _json(client, body, 200 if ready else 503)
+        await _json(client, body, 200 if body["ready"] else 503)
+
+    def _is_ready(self) -> bool:
+        """One that was never asked may well answer; one that did not answer will not."""
+        states = self._daemon.fleet(0).states.values()
+        usable = any(state.healthy and state.reached is not False for state in states)
+        return usable and not self._daemon.draining
+
+    async def _state(self, incoming: Incoming, client: Client) -> None:
+        """What the dashboard shows beside the events."""
+        daemon = self._daemon
+        providers = [
+            {
+                "name": name,
+                "format": state.provider.format,
+                "local": state.provider.local,
+                "address": urlsplit(state.provider.base_url).netloc.rpartition("@")[2],
+                "on_demand": state.provider.on_demand,
+                "in_flight": daemon.in_flight_at.get(name, 0),
+                **_state(state),
+            }
+            for name, state in daemon.fleet(0).states.items()
+        ]
+        body = {
+            "version": self._gen.user_agent.partition("/")[2],
+            "ready": self._is_ready(),
+            "draining": daemon.draining,
+            "in_flight": daemon.in_flight,
+            "providers": providers,
+        }
+        await _json(client, body)
 
     async def _version(self, incoming: Incoming, client: Client) -> None:
         await _json(client, {"version": OLLAMA_VERSION})
@@ -251,7 +310,12 @@ class Pages:
 
 def _state(state: ProviderState) -> JSON:
     models = None if state.models is None else len(state.models)
-    return {"healthy": state.healthy, "models": models, "why": state.why or None}
+    return {
+        "healthy": state.healthy,
+        "reached": state.reached,
+        "models": models,
+        "why": state.why or None,
+    }
 
 
 async def _json(client: Client, value: JSON, status: int = 200) -> None:

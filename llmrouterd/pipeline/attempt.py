@@ -212,13 +212,14 @@ async def _refused(exchange: Exchange, provider: Provider, origin: Origin) -> Fa
     """An answer that is not 200: what it says, as a Failure."""
     status = exchange.status
     if 300 <= status < 400:
-        return Failure("upstream", f"answered with a redirect ({status}), which is not followed")
+        words = f"the upstream answered with a redirect ({status}), which is not followed"
+        return Failure("upstream", f"{words}: is base_url right?")
     try:
         body = await exchange.read_all(_ERROR_LIMIT)
     except FormatError:  # too long, cut, garbled: the status says enough
         body = b""
     if status < 400:
-        return Failure("upstream", f"answered with status {status}")
+        return Failure("upstream", f"the upstream answered with status {status}")
     body = headers.without_credentials(body, provider, proxy_authorization(origin))
     failure = FORMATS[provider.format].parse_error(status, body)
     wait_s = retry_after(exchange.headers, time.time())
@@ -247,7 +248,8 @@ async def _answered(
     kind = (exchange.headers.get("content-type") or "").partition(";")[0].strip().lower()
     streamed = kind in ("text/event-stream", "application/x-ndjson", "application/stream+json")
     if kind == "text/html":
-        return Failure("upstream", "answered with an HTML page instead of JSON")
+        words = "the upstream answered with a page of HTML instead of JSON"
+        return Failure("upstream", f"{words}: is base_url right?")
     if work.request.stream and (streamed or kind != "application/json"):
         return await _stream(work, provider, exchange, deadline, passes)
     fmt = FORMATS[provider.format]

@@ -44,7 +44,8 @@ class Generation:
     """One configuration in force. Sizes in bytes, times in seconds.
 
     upstreams: provider name -> where its connections go, and the path that stands before all of
-    its paths. plugins: in the order of the configuration.
+    its paths. plugins: in the order of the configuration. plugins_later: ids that only a later
+    version has.
     """
 
     number: int
@@ -52,6 +53,7 @@ class Generation:
     providers: Mapping[str, Provider]
     upstreams: Mapping[str, tuple[Origin, str]]
     plugins: Mapping[str, Installed[Plugin]] = field(default_factory=lambda: EMPTY)
+    plugins_later: frozenset[str] = frozenset()
     classifiers: tuple[Installed[Classifier], ...] = ()
     response_classifiers: tuple[Installed[ResponseClassifier], ...] = ()
     life_sign_s: float = 15.0
@@ -82,6 +84,7 @@ class Daemon:
         self.learn = learn
         self.keep_bodies = keep_bodies
         self.in_flight = 0
+        self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}
         self._ids = itertools.count(1)
         self._chances: list[str] = []

@@ -6,7 +6,8 @@ Refuses to know: providers, routing rules, sockets.
 Laws:
 1. A plugin that fails before the answer fails the request (500, naming the plugin); one that fails
    after it, and any classifier, is logged and skipped.
-2. Request settings override configured ones. Ids that are not installed are ignored.
+2. Request settings override configured ones. Ids that are not known are ignored; those of a later
+   version are refused, since what they would do is missed.
 3. A plugin whose hook changed something, or stopped the chain, stands in the record.
 """
 
@@ -81,6 +82,10 @@ class Extensions:
 
     async def before(self, request: Request) -> Request | Failure:
         """on_start, classifiers, pre_request. When a plugin has answered, `self.answer` is set."""
+        for call in request.plugins:
+            if call.id in self._gen.plugins_later:
+                text = f"plugin {call.id!r} is not available in this version"
+                return Failure("not_available", text, param="plugins")
         if not self.active:
             self._story.classified(await self._classify(request))
             return request

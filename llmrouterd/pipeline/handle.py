@@ -175,7 +175,7 @@ async def _walk(work: Work, verdict: Verdict, fleet: Fleet) -> EndState:
             return "complete"
         now = trio.current_time()
         connected = failure.clock != "connect" and not story.unreached
-        story.tried.append(Outcome(step.candidate, failure, now - begun, now, connected))
+        story.failed(Outcome(step.candidate, failure, now - begun, now, connected))
         if reply.content_sent:
             await reply.fail(failure)
             return _end_state(failure, broken=True)

@@ -13,8 +13,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from llmrouterd.model import (
+    AttemptFailed,
     Candidate,
     Classified,
+    FirstToken,
     Opened,
     Outcome,
     Record,
@@ -117,7 +119,24 @@ class Story:
 
     def saw_content(self) -> None:
         if self.first_token_ns is None:
-            self.first_token_ns = self.elapsed_ns()
+            self.first_token_ns = took_ns = self.elapsed_ns()
+            self.daemon.tell(FirstToken(self.id, self.daemon.wall_ms(), took_ns // 1_000_000))
+
+    def failed(self, outcome: Outcome) -> None:
+        """A try came to nothing; there may be another."""
+        self.tried.append(outcome)
+        place, failure = outcome.candidate, outcome.failure
+        self.daemon.tell(
+            AttemptFailed(
+                self.id,
+                self.daemon.wall_ms(),
+                place.provider,
+                place.model,
+                failure.tag,
+                failure.message,
+                int(outcome.elapsed_s * 1000),
+            )
+        )
 
     @property
     def cost_usd(self) -> float | None:
@@ -139,7 +158,10 @@ class Story:
             return ""
         if end == "client_gone":
             return "client"
-        return _FAULT.get(self.failure.kind, "client") if self.failure else "router"
+        fault = _FAULT.get(self.failure.kind, "client") if self.failure else "router"
+        if fault == "upstream" and self.request is None:  # nobody has been asked yet
+            return "router"
+        return fault
 
     def record(self, end: EndState) -> Record:
         request, place = self.request, self.candidate
@@ -161,7 +183,7 @@ class Story:
             tags=self.tags,
             response_tags=self.response_tags,
             plugins=tuple(dict.fromkeys(self.plugins)),
-            request=replace(request, raw=None) if request else None,
+            request=self._kept_request(),
             response=self.response,
             usage=self.usage,
             usage_estimated=self.usage_estimated,
@@ -177,3 +199,9 @@ class Story:
             size_bytes=self.size_bytes,
             notes=tuple(self.notes),
         )
+
+    def _kept_request(self) -> Request | None:
+        """The request without its text, where somebody keeps it: its values are there already."""
+        if self.request is None or not self.daemon.keep_bodies:
+            return self.request
+        return replace(self.request, raw=None)

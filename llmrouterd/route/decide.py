@@ -129,6 +129,8 @@ def _rule(walk: _Walk, spec: RuleSpec, facts: Facts, fleet: Fleet) -> None:
         walk.offer(candidate, by_name=candidate.written_out or spec.type == "discover")
     if not found:
         walk.passed(spec.where, why_passed(spec, facts))
+        if spec.type == "discover":
+            walk.unreached(spec, facts.model)
 
 
 def _implicit(walk: _Walk, facts: Facts, fleet: Fleet, *, named: bool) -> None:
@@ -213,6 +215,16 @@ class _Walk:
 
     def passed(self, rule: str, reason: str) -> None:
         self.trace.append(Step(rule, "passed", reason))
+
+    def unreached(self, spec: RuleSpec, model: str) -> None:
+        """Who was asked for its models and cannot be reached may have this one all the same."""
+        for state in (
+            self._fleet.states.get(name) for name in spec.providers or self._fleet.states
+        ):
+            if state is not None and state.reached is False and known_models(state) is None:
+                reason = f"its models are not known: {state.why}"
+                name = state.provider.name
+                self.trace.append(Step(spec.where, "skipped", reason, name, model, "unreached"))
 
     def offer(self, candidate: Candidate, *, by_name: bool = True) -> None:
         """Admit the candidate or skip it; the trace says which and why."""
@@ -303,7 +315,7 @@ def no_candidate(facts: Facts, verdict: Verdict) -> Failure:
         size = with_margin(facts.size_tokens)
         words = f"prompt is too long: {size} tokens > {most} maximum"
         return Failure("context_too_long", f"{words} (estimated){listed}")
-    if "health" in kinds:
+    if kinds & {"health", "unreached"}:
         return Failure("overloaded", f"no provider is available for model '{model}'{listed}")
     return Failure("no_provider", f"no provider configured for model '{model}'{listed}")
 

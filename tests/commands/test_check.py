@@ -126,6 +126,15 @@ def test_the_json(run) -> None:
     assert len(said["warnings"]) == 1
 
 
+def test_programs_get_the_problems_as_json(run) -> None:
+    assert json.loads(run(CONFIG, as_json=True)[1])["problems"] == []
+    code, out, err = run("[typo]\n[logging]\nkeep = 0", as_json=True)
+    assert code == 2
+    problems = json.loads(out)["problems"]
+    assert len(problems) == 3  # and no providers
+    assert err.splitlines() == [f"llmrouter: {problem}" for problem in problems]
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize("text", [CONFIG, CONFIG + "\n[typo]\n"], ids=["right", "wrong"])
 def test_no_secret_is_printed(run, text: str, as_json: bool) -> None:

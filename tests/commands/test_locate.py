@@ -45,6 +45,26 @@ def test_a_named_file_is_the_one(tmp_path: Path) -> None:
     assert locate.find(named, {}) == named
 
 
+def test_a_place_that_cannot_be_looked_into_is_no_internal_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service's user often has a HOME that is closed to it."""
+    exists = Path.exists
+
+    def refused(path: Path) -> bool:
+        if "closed" in path.parts:
+            raise PermissionError(13, "Permission denied")
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", refused)
+    closed = tmp_path / "closed"
+    with pytest.raises(ConfigError, match=r"my\.toml: permission denied"):
+        locate.find(closed / "my.toml", {})
+    assert locate.find(None, {"XDG_CONFIG_HOME": str(closed)}) in (None, locate.places({})[-1])
+    with pytest.raises(ConfigError, match="file name too long"):
+        locate.find(Path("a" * 5000), {})
+
+
 def test_complaints_go_to_stderr_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert locate.complain(ConfigError(["a: b", "c: d"])) == 2
     out, err = capsys.readouterr()

@@ -327,6 +327,7 @@ def test_the_daemons_log_goes_to_stderr_at_the_level_asked_for(
     assert given["stream"] is sys.stderr
 
 
+@pytest.mark.slow
 def test_memory_is_settled_and_can_be_unsettled() -> None:
     before = gc.get_threshold()
     try:

@@ -215,7 +215,8 @@ def test_a_missing_key_of_our_own_is_an_error_and_only_one() -> None:
     ],
 )
 def test_a_wrong_key_of_the_server(line: str, said: str) -> None:
-    assert said in "\n".join(problems(f"[server]\n{line}\n{ECHO}"))
+    (problem,) = problems(f"[server]\n{line}\n{ECHO}")  # once, and nothing that follows from it
+    assert said in problem
 
 
 def test_what_means_off_is_accepted() -> None:
@@ -277,6 +278,7 @@ def test_provider_keys_of_later_that_are_off() -> None:
         ('[classifiers.keyword]\ntags = ["a"]', "expected a table like"),
         ("[classifiers.keyword.tags]\na = [1]", "got 1 in place 0"),
         ('[response_classifiers.refusal]\nphrases = "no"', "expected a list of texts"),
+        ('[response_classifiers.refusal]\nphrases = [""]', "must not hold an empty text"),
     ],
 )
 def test_a_wrong_setting(text: str, said: str) -> None:

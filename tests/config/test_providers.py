@@ -190,12 +190,25 @@ def test_headers() -> None:
 
 def test_files_proxies_and_options_are_checked() -> None:
     text = 'format = "openai"\nbase_url = "http://a"\n'
-    assert "there is no file" in problems(text + 'ca_file = "/nonexistent/ca.pem"')
+    said = problems(text + 'ca_file = "/nonexistent/ca.pem"')
+    assert '"/nonexistent/ca.pem" cannot be read: no such file' in said
+    assert "cannot be read: is a directory" in problems(text + 'ca_file = "/"')
+    assert "cannot be read: file name too long" in problems(text + f'ca_file = "{"a" * 5000}"')
     said = problems(text + 'http_proxy = "socks5://me:hush@p:1"')
     assert "must begin with http" in said
     assert "hush" not in said
-    assert "the way to a proxy is http" in problems(text + 'http_proxy = "https://p:1"')
+    assert "must begin with http://, like" in problems(text + 'http_proxy = "https://p:1"')
     assert 'only the format "ollama"' in problems(text + "options = { num_ctx = 1 }")
+
+
+def test_a_proxy_for_this_machine_is_never_silently_unused() -> None:
+    text = 'format = "openai"\nhttp_proxy = "http://me:hush@p:1"\nbase_url = "%s"'
+    for here in ("http://localhost:1", "https://[::1]/v1", "http://127.0.0.2", "http://0.0.0.0:1"):
+        (warning,) = config_with(text % here).warnings
+        assert "x.toml:4: providers[0].http_proxy: not used" in warning
+        assert "hush" not in warning
+    for there in ("http://10.0.0.1", "http://localhost.example", "http://ollama:11434"):
+        assert config_with(text % there).warnings == ()
 
 
 def test_every_figure_of_a_provider_arrives() -> None:

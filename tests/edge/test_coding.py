@@ -59,6 +59,7 @@ def test_an_empty_body_is_empty() -> None:
     assert undo("gzip", []) == b""
 
 
+@pytest.mark.slow
 def test_a_bomb_comes_out_in_bounded_steps() -> None:
     inflating = inflater("gzip")
     assert inflating is not None

@@ -2,6 +2,7 @@ import base64
 import errno
 import socket
 import ssl
+from datetime import UTC, datetime
 
 import pytest
 import trio
@@ -184,9 +185,9 @@ def ca_file(authority, tmp_path) -> str:
     return str(path)
 
 
-def tls_script(authority: trustme.CA, name: str, seen: dict):
+def tls_script(authority: trustme.CA, name: str, seen: dict, **dates: datetime):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
+    authority.issue_cert(name, **dates).configure_cert(context)
     context.set_alpn_protocols(["h2", "http/1.1"])
     context.sni_callback = lambda obj, sni, ctx: seen.update(sni=sni)
 
@@ -215,18 +216,38 @@ async def test_a_certificate_for_another_name_is_refused(authority, ca_file) -> 
     async with scripted(tls_script(authority, "other.example", {})) as port:
         exc = await failure(Origin("https", "localhost", port, ca_file=ca_file))
     assert exc.kind == "tls"
-    assert f"localhost:{port}" in str(exc)
+    assert str(exc) == (
+        f"TLS with localhost:{port} failed: hostname mismatch, certificate is not valid for "
+        "'localhost' (base_url must use a name that the certificate holds)"
+    )
 
 
-async def test_a_certificate_nobody_vouches_for_is_refused(authority) -> None:
+async def test_a_certificate_nobody_vouches_for_is_refused(authority, tmp_path) -> None:
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
     async with scripted(tls_script(authority, "localhost", {})) as port:
-        assert (await failure(Origin("https", "localhost", port))).kind == "tls"
+        exc = await failure(Origin("https", "localhost", port))
+        assert exc.kind == "tls"
+        assert "name its file in ca_file" in str(exc)
+        exc = await failure(Origin("https", "localhost", port, ca_file=str(other)))
+        assert str(exc).endswith(f"(the CA of this server is not in {other})")
+
+
+async def test_an_old_certificate_is_refused(authority, ca_file) -> None:
+    dates = {
+        "not_before": datetime(2019, 1, 1, tzinfo=UTC),
+        "not_after": datetime(2020, 1, 1, tzinfo=UTC),
+    }
+    async with scripted(tls_script(authority, "localhost", {}, **dates)) as port:
+        exc = await failure(Origin("https", "localhost", port, ca_file=ca_file))
+    assert str(exc) == f"TLS with localhost:{port} failed: certificate has expired"
 
 
 async def test_a_server_that_does_not_speak_tls(ca_file) -> None:
     async with scripted(say) as port:
         exc = await failure(Origin("https", "localhost", port, ca_file=ca_file))
         assert exc.kind == "tls"
+        assert str(exc).endswith("(does it speak https at this port?)")
 
 
 async def test_a_ca_file_that_cannot_be_used(tmp_path) -> None:

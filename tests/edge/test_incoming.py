@@ -111,7 +111,7 @@ async def test_a_cut_body_is_a_client_gone_or_a_mistake() -> None:
 async def test_a_body_that_makes_no_progress_is_refused(autojump_clock) -> None:
     told = Told(LENGTH % 10, b"abc", body_timeout_s=60)
     start = trio.current_time()
-    assert await told.refusal() == ("timeout", 408)
+    assert await told.refusal() == ("too_slow", None)
     assert trio.current_time() - start == pytest.approx(60)
 
 
@@ -163,6 +163,16 @@ async def test_a_gzip_bomb_is_refused() -> None:
     raw = gzip.compress(bytes(30_000_000))
     fields = LENGTH % len(raw) + b"Content-Encoding: gzip\r\n"
     assert await Told(fields, raw, max_body_bytes=1_000_000).refusal() == ("too_large", None)
+
+
+async def test_what_is_too_large_by_itself_is_not_told_to_come_again() -> None:
+    """Clients repeat what was answered with 503, and it would be too large every time."""
+    bomb = gzip.compress(bytes(1_000_000))
+    fields = LENGTH % len(bomb) + b"Content-Encoding: gzip\r\n"
+    told = Told(fields, bomb, BodyBudget(8 * len(bomb)), max_body_bytes=len(bomb))
+    assert await told.refusal() == ("too_large", None)
+    told = Told(CHUNKED, b"c8\r\n" + bytes(200), BodyBudget(150), max_body_bytes=100)
+    assert await told.refusal() == ("too_large", None)
 
 
 @pytest.mark.parametrize("coding", [b"zstd", b"br"])

@@ -2,7 +2,7 @@ import h11
 import pytest
 
 from llmrouterd.edge import rawhead
-from llmrouterd.edge.rawhead import BadHead, check_request, check_response, find_end
+from llmrouterd.edge.rawhead import BadHead, check_request, check_response, find_end, likely_path
 
 HEAD = b"POST /v1/chat?a=b HTTP/1.1\r\nHost: h:1\r\n%b\r\n"
 
@@ -133,6 +133,23 @@ def test_all_clean_heads_are_clean_for_h11_too() -> None:
 
 
 # --- unfinished heads -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("begun", "path"),
+    [
+        (b"POST /v1/messages?beta=true HTTP/2.0\r\n\r\n", "/v1/messages"),
+        (b"POST /api/chat HTTP/1.1\nHost: h\n\n", "/api/chat"),
+        (b"POST /api/chat\r\n\r\n", "/api/chat"),
+        (b"POST /a" + b"b" * 99_999, "/a" + "b" * (16384 - 7)),
+        (b"POST http://h/v1/messages HTTP/1.1\r\n", ""),
+        (b"\x16\x03\x01 /a", "/a"),
+        (b"POST", ""),
+        (b"", ""),
+    ],
+)
+def test_where_a_refused_head_seems_to_go(begun: bytes, path: str) -> None:
+    assert likely_path(begun) == path
 
 
 def test_the_end_is_found_at_every_split() -> None:

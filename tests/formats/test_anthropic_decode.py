@@ -456,6 +456,33 @@ def test_a_watcher_gives_out_whole_events_only():
     assert observer.feed(data[-1:] + b": x\n\ndata: {") == data + b": x\n\n"
 
 
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        ({"type": "text", "text": ""}, False),
+        ({"text": "", "type": "text", "citations": None}, False),
+        ({"type": "thinking", "thinking": "", "signature": ""}, False),
+        ({"type": "text", "text": "Hello"}, True),
+        ({"type": "thinking", "thinking": "Hm"}, True),
+        ({"type": "tool_use", "id": "t", "name": "f", "input": {}}, True),
+        ({"type": "redacted_thinking", "data": "x"}, True),
+    ],
+)
+def test_an_empty_block_is_no_content_to_a_watcher(content, shown):
+    """Another upstream can still answer, unless the client has been shown something."""
+    for data in (
+        wire(start(), block(0, **content)),
+        wire(block(0, **content)).replace(b": ", b":"),
+    ):
+        observer, out, _ = watched(data)
+        assert out == data
+        assert observer.content is shown
+    observer, _, _ = watched(wire(start(), block(0, type="text", text=""), stop(0)))
+    assert observer.content is False
+    said = delta(0, "text_delta", text="a")
+    assert watched(wire(start(), block(0, type="text", text=""), said))[0].content is True
+
+
 def test_a_watcher_says_what_came_instead_of_a_stream():
     assert "Bad Gateway" in watched(b"<html>Bad Gateway</html>\n\n")[2].message
     assert watched(b'data: {"error":{"message":"gone"}}\n\n')[2].message == "gone"

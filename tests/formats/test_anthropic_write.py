@@ -636,7 +636,6 @@ _MESSAGE = st.one_of(
 )
 
 
-@settings(max_examples=20)
 @given(st.lists(_MESSAGE, min_size=1, max_size=4), strategies.extras)
 def test_the_same_format_gives_back_what_came_in(messages, extra):
     body = {"model": "m", "max_tokens": 5, "messages": messages, **extra}

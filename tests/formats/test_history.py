@@ -251,6 +251,7 @@ def test_thoughts_and_extras_of_changed_messages_stay():
     assert (out[0].extra, out[1].extra) == ({"z": 1}, {"y": 2})
 
 
+@pytest.mark.slow
 def test_a_long_history_of_doubles_and_strangers_is_settled_in_reasonable_time():
     """A quarter of a million steps would show; the test's own time limit is the watch."""
     many = 3000

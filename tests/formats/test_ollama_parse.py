@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from formats.canonical import (
@@ -385,7 +385,6 @@ SHAPED = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=30)
 @given(JSON_VALUES | SHAPED)
 @example({"model": "m", "messages": [{"role": "user", "images": ["\ud800"]}]})
 def test_any_json_is_a_request_or_invalid(value):

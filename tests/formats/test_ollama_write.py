@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from formats.canonical import (
     Audio,
@@ -600,7 +600,6 @@ def test_the_router_s_own_plugins_are_never_sent():
 # --- properties ---
 
 
-@settings(max_examples=30)
 @given(SHAPED)
 def test_reading_what_was_written_gives_the_same_request(value):
     text = json.dumps(value).replace("Infinity", "9").encode()
@@ -631,7 +630,6 @@ def _meaning(request: Request) -> Request:
     return replace(request, messages=messages)
 
 
-@settings(max_examples=30)
 @given(strategies.requests(), strategies.targets)
 def test_any_request_is_written_or_refused(request, target):
     with suppress(Invalid):

@@ -69,6 +69,7 @@ def test_a_reference_with_escapes_or_to_nowhere():
     assert ollama_property({"$ref": "https://example.com/x"}, **defs) == ({}, ["$ref"])
 
 
+@pytest.mark.slow
 def test_references_that_double_at_every_step_do_not_blow_up():
     defs = {
         f"L{n}": in_property({})

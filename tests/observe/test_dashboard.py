@@ -2,8 +2,10 @@
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from importlib.resources import files
 
 import pytest
@@ -11,10 +13,20 @@ import trio
 import trio.testing
 
 from llmrouterd.config import Config, Server
-from llmrouterd.model import Headers, Opened, Provider, Record, Secret
+from llmrouterd.model import (
+    AttemptFailed,
+    FirstToken,
+    Headers,
+    ModelInfo,
+    Opened,
+    Provider,
+    ProviderState,
+    Record,
+    Secret,
+)
 from llmrouterd.observe import dashboard as dashboard_module
 from llmrouterd.observe.dashboard import Dashboard
-from llmrouterd.observe.feed import BEHIND, Feed
+from llmrouterd.observe.feed import Feed
 from tests.ops.stage import HERE, Talk, ask, pages_of, talking
 
 KEY = "s3cret/+ %\u00fc;=\"'"
@@ -64,9 +76,27 @@ async def test_the_page_may_load_nothing_from_anywhere() -> None:
 
 def test_the_page_asks_for_nothing_outside_of_itself() -> None:
     page = files("llmrouterd.observe").joinpath("dashboard.html").read_text()
-    assert not re.search(r"https?://|//[a-z]|@import|<link|<img|src=", page)
-    assert "innerHTML" not in page  # what models and clients say is text, never markup
-    assert re.findall(r'EventSource\([`"]([^`"?]*)', page) == ["/dashboard/events"]
+    assert not re.search(r"https?://|//[a-z]|@import|<img|src=|style=|\son[a-z]+=", page)
+    assert set(re.findall(r'href="([^",]*)', page)) == {"data:image/png;base64"}
+    for never in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+        assert never not in page  # what models and clients say is text, never markup
+    assert set(re.findall(r'(?:EventSource|fetch)\([`"]([^`"?]*)', page)) == {
+        "/dashboard",
+        "/dashboard/events",
+        "/dashboard/api/event",
+        "/dashboard/api/state",
+    }
+
+
+def test_the_page_has_one_script_and_one_style_and_the_policy_knows_them() -> None:
+    policy = dict(dashboard_module._page()[0])["content-security-policy"]
+    page = dashboard_module._page()[1]
+    assert "unsafe" not in policy
+    assert "require-trusted-types-for 'script'" in policy
+    for name in (b"script", b"style"):
+        (content,) = re.findall(b"<%b>(.*?)</%b>" % (name, name), page, re.DOTALL)
+        known = b64encode(sha256(content).digest()).decode()
+        assert f"{name.decode()}-src 'sha256-{known}';" in policy
 
 
 async def test_without_the_dashboard_there_is_no_page() -> None:
@@ -89,6 +119,125 @@ async def test_a_key_in_the_address_becomes_a_cookie_and_leaves_the_address() ->
 async def test_a_wrong_key_gets_no_cookie() -> None:
     said = await ask(pages_of(KEYED, feed=Feed()).answer, "GET", "/dashboard?api_key=wrong")
     assert (said.status, said.get("set-cookie")) == (401, None)
+
+
+BROWSER = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+
+
+async def test_a_browser_without_a_key_gets_a_page_that_asks_for_one() -> None:
+    """The page itself is the same for everybody: what it shows, it has to ask for."""
+    answer = pages_of(KEYED, feed=Feed()).answer
+    said = await ask(answer, "GET", "/dashboard", BROWSER)
+    assert (said.status, said.get("content-type")) == (401, "text/html; charset=utf-8")
+    assert b'id="door"' in said.body
+    assert said.get("content-security-policy")
+    for path in ("/dashboard/events", "/dashboard/api/state", "/dashboard/api/event", "/ready"):
+        said = await ask(answer, "GET", path, BROWSER)
+        assert (said.status, said.get("content-type")) == (401, "application/json")
+    wrong = await ask(answer, "GET", "/dashboard?api_key=wrong", BROWSER)
+    assert (wrong.status, wrong.get("content-type")) == (401, "application/json")
+    none = await ask(pages_of(KEYED).answer, "GET", "/dashboard", BROWSER)
+    assert (none.status, none.get("content-type")) == (401, "application/json")
+
+
+async def test_a_key_that_is_typed_in_becomes_a_cookie() -> None:
+    answer = pages_of(KEYED, feed=Feed()).answer
+    said = await ask(answer, "POST", "/dashboard", body=KEY.encode())
+    assert (said.status, said.body) == (204, b"")
+    cookie = (said.get("set-cookie") or "").partition(";")[0]
+    assert cookie == f"llmrouter_key={QUOTED}"
+    assert (await ask(answer, "GET", "/dashboard/api/state", ("cookie", cookie))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"wrong", 401), (b"\xff", 401), (b"", 413), (b"x" * 5000, 413)]
+)
+async def test_what_is_not_the_key_gets_no_cookie(body: bytes, status: int) -> None:
+    said = await ask(pages_of(KEYED, feed=Feed()).answer, "POST", "/dashboard", body=body)
+    assert (said.status, said.get("set-cookie")) == (status, None)
+    assert "s3cret" not in said.body.decode()
+
+
+async def test_a_page_elsewhere_cannot_try_keys() -> None:
+    foreign = ("origin", "https://evil.example")
+    answer = pages_of(KEYED, feed=Feed()).answer
+    assert (await ask(answer, "POST", "/dashboard", foreign, body=KEY.encode())).status == 403
+
+
+async def test_without_the_dashboard_there_is_no_door() -> None:
+    assert (
+        await ask(pages_of(KEYED).answer, "POST", "/dashboard", body=KEY.encode())
+    ).status == 401
+    assert (await ask(pages_of().answer, "POST", "/dashboard", body=b"x")).status == 404
+
+
+# --- one event ------------------------------------------------------------------------------------
+
+
+async def test_one_event_with_its_words() -> None:
+    feed = Feed()
+    answer = pages_of(feed=feed).answer
+    body = json.dumps({"model": "echo", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    await ask(answer, "POST", "/v1/chat/completions", body=body)
+    last = feed.since(0)[-1]
+    said = await ask(answer, "GET", f"/dashboard/api/event?number={last.number}")
+    assert (said.status, said.get("content-type")) == (200, "application/json")
+    assert said.json["messages"][0]["content"][0]["text"] == "hi"
+    assert said.get("cache-control") == "no-store"
+    last.shed()
+    gone = await ask(answer, "GET", f"/dashboard/api/event?number={last.number}")
+    assert (gone.status, gone.json["error"]["message"]) == (404, "its words are not held any more")
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?number=", "?number=0", "?number=99", "?number=-1", "?number=x"]
+)
+async def test_an_event_that_is_not_there(query: str) -> None:
+    feed = Feed()
+    feed.tell(opened(1))
+    said = await ask(pages_of(feed=feed).answer, "GET", f"/dashboard/api/event{query}")
+    assert said.status == 404
+
+
+async def test_the_state_of_everything_for_the_page() -> None:
+    name = "http://user:pw@10.0.0.7:8080/v1"
+    far = Provider("far", "openai", name, local=False)
+    states = {
+        "echo": ProviderState(Provider("echo", "echo"), {"echo": ModelInfo("echo")}),
+        "far": ProviderState(far, reached=False, why="refused"),
+    }
+    said = await ask(pages_of(states=states, feed=Feed()).answer, "GET", "/dashboard/api/state")
+    assert said.status == 200
+    common = {"on_demand": False, "in_flight": 0, "healthy": True}
+    assert said.json == {
+        "version": "",
+        "ready": True,
+        "draining": False,
+        "in_flight": 0,
+        "providers": [
+            {
+                "name": "echo",
+                "format": "echo",
+                "local": True,
+                "address": "",
+                "reached": None,
+                "models": 1,
+                "why": None,
+                **common,
+            },
+            {
+                "name": "far",
+                "format": "openai",
+                "local": False,
+                "address": "10.0.0.7:8080",  # without what may be a password
+                "reached": False,
+                "models": None,
+                "why": "refused",
+                **common,
+            },
+        ],
+    }
+    assert (await ask(pages_of(states=states).answer, "GET", "/dashboard/api/state")).status == 404
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -167,23 +316,74 @@ class Slow:
 
 
 class Plain:
-    query = ""
-
-    def __init__(self) -> None:
+    def __init__(self, query: str = "") -> None:
+        self.query = query
         self.headers = Headers()
 
 
-async def test_a_slow_reader_is_told_how_much_it_has_lost(nursery: trio.Nursery) -> None:
-    feed, slow = Feed(), Slow()
-    nursery.start_soon(Dashboard(feed).events, Plain(), slow)
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [("", b": 7 events lost\n\n"), ("v=2", b'data: {"type": "lost", "count": 7}\n\n')],
+)
+async def test_a_slow_reader_is_told_how_much_it_has_lost(
+    nursery: trio.Nursery, query: str, told: bytes
+) -> None:
+    feed, slow = Feed(events=10), Slow()
+    nursery.start_soon(Dashboard(feed).events, Plain(query), slow)
     await trio.testing.wait_all_tasks_blocked()
-    for n in range(1, BEHIND + 8):
+    for n in range(1, 18):
         feed.tell(opened(n))
     slow.may.set()
     await trio.testing.wait_all_tasks_blocked()
-    assert b": 7 events lost\n\n" in slow.sent
-    assert sum(data.startswith(b"id: ") for data in slow.sent) == BEHIND
-    assert sum(b"lost" in data for data in slow.sent) == 1
+    feed.tell(opened(18))
+    await trio.testing.wait_all_tasks_blocked()
+    seen = b"".join(slow.sent)
+    assert seen.count(b"lost") == seen.count(told) == 1
+    assert seen.index(told) < seen.index(b"id: ")
+    assert [int(n) for n in re.findall(rb"id: (\d+)", seen)] == list(range(8, 19))
+
+
+async def test_our_own_types_come_only_when_they_are_asked_for() -> None:
+    feed = Feed()
+    told = [
+        opened(1),
+        FirstToken(1, 0, 5),
+        AttemptFailed(1, 0, "p", "m", "upstream", "e", 1),
+        opened(2),
+    ]
+    for telling in told:
+        feed.tell(telling)
+    async with following(feed, "?after=0") as talk:
+        await next_ids(talk, 1, 4)
+    async with following(feed, "?after=0&v=2") as talk:
+        seen = await talk.until(b"id: 4\n")
+        assert re.findall(rb"^id: (\d)$", seen, re.MULTILINE) == [b"1", b"2", b"3", b"4"]
+        hello = json.loads(seen.partition(b"data: ")[2].partition(b"\n")[0])
+        assert hello["type"] == "hello"
+        assert hello["feed"] == feed.begun_ms
+        assert hello["now_ms"] >= feed.begun_ms
+
+
+async def test_a_reader_may_do_without_the_words() -> None:
+    feed = Feed()
+    body = json.dumps({"model": "echo", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    await ask(pages_of(feed=feed).answer, "POST", "/v1/chat/completions", body=body)
+    async with following(feed, "?after=0&bodies=none") as talk:
+        seen = await talk.until(b'"messages"')
+    told = json.loads(seen.rpartition(b"data: ")[2].partition(b"\n")[0])
+    assert (told["type"], told["messages"], told["response"]) == ("complete", [], None)
+    assert told["output_tokens"]
+
+
+async def test_large_events_are_written_one_after_another(nursery: trio.Nursery) -> None:
+    """What is gathered into one write is bounded."""
+    feed, slow = Feed(), Slow()
+    for n in range(6):
+        feed.tell(Opened(n, 0, "m" * 40_000, 1))
+    slow.may.set()
+    nursery.start_soon(Dashboard(feed).events, Plain("after=0"), slow)
+    await trio.testing.wait_all_tasks_blocked()
+    assert [data.count(b"id: ") for data in slow.sent] == [0, 2, 2, 2]
 
 
 async def test_a_quiet_stream_is_kept_alive(autojump_clock: trio.testing.MockClock) -> None:
@@ -224,7 +424,7 @@ async def test_the_events_of_a_request_are_the_four_in_their_order() -> None:
     body = json.dumps({"model": "echo", "messages": [{"role": "user", "content": "hi"}]}).encode()
     said = await ask(pages.answer, "POST", "/v1/chat/completions", body=body)
     assert said.status == 200
-    told = [json.loads(e.event().partition(b"data: ")[2]) for e in feed.since(0)]
+    told = [json.loads(e.text()) for e in feed.since(0) if e.original]
     assert [event["type"] for event in told] == ["start", "classified", "routed", "complete"]
     assert {event["id"] for event in told} == {told[0]["id"]}
     assert told[-1]["response"]["content"] == "hi"

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 import trio
+import trio.testing
 
-from formats.canonical import Message, Request, Text, ToolUse
-from llmrouterd.model import Classified, Opened, Record
+from formats.canonical import Message, Request, Text
+from llmrouterd.model import AttemptFailed, Classified, Opened, Record, Routed
 from llmrouterd.observe import feed as feed_module
-from llmrouterd.observe.feed import BEHIND, Entry, Feed
+from llmrouterd.observe.feed import AT_ONCE, Entry, Feed, Subscription
 
 
 def opened(number: int = 1) -> Opened:
@@ -32,6 +33,10 @@ def data_of(entry: Entry) -> dict:
     return json.loads(line.removeprefix("data: "))
 
 
+async def taken(subscription: Subscription) -> list[int]:
+    return [entry.number for entry in await subscription.next()]
+
+
 # --- the ring -------------------------------------------------------------------------------------
 
 
@@ -52,13 +57,50 @@ def test_the_ring_is_bounded_in_number() -> None:
 
 
 def test_the_ring_is_bounded_in_bytes() -> None:
-    feed = Feed(size=10_000)
+    feed = Feed(size=16_000)
     for _ in range(50):
-        feed.tell(record(size=1000))  # some 3 kB each
-    assert numbers(feed) == [48, 49, 50]
+        feed.tell(record(size=1000))  # some 5 kB each, and 2 kB without its words
+    held = feed.since(0)
+    assert [entry.number for entry in held] == [42, 43, 44, 45, 46, 47, 48, 49, 50]
     for _ in range(30):
         feed.tell(opened())  # small ones drive the large ones out only as they need the room
-    assert len(numbers(feed)) > 30
+    assert len(numbers(feed)) > 33
+
+
+def test_words_go_before_the_records_they_belong_to() -> None:
+    """Long conversations must not cost the list of what has run."""
+    feed = Feed(size=100_000)
+    for n in range(20):
+        feed.tell(opened(n))
+        feed.tell(record(n, size=10_000))
+    held = feed.since(0)
+    assert len(held) == 40
+    words = [
+        bool(data_of(entry)["messages"]) for entry in held if not isinstance(entry.telling, Opened)
+    ]
+    assert words == [False] * 18 + [True] * 2
+    assert [entry.words for entry in held[1::2]] == words
+    assert data_of(held[1])["id"] == 0  # all the rest of it is there
+
+
+def test_what_was_made_of_the_words_goes_with_them() -> None:
+    feed = Feed(size=10_000)
+    feed.tell(record(size=1000))
+    (first,) = feed.since(0)
+    assert data_of(first)["messages"]
+    for _ in range(2):
+        feed.tell(record(size=10_000))
+    assert not data_of(first)["messages"]
+
+
+def test_a_long_name_weighs_what_it_is_long() -> None:
+    """Names are as long as clients make them, and stand in more events than the record."""
+    feed = Feed(size=10_000)
+    for n in range(30):
+        feed.tell(Opened(n, 0, "m" * 2000, 1))
+        feed.tell(Routed(n, 0, "p", "m" * 2000))
+        feed.tell(AttemptFailed(n, 0, "p", "m" * 1000, "upstream", "e" * 1000, 1))
+    assert numbers(feed) == [86, 87, 88, 89, 90]
 
 
 def test_the_bound_in_bytes_does_not_wear_out() -> None:
@@ -66,16 +108,19 @@ def test_the_bound_in_bytes_does_not_wear_out() -> None:
     feed = Feed(size=10_000)
     for _ in range(10):
         feed.tell(record(size=100_000))
-    for _ in range(40):
+    for _ in range(45):
         feed.tell(opened())
-    assert len(numbers(feed)) == 40
+    assert len(numbers(feed)) == 45
 
 
-def test_one_telling_larger_than_the_bound_is_held_alone() -> None:
-    feed = Feed(size=1000)
+def test_the_newest_is_held_however_large_it_is() -> None:
+    """Who looks on as it happens gets all of it; the next one drives its words out."""
+    feed = Feed(size=10_000)
     feed.tell(opened())
     feed.tell(record(size=10**9))
-    assert numbers(feed) == [2]
+    assert [entry.words for entry in feed.since(0)] == [False, True]
+    feed.tell(opened())
+    assert [entry.words for entry in feed.since(0)] == [False, False, False]
 
 
 def test_a_reader_of_a_feed_before_this_one_gets_all_that_is_held() -> None:
@@ -100,27 +145,41 @@ def test_no_text_can_break_out_of_its_line() -> None:
     event = Entry(1, record(text=text)).event()
     assert len(event.decode().splitlines()) == 3  # which knows more ends of lines than SSE does
     assert b"\r" not in event
-    assert data_of(Entry(1, record(text=text)))["messages"][0]["content"][0]["text"] == text
+    assert data_of(Entry(1, record(text=text)))["messages"][0]["content"][0][
+        "text"
+    ] == text.replace("\ud800", "\ufffd")
 
 
 def test_json_is_made_once_and_only_when_somebody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     real = feed_module.as_text
-    monkeypatch.setattr(feed_module, "as_text", lambda telling: made.append(1) or real(telling))
+    monkeypatch.setattr(
+        feed_module, "as_text", lambda telling, **how: made.append(how) or real(telling, **how)
+    )
     feed = Feed()
     for _ in range(5):
         feed.tell(record())
     assert not made
     (entry,) = feed.since(4)
     assert entry.event() == entry.event()
-    assert len(made) == 1
+    assert made == [{}]
+    assert entry.event(bodies=False) == entry.event(bodies=False) != entry.event()
+    assert made == [{}, {"bodies": False}]
 
 
 def test_words_that_cannot_be_written_do_not_stop_the_feed() -> None:
-    """The number is one that JSON has not; it must cost the words, not the reader."""
-    bad = Message("assistant", (ToolUse("c", "f", input={"x": float("inf")}),))
+    """It must cost the words, not the reader."""
+    bad = Message("assistant", (Text(object()),))  # type: ignore[arg-type]
     told = replace(record(), request=Request("openai", "m", (bad,)))
     assert data_of(Entry(1, told))["messages"] == []
+
+
+def test_the_bound_in_number_takes_words_along() -> None:
+    feed = Feed(events=3)
+    for n in range(10):
+        feed.tell(record(n))
+    assert [entry.words for entry in feed.since(0)] == [True, True, True]
+    assert feed.entry(8).words
 
 
 # --- readers --------------------------------------------------------------------------------------
@@ -133,21 +192,77 @@ async def test_a_reader_gets_what_is_told_from_now_on() -> None:
         assert feed.readers == 1
         feed.tell(opened(2))
         feed.tell(opened(3))
-        assert [(await subscription.next()).number for _ in range(2)] == [2, 3]
+        assert await taken(subscription) == [2, 3]
+        feed.tell(opened(4))
+        assert await taken(subscription) == [4]
         assert subscription.lost == 0
     assert feed.readers == 0
 
 
-async def test_a_slow_reader_loses_what_it_cannot_hold_and_holds_nobody_up() -> None:
-    feed = Feed()
+async def test_every_reader_that_waits_is_woken(nursery: trio.Nursery) -> None:
+    feed, seen = Feed(), []
+
+    async def read() -> None:
+        with feed.subscribe() as subscription:
+            seen.append(await taken(subscription))
+
+    nursery.start_soon(read)
+    nursery.start_soon(read)
+    await trio.testing.wait_all_tasks_blocked()
+    feed.tell(opened())
+    await trio.testing.wait_all_tasks_blocked()
+    assert seen == [[1], [1]]
+
+
+async def test_a_slow_reader_loses_only_what_has_left_the_ring() -> None:
+    """Being slow costs the daemon nothing: the reader has no queue of its own."""
+    feed = Feed(events=5)
     with feed.subscribe() as slow, feed.subscribe() as quick:
-        for n in range(BEHIND + 10):
+        for n in range(1, 6):
             feed.tell(opened(n))
-            assert (await quick.next()).number == n + 1
-        assert (slow.lost, quick.lost) == (10, 0)
-        assert [(await slow.next()).number for _ in range(BEHIND)] == list(range(1, BEHIND + 1))
+            assert await taken(quick) == [n]
+        assert await taken(slow) == [1, 2, 3, 4, 5]
+        for n in range(6, 16):
+            feed.tell(opened(n))
+            assert await taken(quick) == [n]
+        assert await taken(slow) == [11, 12, 13, 14, 15]
+        assert (slow.lost, quick.lost) == (5, 0)
+
+
+async def test_a_reader_takes_a_bounded_number_at_once() -> None:
+    feed = Feed()
+    for n in range(AT_ONCE + 3):
+        feed.tell(opened(n))
+    with feed.subscribe(after=0) as subscription:
+        assert await taken(subscription) == list(range(1, AT_ONCE + 1))
+        assert len(await taken(subscription)) == 3
+
+
+@pytest.mark.parametrize(
+    ("after", "first", "lost"), [(None, 13, 0), (0, 8, 0), (9, 10, 0), (3, 8, 4), (99, 8, 0)]
+)
+async def test_where_a_reader_begins(after: int | None, first: int, lost: int) -> None:
+    """Of what it says it saw last it is told what is gone; all that is held loses nothing."""
+    feed = Feed(events=5)
+    for n in range(12):
+        feed.tell(opened(n))
+    with feed.subscribe(after) as subscription:
         feed.tell(opened())
-        assert (await slow.next()).number == BEHIND + 11
+        # what is held now begins one later: the reader had not read yet
+        entries = await taken(subscription)
+        assert entries[-1] == 13
+        assert entries[0] == max(first, 9)
+        assert subscription.lost == lost + (entries[0] - first if after is not None else 0)
+
+
+def test_an_entry_is_found_by_its_number_while_it_is_held() -> None:
+    feed = Feed(events=3)
+    assert feed.entry(0) is None
+    for n in range(5):
+        feed.tell(opened(n))
+    held = {n: feed.entry(n) for n in range(-2, 8)}
+    assert {n for n, entry in held.items() if entry} == {3, 4, 5}
+    assert all(entry is None or entry.number == n for n, entry in held.items())
 
 
 async def test_a_closed_feed_ends_every_reader_after_what_it_still_has() -> None:
@@ -156,10 +271,22 @@ async def test_a_closed_feed_ends_every_reader_after_what_it_still_has() -> None
         feed.tell(opened())
         feed.close()
         feed.tell(opened())
-        assert (await subscription.next()).number == 1
+        assert await taken(subscription) == [1]
         with pytest.raises(trio.EndOfChannel):
             await subscription.next()
     feed.close()
+
+
+async def test_a_reader_whose_last_entries_are_gone_comes_to_the_end() -> None:
+    """The daemon drains, and what still runs goes on telling."""
+    feed = Feed(events=3)
+    with feed.subscribe() as subscription:
+        feed.tell(opened())
+        feed.close()
+        for _ in range(5):
+            feed.tell(opened())
+        with pytest.raises(trio.EndOfChannel):
+            await subscription.next()
 
 
 async def test_who_comes_after_the_close_comes_to_the_end_at_once() -> None:

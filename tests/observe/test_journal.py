@@ -210,6 +210,17 @@ async def test_a_full_disk_leaves_no_half_line(
     assert ids(path) == [1, 3]
 
 
+async def test_a_device_that_is_full_costs_the_record_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is nothing to cut off where there is no file."""
+    monkeypatch.setattr(journal_module, "RETRY_S", 0.001)
+    journal = journal_at(Path("/dev/full"), max_bytes=0)
+    await write(journal, 1)
+    assert (journal.lost, journal.written) == (1, 0)
+    assert "cannot be written: No space left on device" in caplog.text
+
+
 async def test_a_full_queue_is_counted_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

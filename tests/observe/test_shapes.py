@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import fields, replace
+from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from formats.canonical import (
@@ -22,8 +23,17 @@ from formats.canonical import (
     ToolUse,
     Usage,
 )
-from llmrouterd.model import Classified, Opened, Record, Routed, Unread
-from llmrouterd.observe.shapes import as_text, complete, shape
+from llmrouterd.model import (
+    AttemptFailed,
+    Classified,
+    FirstToken,
+    Opened,
+    Record,
+    Routed,
+    Step,
+    Unread,
+)
+from llmrouterd.observe.shapes import as_text, complete, is_original, shape
 from tests import strategies as some
 
 # --- the original's reader ------------------------------------------------------------------------
@@ -322,7 +332,7 @@ def test_a_request_that_was_never_understood_has_a_record_too() -> None:
 
 def test_every_field_of_a_record_is_told_or_known_to_be_left_out() -> None:
     """A new field is either told or named here."""
-    elsewhere = {"usage", "request", "trace", "size_bytes"}
+    elsewhere = {"usage", "request", "size_bytes"}
     missing = {f.name for f in fields(Record)} - set(complete(RECORD)) - elsewhere
     assert not missing
 
@@ -343,7 +353,6 @@ records = st.builds(
 
 
 @pytest.mark.slow
-@settings(deadline=None)  # each record holds many messages
 @given(records, st.booleans())
 def test_every_record_can_be_read_by_the_original(record: Record, bodies: bool) -> None:
     text = as_text(record, bodies=bodies)
@@ -352,15 +361,92 @@ def test_every_record_can_be_read_by_the_original(record: Record, bodies: bool) 
     text.encode()
 
 
-@pytest.mark.slow
-def test_words_that_cannot_be_written_are_left_out() -> None:
-    deep: Any = {}
-    for _ in range(100_000):
-        deep = {"a": deep}
-    for bad in ({"x": float("nan")}, deep, {"x": object()}):
-        called = Message("assistant", (ToolUse("c", "f", input=bad),))
-        record = replace(RECORD, request=Request("openai", "m", (called,)))
-        told = read_as_the_original(as_text(record))
-        assert (told["id"], told["messages"], told["response"]) == (7, [], None)
-    while deep:  # taken apart by hand: the interpreter would do it recursively
-        deep = deep.pop("a")
+def nested(depth: int, inside: Any) -> Any:
+    for _ in range(depth):
+        inside = {"a": [inside]}
+    return inside
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"x": float("nan")},
+        {"x": [-float("inf")]},
+        {"x": 10**400},
+        {"x": {"y": -(10**400)}},
+        nested(51, 1),
+        {"x": object()},
+    ],
+    ids=["nan", "infinity", "huge", "huge and negative", "deep", "no JSON"],
+)
+def test_arguments_that_not_every_parser_takes_are_told_as_text(given: Any) -> None:
+    call_ = ToolUse("c", "f", '{"as": "written"}', given)
+    record = replace(
+        RECORD,
+        request=Request("openai", "m", (Message("assistant", (call_,)),)),
+        response=replace(RESPONSE, parts=(call_,), stop="tool_use"),
+    )
+    told = read_as_the_original(as_text(record))
+    raw = {"_raw": '{"as": "written"}'}
+    assert told["messages"][0]["content"][0]["input"] == raw
+    assert told["response"]["tool_calls"][0]["input"] == raw
+
+
+def test_usual_arguments_are_told_as_they_are() -> None:
+    given = {"a": [1, 2.5, -3, True, None, "x", {"b": {}}], "deep": nested(40, 1), "big": 2**64}
+    call_ = ToolUse("c", "f", "{}", MappingProxyType(given))
+    record = replace(RECORD, request=Request("openai", "m", (Message("assistant", (call_,)),)))
+    told = read_as_the_original(as_text(record))
+    assert told["messages"][0]["content"][0]["input"] == given
+
+
+def test_half_a_character_is_replaced() -> None:
+    """A strict parser refuses the escape of one half of a surrogate pair, and the whole line."""
+    text = as_text(
+        replace(RECORD, requested_model="a\ud83d\ude00 b\ud83d c\ude00 \u2028 \U0001f999")
+    )
+    text.encode()
+    assert "\\ud" not in text
+    told = read_as_the_original(text)
+    assert told["requested_model"] == "a\U0001f600 b\ufffd c\ufffd \u2028 \U0001f999"
+
+
+def test_words_that_cannot_be_written_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    said = Message("user", (Text(object()),))  # type: ignore[arg-type]
+    record = replace(RECORD, request=Request("openai", "m", (said,)))
+    told = read_as_the_original(as_text(record))
+    assert (told["id"], told["messages"], told["response"]) == (7, [], None)
+    assert "the words of request 7 are left out" in caplog.text
+
+
+def test_our_own_types_are_not_the_originals() -> None:
+    first = FirstToken(1, 5, 40)
+    failed = AttemptFailed(1, 5, "p", "m", "timeout:connect", "too slow", 2000)
+    assert shape(first) == {"type": "first_token", "id": 1, "ts_ms": 5, "ttft_ms": 40}
+    assert shape(failed) == {
+        "type": "attempt_failed",
+        "id": 1,
+        "ts_ms": 5,
+        "provider": "p",
+        "model": "m",
+        "kind": "timeout:connect",
+        "error": "too slow",
+        "duration_ms": 2000,
+    }
+    for telling in (Opened(1, 5, "m", 2), Classified(1, 5, ()), Routed(1, 5, "p", "m"), RECORD):
+        assert is_original(telling) is (shape(telling)["type"] in EVENTS) is True
+    for telling in (first, failed):
+        assert is_original(telling) is (shape(telling)["type"] in EVENTS) is False
+
+
+def test_the_trace_says_why_in_words() -> None:
+    trace = (
+        Step("routers[0] prefix", "passed", "the model does not start with 'x'"),
+        Step("routers[1] price", "skipped", "no tools", "p", "m", "capability:tools"),
+        Step("routers[1] price", "candidate", "", "q", "m"),
+    )
+    assert read_as_the_original(as_text(replace(RECORD, trace=trace)))["trace"] == [
+        "routers[0] prefix: passed: the model does not start with 'x'",
+        "routers[1] price: skipped p/m: no tools",
+        "routers[1] price: candidate q/m",
+    ]

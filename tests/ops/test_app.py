@@ -383,6 +383,26 @@ async def test_an_open_dashboard_does_not_hold_the_end_up() -> None:
         await stream.aclose()
 
 
+async def test_who_asks_while_it_drains_hears_that_it_is_not_ready() -> None:
+    """One whose question was half said at the signal still gets its answer."""
+    async with running(config_of(drain_timeout=3600)) as daemon:
+        stream = await daemon.connect()
+        await stream.send_all(b"GET /ready HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        other = await daemon.begin("GET", "/health")
+        await until(other, b"ok")  # so the first one was read, too
+        await other.aclose()
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(OSError, match="all attempts to connect"):
+            while True:  # until the listener is closed
+                await (await daemon.connect()).aclose()
+        await stream.send_all(b"\r\n")
+        said = await rest(stream)
+        assert said.startswith(b"HTTP/1.1 503 ")
+        assert b'"draining":true' in said
+        await daemon.ended.wait()
+        await stream.aclose()
+
+
 async def test_a_signal_before_it_serves_ends_it_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -153,6 +153,9 @@ async def test_show_is_asked_once_for_a_digest_and_again_for_a_new_one() -> None
     tags["models"][0]["digest"] = "d2"
     await cat.ask("p")
     assert pool.targets().count("/api/show") == 2
+    tags["models"][0]["digest"] = "d1"  # what is not listed any more is not kept for ever
+    await cat.ask("p")
+    assert pool.targets().count("/api/show") == 3
 
 
 async def test_a_show_that_failed_is_asked_again() -> None:
@@ -252,6 +255,8 @@ async def test_who_needs_no_asking_is_not_asked(autojump_clock: trio.testing.Moc
     await cat.run()
     assert pool.asked == []
     assert list(cat.fleet(0).states["echo"].models or ()) == ["echo"]
+    named = catalog_of(pool, Provider("echo", "echo", models=("a", "b")))
+    assert list(named.fleet(0).states["echo"].models or ()) == ["a", "b"]
 
 
 # --- bad answers ----------------------------------------------------------------------------------
@@ -290,6 +295,40 @@ async def test_a_bad_answer_is_an_unknown_list_and_one_line_in_the_log(
     assert cat.fleet(0).states["p"].models is None
     assert len(caplog.records) == 1
     assert "'p'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "reached", "why"),
+    [
+        ({"data": [{"id": "m"}]}, True, ""),
+        ((404, {}), True, "/models answered 404"),
+        (Garbled("not HTTP"), True, "not HTTP"),
+        (
+            DialError("refused", "127.0.0.1:9 refused the connection"),
+            False,
+            "refused the connection",
+        ),
+        (HANGS, False, "no answer within 10 s"),
+    ],
+    ids=["answers", "has no list", "talks nonsense", "is not there", "is silent"],
+)
+async def test_whether_a_provider_was_reached_is_known_apart_from_its_models(
+    answer: Answer, reached: bool, why: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A server that has no list of models can serve all the same; one that is not there cannot."""
+    cat = catalog_of(KnowingPool(lambda target, body: answer), provider())
+    assert cat.fleet(0).states["p"].reached is None
+    await cat.ask("p")
+    state = cat.fleet(0).states["p"]
+    assert (state.reached, state.healthy) == (reached, True)
+    assert why in state.why
+    assert bool(why) == bool(state.why)
+
+
+async def test_what_a_provider_says_of_itself_is_cut_to_a_line() -> None:
+    cat = catalog_of(KnowingPool(lambda target, body: Garbled("x" * 10_000)), provider())
+    await cat.ask("p")
+    assert len(cat.fleet(0).states["p"].why) == 300
 
 
 async def test_entries_that_make_no_sense_are_left_out() -> None:

@@ -101,6 +101,9 @@ async def test_a_chat_is_answered_in_every_spelling_of_its_path(
         ("POST", "/api/show", 501, "not_available", "ollama"),
         ("DELETE", "/api/delete", 501, "not_available", "ollama"),
         ("GET", "/metrics", 501, "not_available", "openai"),
+        ("GET", "/v1/models/llama3", 501, "not_available", "openai"),
+        ("GET", "/models/llama3", 501, "not_available", "openai"),
+        ("POST", "/api/blobs/sha256:0", 501, "not_available", "ollama"),
         ("GET", "/dashboard", 404, "not_found", "openai"),
     ],
 )
@@ -124,7 +127,7 @@ async def test_an_error_has_the_shape_of_the_paths_client_format(
         ("/api/chat", "POST"),
         ("/v1/models", "GET, HEAD"),
         ("/", "GET, HEAD"),
-        ("/dashboard", "GET, HEAD"),
+        ("/dashboard", "GET, HEAD, POST"),
         ("/dashboard/events", "GET"),
     ],
 )
@@ -175,6 +178,8 @@ def test_the_edges_own_refusals_have_the_shape_of_the_path() -> None:
         assert (status, shape_of(json.loads(body))) == (413, shape), path
         assert ("x-router-error", "too_large") in fields
         assert "retry-after" not in dict(fields)
+        for kind, wanted in (("too_slow", 408), ("http_version", 505), ("not_available", 501)):
+            assert refuse(path, Failure(kind, "no"))[0] == wanted, path  # type: ignore[arg-type]
     assert ("retry-after", "1") in refuse("/", Failure("draining", "ending"))[1]
 
 
@@ -282,10 +287,11 @@ async def test_ready_says_who_can_be_asked() -> None:
     assert said.status == 200
     assert said.json == {
         "ready": True,
+        "draining": False,
         "in_flight": 0,
         "providers": {
-            "a": {"healthy": True, "models": 2, "why": None},
-            "b": {"healthy": True, "models": None, "why": None},
+            "a": {"healthy": True, "reached": None, "models": 2, "why": None},
+            "b": {"healthy": True, "reached": None, "models": None, "why": None},
         },
     }
 
@@ -295,6 +301,45 @@ async def test_not_ready_when_nobody_is_healthy() -> None:
     said = await ask(pages_of(states={"a": sick}).answer, "GET", "/ready")
     assert (said.status, said.json["ready"]) == (503, False)
     assert said.json["providers"]["a"]["why"] == "its key was refused"
+
+
+async def test_not_ready_when_nobody_answers_and_ready_when_nobody_was_asked() -> None:
+    """Who was never asked may well answer: a provider with a list of its own, a cloud."""
+
+    async def status(*reached: bool | None) -> int:
+        states = {
+            str(n): ProviderState(Provider(str(n), "openai"), reached=each)
+            for n, each in enumerate(reached)
+        }
+        return (await ask(pages_of(states=states).answer, "GET", "/ready")).status
+
+    assert await status(None) == 200
+    assert await status(False, True) == 200
+    assert await status(False, None) == 200
+    assert await status(False, False) == 503
+    assert await status() == 503
+
+
+async def test_not_ready_while_it_drains_but_in_good_health() -> None:
+    pages = pages_of()
+    assert (await ask(pages.answer, "GET", "/ready")).json["draining"] is False
+    pages._daemon.draining = True
+    said = await ask(pages.answer, "GET", "/ready")
+    assert (said.status, said.json["ready"], said.json["draining"]) == (503, False, True)
+    assert (await ask(pages.answer, "GET", "/health")).status == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/health", "/ready", "/v1/models", "/api/tags", "/api/version", "/dashboard"]
+)
+async def test_head_is_get_without_the_body(path: str) -> None:
+    answer = pages_of(feed=Feed()).answer
+    got = await ask(answer, "GET", path)
+    head = await ask(answer, "HEAD", path)
+    assert (head.status, head.body) == (200, b"")
+    for name in ("content-type", "content-length", "cache-control", "content-security-policy"):
+        assert head.get(name) == got.get(name)
+    assert head.get("content-length") == str(len(got.body))
 
 
 async def test_the_version_is_one_that_codex_accepts() -> None:

@@ -474,7 +474,7 @@ async def test_on_end_runs_when_the_client_has_gone(
 # --- per request ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fmt", ["openai", "anthropic"])
+@pytest.mark.parametrize("fmt", FORMATS)
 @pytest.mark.parametrize("same", [True, False])
 async def test_a_request_turns_plugins_on_with_settings_over_the_configured_ones(
     fmt: str, same: bool, autojump_clock: trio.testing.MockClock
@@ -484,7 +484,7 @@ async def test_a_request_turns_plugins_on_with_settings_over_the_configured_ones
     plugins = [installed(one, enabled=False, a=1, b=2), installed(two, enabled=False)]
     asked = [{"id": "one", "b": 3, "c": 4}, {"id": "nobody", "x": 1}]
     provider = {"openai": openai, "anthropic": anthropic, "ollama": ollama}[
-        fmt if same else "ollama"
+        fmt if same else "openai" if fmt == "ollama" else "ollama"
     ]()
     async with stage(provider, up={"a": replies(500, b"")}, plugins=plugins) as st:
         await st.ask(fmt, request(fmt, plugins=asked))
@@ -497,10 +497,19 @@ async def test_a_request_turns_plugins_on_with_settings_over_the_configured_ones
 async def test_the_plugins_member_is_never_forwarded_even_without_any_plugin(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    for fmt, provider in (("openai", openai), ("anthropic", anthropic)):
+    for fmt, provider in (("openai", openai), ("anthropic", anthropic), ("ollama", ollama)):
         async with stage(provider(), up={"a": replies(500, b"")}) as st:
             await st.ask(fmt, request(fmt, plugins=[{"id": "web"}]))
         assert "plugins" not in st.asked["a"][0].json
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+async def test_a_plugin_of_a_later_version_is_missed_and_not_ignored(fmt: str) -> None:
+    async with stage(openai(), up={"a": REFUSED}, plugins_later=frozenset({"web"})) as st:
+        answer = await st.ask(fmt, request(fmt, plugins=[{"id": "web"}]))
+    assert answer.status == 501
+    assert "plugin 'web' is not available in this version" in answer.body.decode()
+    assert (st.record.end, st.record.fault) == ("refused", "client")
 
 
 async def test_a_plugin_forces_a_provider_past_the_rules(

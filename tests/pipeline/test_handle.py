@@ -13,6 +13,7 @@ from llmrouterd.hooks import Plugin
 from llmrouterd.model import (
     Classified,
     Clocks,
+    FirstToken,
     ModelInfo,
     Opened,
     Record,
@@ -68,8 +69,9 @@ async def test_a_request_is_told_from_its_beginning_to_its_end(
 ) -> None:
     async with stage(openai(), up={"a": answering(stream=stream)}) as st:
         await st.ask("openai", request("openai", stream=stream))
-    assert kinds(st) == [Opened, Classified, Routed, Record]
-    opened, _, routed, record = st.sink.told
+    assert kinds(st) == [Opened, Classified, Routed, FirstToken, Record]
+    opened, _, routed, first, record = st.sink.told
+    assert first.ttft_ms == record.ttft_ms
     assert len({told.id for told in st.sink.told}) == 1
     assert (opened.model, opened.in_flight) == ("m", 1)
     assert (routed.provider, routed.model) == ("a", "a-model")

@@ -345,6 +345,39 @@ async def test_an_error_that_no_client_would_see_is_told_in_the_formats_own_even
     assert "error" in json.loads(last.removeprefix(b"data: "))
 
 
+def bad_call() -> dict:
+    """A call that Ollama's format cannot show: its arguments are no JSON."""
+    function = {"name": "add", "arguments": "{{ no"}
+    return chunk({"tool_calls": [{"index": 0, "id": "c", "function": function}]})
+
+
+async def test_what_the_encoder_cannot_write_is_an_error_of_the_upstreams_told_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    data = sse(role_chunk(), said("Hel"), bad_call(), chunk({}, "tool_calls"))
+    async with stage(openai(), up={"a": streams(SSE, data[:-20], data[-20:])}) as st:
+        out = await st.ask("ollama", request("ollama", stream=True))
+    assert (st.record.end, st.record.fault) == ("upstream_error", "upstream")
+    lines = [json.loads(line) for line in out.body.splitlines()]
+    assert lines[0]["message"]["content"] == "Hel"
+    assert [line for line in lines if "error" in line] == [{"error": st.record.error}]
+    assert not any(line.get("done") for line in lines)
+    assert not out.cut
+
+
+async def test_what_the_encoder_cannot_write_before_content_is_another_upstreams_to_serve(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bad = streams(SSE, sse(role_chunk(), bad_call(), chunk({}, "tool_calls")))
+    good = streams(SSE, chat_stream("from b"))
+    async with stage(openai("a", max_retries=0), openai("b"), up={"a": bad, "b": good}) as st:
+        out = await st.ask("ollama", request("ollama", stream=True))
+    assert b"from b" in out.body
+    assert b"error" not in out.body
+    assert (st.record.end, st.record.provider) == ("complete", "b")
+    assert len(st.record.attempts) == 1
+
+
 async def test_a_garbled_line_after_content_is_told_at_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

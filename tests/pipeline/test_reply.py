@@ -229,6 +229,22 @@ async def test_a_whole_answer_for_a_stream_is_unfolded_and_the_other_way_round(
     assert [r.end for r in st.sink.records] == ["complete"] * 2
 
 
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+async def test_a_whole_answer_that_the_clients_format_cannot_show_is_an_upstreams_error(
+    stream: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """To an Ollama client, arguments are an object; a stubborn upstream answers a stream whole."""
+    call = {"id": "c", "type": "function", "function": {"name": "add", "arguments": "{{ no"}}
+    answer = chat_answer("")
+    answer["choices"][0]["message"]["tool_calls"] = [call]
+    answer["choices"][0]["finish_reason"] = "tool_calls"
+    async with stage(openai(max_retries=0), up={"a": replies(200, answer)}) as st:
+        out = await st.ask("ollama", request("ollama", stream=stream))
+    assert out.status == 502
+    assert "arguments" in json.loads(out.body)["error"]
+    assert (st.record.end, st.record.fault) == ("upstream_error", "upstream")
+
+
 # --- alone, over a scripted client ----------------------------------------------------------------
 
 

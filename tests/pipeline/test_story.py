@@ -122,11 +122,20 @@ FAULTS = {
 
 @pytest.mark.parametrize("kind", STATUS)
 def test_whose_fault_a_failure_is(story: Story, kind: str) -> None:
+    story.request = Request(origin="openai", model="m", messages=())
     story.failure = Failure(kind, "x")  # type: ignore[arg-type]
     assert story.fault("refused") == FAULTS.get(kind, "client")
     assert story.fault("upstream_error") == FAULTS.get(kind, "client")
     assert story.fault("complete") == ""
     assert story.fault("client_gone") == "client"
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"), [("overloaded", "router"), ("too_slow", "client"), ("too_large", "client")]
+)
+def test_no_upstream_is_at_fault_before_one_was_asked(story: Story, kind: str, fault: str) -> None:
+    story.failure = Failure(kind, "x")  # type: ignore[arg-type]
+    assert story.fault("refused") == fault
 
 
 def test_without_a_failure_it_was_ours(story: Story) -> None:

@@ -22,7 +22,7 @@ from llmrouterd.route.decide import decide, explain_lines, lists_wanted, no_cand
 
 def at(name: str, *models: str | ModelInfo, known: bool = False, **more) -> ProviderState:
     """A provider: `known` says that its list of models is known even when it is empty."""
-    state = {key: more.pop(key) for key in ("healthy", "why") if key in more}
+    state = {key: more.pop(key) for key in ("healthy", "why", "reached") if key in more}
     infos = [m if isinstance(m, ModelInfo) else ModelInfo(m) for m in models]
     listed = {info.name: info for info in infos} if models or known else None
     return ProviderState(Provider(name, more.pop("fmt", "openai"), **more), listed, **state)
@@ -461,6 +461,22 @@ def test_a_prompt_that_fits_nowhere_is_told_with_numbers_and_the_largest_context
     failure = refused(Facts("m", size_tokens=1000), on, routing(rule("fallback")))
     assert failure.kind == "context_too_long"
     assert failure.message.startswith("prompt is too long: 1100 tokens > 200 maximum")
+
+
+def test_who_cannot_be_asked_for_its_models_may_still_have_this_one() -> None:
+    """A server that is being restarted must not make its models look misspelt."""
+    down = at("home", reached=False, why="refused")
+    on = fleet(down, at("other", "x"))
+    for asked in (rule("discover"), rule("discover", "home")):
+        verdict = decide(Facts("m"), on, routing(asked))
+        failure = no_candidate(Facts("m"), verdict)
+        assert failure.kind == "overloaded"
+        assert failure.message.endswith("'m': home/m: its models are not known: refused")
+    for never in (at("home"), at("home", reached=True), at("home", "y", reached=False)):
+        verdict = decide(Facts("m"), fleet(never), routing(rule("discover")))
+        assert no_candidate(Facts("m"), verdict).kind == "no_provider"
+    assert not codes(decide(Facts("x"), on, routing(rule("discover"))))
+    assert not codes(decide(Facts("m"), on, routing(rule("discover", "other"))))
 
 
 def test_ill_health_is_not_the_clients_fault() -> None:

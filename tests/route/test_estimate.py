@@ -216,6 +216,7 @@ def test_hosted_tools_schemas_and_opaque_blocks_count_by_their_json() -> None:
     assert tokens(ask(Opaque("anthropic", "odd", {"x": "y" * 340}))) > 100
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_as_json_is_still_estimated() -> None:
     deep: dict = {}
     for _ in range(100_000):

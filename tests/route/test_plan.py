@@ -94,6 +94,17 @@ def test_what_nobody_would_answer_differently_ends_the_walk_word_for_word(
     assert step(verdict(A, B, C), failed(A, BUSY), failed(B, failure)) == GiveUp(failure)
 
 
+@pytest.mark.parametrize("kind", ["bad_request", "refused_by_upstream"])
+def test_a_clients_mistake_answered_with_500_ends_the_walk(kind: str) -> None:
+    """llama.cpp answers so; a 500 of any other kind walks on, and so does such a word with a 502."""
+    mistake = Failure(kind, "key 'function' not found", 500)  # type: ignore[arg-type]
+    assert not walks_on(mistake)
+    assert step(verdict(A, B), failed(A, mistake)) == GiveUp(mistake)
+    assert step(verdict(A), failed(A, mistake)) == GiveUp(mistake)
+    assert walks_on(Failure(kind, "bad gateway", 502))  # type: ignore[arg-type]
+    assert walks_on(BROKEN)
+
+
 def test_every_untried_candidate_comes_before_any_retry() -> None:
     assert step(verdict(A, B, C), failed(A, BUSY), failed(B, BUSY)) == Try(C)
 
