@@ -117,4 +117,6 @@ def a_string(value: JSON, path: str) -> str:
 
 def rest(obj: Mapping[str, JSON], known: frozenset[str]) -> dict[str, JSON]:
     """The members that are not `known`: what goes into `extra`."""
+    if known.issuperset(obj):
+        return {}
     return {key: value for key, value in obj.items() if key not in known}

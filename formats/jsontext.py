@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 JSON = Any
 _SPACE = re.compile(r"[ \t\n\r]*")
+_COLON = re.compile(r"[ \t\n\r]*:[ \t\n\r]*")
+_PLAIN_KEY = re.compile(r'"([^"\\\x00-\x1f]*)"' + _COLON.pattern)
 _TOO_DEEP = "the JSON is nested too deeply"
 
 
@@ -162,14 +164,9 @@ def _scan_object(text: str) -> RawBody:
     members: dict[str, tuple[int, int, int]] = {}
     at = skip(text, at + 1).end()  # type: ignore[union-attr]
     while text[at : at + 1] != "}":
-        if text[at : at + 1] != '"':
-            raise json.JSONDecodeError("Expecting property name in double quotes", text, at)
         key_at = at
-        key, at = _DECODER.raw_decode(text, at)
-        at = skip(text, at).end()  # type: ignore[union-attr]
-        if text[at : at + 1] != ":":
-            raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
-        start = skip(text, at + 1).end()  # type: ignore[union-attr]
+        plain = _PLAIN_KEY.match(text, at)
+        key, start = (plain[1], plain.end()) if plain else _odd_key(text, at)
         member, end = _DECODER.raw_decode(text, start)
         if key in value:
             raise Invalid(key, "this member stands twice in the body")
@@ -185,3 +182,14 @@ def _scan_object(text: str) -> RawBody:
     if skip(text, at + 1).end() != len(text):  # type: ignore[union-attr]
         raise json.JSONDecodeError("Extra data", text, at + 1)
     return RawBody(text, value, members)
+
+
+def _odd_key(text: str, at: int) -> tuple[str, int]:
+    """A key with escapes in it, or what is none: the key, and where its value starts."""
+    if text[at : at + 1] != '"':
+        raise json.JSONDecodeError("Expecting property name in double quotes", text, at)
+    key, at = _DECODER.raw_decode(text, at)
+    colon = _COLON.match(text, at)
+    if colon is None:
+        raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
+    return key, colon.end()

@@ -228,14 +228,12 @@ def unrepeated(call_id: str, seen: set[str]) -> str:
 def _kept(
     obj: Mapping[str, JSON], first: Mapping[str, JSON], message: Mapping[str, JSON]
 ) -> Mapping[str, JSON]:
-    others = obj["choices"][1:]
-    if obj.keys() <= _TOP and first.keys() <= _CHOICE and message.keys() <= _MESSAGE and not others:
-        return EMPTY
     kept = check.rest(obj, _TOP)
     choice = check.rest(first, _CHOICE)
     members = check.rest(message, _MESSAGE)
     if members:
         choice["message"] = members
+    others = obj["choices"][1:]
     if choice or others:
         kept["choices"] = [choice, *others]
     return {NAME: kept} if kept else EMPTY

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 # Field values: visible characters, space, tab, and bytes over 0x7f (latin-1, as h11 takes them).
 _FIELDS = re.compile(rb"(?:%b++:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*+" % _TOKEN)
+_JUDGED = re.compile(rb"^(content-length|transfer-encoding|host):([^\r]*)", re.MULTILINE)
 _REQUEST_LINE = re.compile(rb"(%b{1,32}) ([\x21-\x7e]+) HTTP/(\d)\.(\d)" % _TOKEN)
 _STATUS_LINE = re.compile(rb"HTTP/(\d)\.(\d) ([1-9]\d\d)(?: [^\x00-\x08\x0a-\x1f\x7f]*)?")
 _HTTP_ISH = re.compile(rb" HTTP/\d+(\.\d+)?$")
@@ -86,11 +87,11 @@ def check_request(head: bytes) -> RequestHead:
     except BadHead:
         _check_line_ends(head)  # which no clean line has: it is the better reason
         raise
-    lower = b"\r\n" + fields.lower()
-    length, chunked = _framing(lower)
+    lengths, codings, hosts = _values(fields)
+    length, chunked = _framing(lengths, codings)
     if chunked and version == "1.0":
         raise BadHead("Transfer-Encoding in an HTTP/1.0 request")
-    target = _checked_target(method, target, _checked_host(lower, version))
+    target = _checked_target(method, target, _checked_host(hosts, version))
     return RequestHead(method.decode(), target.decode(), version, length, chunked)
 
 
@@ -104,9 +105,10 @@ def check_response(head: bytes) -> int:
     match = _STATUS_LINE.fullmatch(line)
     if match is None or match[1] != b"1":
         _check_line_ends(head)
-        raise BadHead(f"not an HTTP/1 status line: {line[:60]!r}")
+        raise BadHead(f"not an HTTP/1 status line: {_shown(line)}")
     check_fields(fields)
-    _, chunked = _framing(b"\r\n" + fields.lower())
+    lengths, codings, _ = _values(fields)
+    _, chunked = _framing(lengths, codings)
     if chunked and match[2] == b"0":
         raise BadHead("Transfer-Encoding in an HTTP/1.0 response")
     status = int(match[3])
@@ -180,42 +182,42 @@ def _what_is_wrong(line: bytes) -> str:
     return f"a control character in the header {name[:64].decode('ascii')}"
 
 
-def _values(lower: bytes, name: bytes) -> list[bytes]:
-    """The values of one field in lower-cased field lines that begin with a CRLF."""
-    found = []
-    mark = b"\r\n" + name + b":"
-    at = lower.find(mark)
-    while at >= 0:
-        at += len(mark)
-        end = lower.index(b"\r\n", at)
-        found.append(lower[at:end].strip(b" \t"))
-        at = lower.find(mark, end)
-    return found
+def _values(fields: bytes) -> tuple[list[bytes], list[bytes], list[bytes]]:
+    """All that a clean head says for Content-Length, Transfer-Encoding and Host, lower-cased."""
+    lengths: list[bytes] = []
+    codings: list[bytes] = []
+    hosts: list[bytes] = []
+    of = {b"content-length": lengths, b"transfer-encoding": codings, b"host": hosts}
+    for name, value in _JUDGED.findall(fields.lower()):
+        of[name].append(value.strip(b" \t"))
+    return lengths, codings, hosts
 
 
-def _framing(lower: bytes) -> tuple[int | None, bool]:
+def _framing(lengths: list[bytes], codings: list[bytes]) -> tuple[int | None, bool]:
     """(length, chunked), or BadHead where two readers could disagree."""
-    lengths = _values(lower, b"content-length")
-    codings = _values(lower, b"transfer-encoding")
     if codings:
         if lengths:
             raise BadHead("Content-Length beside Transfer-Encoding")
         if len(codings) > 1:
             raise BadHead("several Transfer-Encoding headers")
         if codings[0] != b"chunked":
-            raise BadHead(f"Transfer-Encoding {codings[0][:40]!r}: only chunked is supported", 501)
+            raise BadHead(f"Transfer-Encoding {_shown(codings[0])}: only chunked is supported", 501)
         return None, True
     if not lengths:
         return None, False
     if len(lengths) > 1:
         raise BadHead("several Content-Length headers")
     if not (lengths[0].isdigit() and len(lengths[0]) <= 18):
-        raise BadHead(f"a malformed Content-Length: {lengths[0][:40]!r}")
+        raise BadHead(f"a malformed Content-Length: {_shown(lengths[0])}")
     return int(lengths[0]), False
 
 
-def _checked_host(lower: bytes, version: str) -> bytes | None:
-    hosts = _values(lower, b"host")
+def _shown(value: bytes) -> str:
+    """The beginning of a value, in quotes, for a message."""
+    return repr(value[:40].decode("latin-1"))
+
+
+def _checked_host(hosts: list[bytes], version: str) -> bytes | None:
     if len(hosts) > 1:
         raise BadHead("several Host headers")
     if not hosts:

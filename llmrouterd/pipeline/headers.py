@@ -103,8 +103,7 @@ def _anthropic(provider: Provider, incoming: Headers, *, same_format: bool, beta
 
 
 def _kept(incoming: Headers, names: tuple[str, ...]) -> Fields:
-    found = ((name, incoming.get(name)) for name in names)
-    return [(name, value) for name, value in found if value is not None]
+    return [(name, incoming.get(name) or "") for name in names if name in incoming]
 
 
 def _request_ids(incoming: Headers) -> Fields:

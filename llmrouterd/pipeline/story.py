@@ -57,6 +57,7 @@ class Story:
 
     def __init__(self, daemon: Daemon, *, client_format: str, endpoint: str) -> None:
         self.daemon = daemon
+        self._heard = bool(daemon.sinks)  # whether anybody follows the progress
         self.id = daemon.next_id()
         self.stem = daemon.chance()
         self.request_id = f"req_{self.stem}"
@@ -94,17 +95,20 @@ class Story:
     def opened(self, request: Request) -> None:
         self.request = request
         self.requested_model = request.model
-        daemon = self.daemon
-        daemon.tell(Opened(self.id, self.begun_ms, request.model, daemon.in_flight))
+        if self._heard:
+            in_flight = self.daemon.in_flight
+            self.daemon.tell(Opened(self.id, self.begun_ms, request.model, in_flight))
 
     def classified(self, tags: tuple[str, ...]) -> None:
         self.tags = tags
-        self.daemon.tell(Classified(self.id, self.daemon.wall_ms(), tags))
+        if self._heard:
+            self.daemon.tell(Classified(self.id, self.daemon.wall_ms(), tags))
 
     def routed(self, candidate: Candidate) -> None:
         self.candidate = candidate
-        daemon = self.daemon
-        daemon.tell(Routed(self.id, daemon.wall_ms(), candidate.provider, candidate.model))
+        if self._heard:
+            now_ms = self.daemon.wall_ms()
+            self.daemon.tell(Routed(self.id, now_ms, candidate.provider, candidate.model))
 
     def begin(self, ledger: Ledger, upstream_format: str) -> None:
         """An attempt at an upstream: what is noted of it must not be the last one's."""
@@ -120,7 +124,8 @@ class Story:
     def saw_content(self) -> None:
         if self.first_token_ns is None:
             self.first_token_ns = took_ns = self.elapsed_ns()
-            self.daemon.tell(FirstToken(self.id, self.daemon.wall_ms(), took_ns // 1_000_000))
+            if self._heard:
+                self.daemon.tell(FirstToken(self.id, self.daemon.wall_ms(), took_ns // 1_000_000))
 
     def failed(self, outcome: Outcome) -> None:
         """A try came to nothing; there may be another."""
