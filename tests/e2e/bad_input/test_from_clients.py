@@ -230,7 +230,8 @@ def test_lone_surrogates_and_escaped_nul_reach_every_upstream_as_json(
     content = sent["messages"][0]["content"]
     assert "a\ud800\0b" in (content if isinstance(content, str) else content[0]["text"])
     line = house.told(answer, end="complete", fault="")
-    assert line["messages"][0]["content"] == [{"type": "text", "text": "a\ud800\0b"}]
+    shown = "a\N{REPLACEMENT CHARACTER}\0b"  # many readers of the log refuse half a pair
+    assert line["messages"][0]["content"] == [{"type": "text", "text": shown}]
 
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br"])
