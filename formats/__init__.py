@@ -1,7 +1,7 @@
 """Wire formats, sans-IO: bytes in, values out, and back. No sockets, no clock, no log, no chance.
 
-A format is a module with the functions of `Format`. `FORMATS` maps a format's configuration name
-to its module; a new format is one more module and one more line here.
+A format is a package with the functions of `Format`. `FORMATS` maps a format's configuration name
+to it; a new format is one more package and one more line here.
 """
 
 from __future__ import annotations

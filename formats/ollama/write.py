@@ -1,0 +1,523 @@
+"""A canonical request, written for an Ollama server's /api/chat.
+
+Owns: what each canonical concept becomes in this format.
+Refuses to know: how requests are read, how the answer is; which server was chosen and why.
+
+Laws:
+1. What an Ollama client sent goes out with every member it had; its own text is kept to the
+   character where nobody changed the request, but for what the server must be told otherwise.
+2. `stream` is always written out: the server's default is a stream. `shift`, and `num_ctx` but for
+   the configuration, come from nobody but an Ollama client: a change of either makes the server
+   load the model again.
+3. The server cuts a prompt that is too long without a word, so for clients of other formats it is
+   told not to: they would never learn of it.
+4. A request that lost all its messages on the way is never sent: an empty list means "load".
+5. What cannot be carried is noted under the client's own name for it, or refused with Unsupported
+   where leaving it out would change what was asked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from formats import jsontext, plugins
+from formats.canonical import (
+    JSON,
+    Audio,
+    Document,
+    Image,
+    Message,
+    Opaque,
+    Part,
+    Request,
+    Target,
+    Text,
+    Thinking,
+    Thought,
+    Tool,
+    ToolResult,
+    ToolUse,
+)
+from formats.errors import Invalid, Unsupported
+from formats.fields import field
+from formats.fold import parsed_arguments
+from formats.history import joined_text, settle
+from formats.ids import OLLAMA
+from formats.media import document_text
+from formats.ollama.wire import LEVELS, NUMBERS, TOO_LARGE, WHOLE
+from formats.opaque import opaque_text
+from formats.toolschema import for_ollama
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from formats.jsontext import RawBody
+    from formats.ledger import Ledger
+
+# What a model writes its calls as well without.
+_MILD = frozenset({"additionalProperties", "examples", "oneOf", "default"})
+# Members of other formats without which the answer is practically the same.
+_HARMLESS = frozenset(
+    {
+        "stream_options",
+        "store",
+        "safety_identifier",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "defer_loading",  # a deferred tool is offered at once
+        "eager_input_streaming",
+    }
+)
+
+
+def write_request(request: Request, ledger: Ledger, target: Target, /) -> bytes:
+    """The body for an Ollama server. Raises Unsupported."""
+    writer = _Writer(request, ledger, target)
+    try:
+        if writer.native and request.raw is not None:
+            return _passed(request.raw, writer)
+        return jsontext.dump(writer.body())
+    except ValueError:
+        raise Invalid("", TOO_LARGE) from None
+
+
+def _passed(raw: RawBody, writer: _Writer) -> bytes:
+    """The client's own text, but for what the server must be told otherwise."""
+    request, target = writer.request, writer.target
+    edits: dict[str, JSON] = {}
+    if raw.value["model"] != target.model:
+        edits["model"] = target.model
+    if raw.value.get("stream") is not request.stream:
+        edits["stream"] = request.stream
+    if target.options:
+        options = writer.options()
+        if options != raw.value.get("options"):
+            edits["options"] = options
+    thinks = raw.value.get("think") is not None
+    remove = ["think"] if thinks and writer.think() is None else []
+    return raw.spliced(edits, [*remove, plugins.MEMBER]).removeprefix(b"\xef\xbb\xbf")
+
+
+class _Writer:
+    """One request on its way to one server. `native`: an Ollama client sent it."""
+
+    __slots__ = ("ledger", "native", "request", "target")
+
+    def __init__(self, request: Request, ledger: Ledger, target: Target) -> None:
+        self.request = request
+        self.ledger = ledger
+        self.target = target
+        self.native = request.origin == "ollama"
+
+    def body(self) -> dict[str, JSON]:
+        request = self.request
+        tools, line = self._tools()
+        body: dict[str, JSON] = {
+            "model": self.target.model,
+            "messages": self._messages(line),
+            "stream": request.stream,
+        }
+        found: dict[str, JSON] = {
+            "tools": tools or None,
+            "format": self._format(),
+            "options": self.options() or None,
+            "think": self.think(),
+            "keep_alive": request.keep_alive,
+            "logprobs": request.sampling.logprobs,
+            "top_logprobs": request.sampling.top_logprobs,
+            "truncate": None if self.native else False,
+        }
+        body.update((name, value) for name, value in found.items() if value is not None)
+        if self.native:
+            body.update((k, v) for k, v in request.extra.items() if not k.startswith("options."))
+        else:
+            self._note_members()
+        return body
+
+    # --- the ledger
+
+    def _name(self, concept: str) -> str:
+        return field(self.request.origin, concept)
+
+    def _drop(self, concept: str, why: str = "Ollama has no such field") -> None:
+        self.ledger.note(self._name(concept), "dropped", why)
+
+    def _drop_mildly(self, concept: str, why: str = "Ollama has no such field") -> None:
+        self.ledger.note(self._name(concept), "dropped", why, harmless=True)
+
+    def _note_extra(self, extra: Mapping[str, JSON], prefix: str) -> None:
+        for key in extra:
+            mild = key in _HARMLESS
+            self.ledger.note(prefix + key, "dropped", "Ollama has no such field", harmless=mild)
+
+    def _note_members(self) -> None:
+        """Whatever else the client's format has at the top of its requests."""
+        request = self.request
+        for concept, value in (
+            ("user", request.user),
+            ("metadata", request.metadata),
+            ("cache", request.cache),
+            ("cache_key", request.cache_key),
+            ("service_tier", request.service_tier),
+        ):
+            if value is not None:
+                self._drop_mildly(concept)
+        if request.verbosity is not None:
+            self._drop("verbosity")
+        if request.parallel_tool_calls is False:
+            self._drop("parallel_tool_calls", "Ollama has no way to ask for one call at a time")
+        modalities = request.extra.get("modalities")
+        if type(modalities) is list and any(kind != "text" for kind in modalities):
+            raise Unsupported("modalities", "Ollama answers in text only")
+        if request.extra.get("mcp_servers"):
+            raise Unsupported("mcp_servers", "Ollama calls no MCP servers: their tools would lack")
+        self._note_extra(request.extra, "")
+
+    # --- messages
+
+    def _messages(self, line: str) -> list[JSON]:
+        given = self.request.messages
+        if not self.native:
+            given = settle(given, self.ledger, OLLAMA)
+        names = {p.id: p.name for m in given for p in m.parts if isinstance(p, ToolUse)}
+        out: list[JSON] = []
+        for message in given:
+            results = [p for p in message.parts if isinstance(p, ToolResult)]
+            out += [self._result(result, names) for result in results]
+            if message.role != "tool":
+                out.append(self._message(message))
+        if not out and (given or not self.native):
+            raise Invalid("messages", "no message is left to send")
+        if line:
+            roles = [message["role"] for message in out]
+            first = next((i for i, role in enumerate(roles) if role != "system"), len(out))
+            out.insert(first, {"role": "system", "content": line})
+        return out
+
+    def _message(self, message: Message) -> dict[str, JSON]:
+        texts, media = self._gathered(message.parts)
+        role = message.role
+        if role == "developer" and not self.native:
+            role = "system"  # the server's templates leave out roles that they do not know
+        out: dict[str, JSON] = {"role": role, "content": joined_text(texts, role=role)}
+        thinking = "".join([p.text for p in message.parts if isinstance(p, Thought)])
+        if thinking:
+            out["thinking"] = thinking
+        if media:
+            out["images"] = media
+        calls = [p for p in message.parts if isinstance(p, ToolUse)]
+        if calls:
+            out["tool_calls"] = [self._call(call, index) for index, call in enumerate(calls)]
+        if self.native:
+            out.update(message.extra)
+        else:
+            self._note_message(message)
+        return out
+
+    def _note_message(self, message: Message) -> None:
+        if message.name is not None:
+            self._drop("name")
+        self._note_extra(message.extra, "messages[].")
+        call_seen = False
+        for part in message.parts:
+            if isinstance(part, ToolUse):
+                call_seen = True
+            elif isinstance(part, Text) and part.text and call_seen:
+                why = "text behind a tool call is sent before it"
+                self.ledger.note("messages[].content", "approximated", why, harmless=True)
+            elif isinstance(part, Thought):
+                self._note_thought(part)
+
+    def _note_thought(self, part: Thought) -> None:
+        why = "only the vendor that signed it can read it"
+        if part.redacted is not None or part.signature is not None:
+            self.ledger.note(self._name("reasoning"), "dropped", why, harmless=bool(part.text))
+        self._note_extra(part.extra, "messages[].content[].")
+
+    def _gathered(self, parts: Sequence[Part]) -> tuple[list[Part], list[str]]:
+        """What goes into `content` and what into `images`."""
+        texts: list[Part] = []
+        media: list[str] = []
+        for part in parts:
+            match part:
+                case Text():
+                    texts.append(part)
+                    if part.citations:
+                        note = "Ollama has no citations"
+                        self.ledger.note(
+                            "messages[].content[].citations", "dropped", note, harmless=True
+                        )
+                case Image():
+                    media.append(self._image(part))
+                case Audio():
+                    media.append(self._audio(part))
+                case Document():
+                    texts.append(Text(self._document(part)))
+                case Opaque():
+                    texts.append(Text(self._opaque(part)))
+                case Thought() | ToolUse() | ToolResult():
+                    continue
+            if not isinstance(part, Opaque):
+                self._note_extra(part.extra, "messages[].content[].")
+                if not isinstance(part, Audio) and part.cache is not None:
+                    self._drop_mildly("cache")
+        return texts, media
+
+    def _image(self, part: Image) -> str:
+        place = self._name("image")
+        if part.data is None:
+            what = "a stored file" if part.file_id is not None else "an image's URL"
+            raise Unsupported(place, f"Ollama takes images as base64 data, not {what}")
+        if not self.native and part.mime not in ("image/jpeg", "image/png", "image/webp"):
+            kind = part.mime or "data of an unknown kind"
+            raise Unsupported(place, f"Ollama takes JPEG, PNG and WebP images, not {kind}")
+        if part.detail is not None:
+            self.ledger.note(
+                f"{place}.detail", "dropped", "Ollama has no such field", harmless=True
+            )
+        return part.data
+
+    def _audio(self, part: Audio) -> str:
+        able = self.target.capabilities
+        if able is not None and "audio" not in able and not self.native:
+            raise Unsupported(self._name("audio"), f"{self.target.model} does not take audio")
+        return part.data
+
+    def _document(self, part: Document) -> str:
+        place = self._name("document")
+        text = document_text(part)
+        if text is None:
+            kind = part.mime or "file"
+            raise Unsupported(place, f"Ollama takes text documents only, not this {kind} document")
+        if part.citations:
+            self.ledger.note(f"{place}.citations", "dropped", "Ollama has no citations")
+        return text
+
+    def _opaque(self, part: Opaque) -> str:
+        text = opaque_text(part)
+        if text is None:
+            raise Unsupported(f"messages[].{part.type}", "Ollama has no such part")
+        why = "a block of the vendor's own tools, sent as text"
+        self.ledger.note(f"messages[].{part.type}", "approximated", why)
+        return text
+
+    def _call(self, call: ToolUse, index: int) -> dict[str, JSON]:
+        function: dict[str, JSON] = {
+            "index": index,
+            "name": call.name,
+            "arguments": self._call_arguments(call),
+        }
+        out: dict[str, JSON] = {"id": call.id} if call.id else {}
+        out["function"] = function
+        if self.native:
+            _unfold(call.extra, out, function)
+        else:
+            if call.cache is not None:
+                self._drop_mildly("cache")
+            self._note_extra(call.extra, "messages[].tool_calls[].")
+        return out
+
+    def _call_arguments(self, call: ToolUse) -> Mapping[str, JSON]:
+        if call.kind == "custom":
+            return {"input": call.arguments}
+        if call.input is not None:
+            return dict(call.input)
+        parsed = parsed_arguments(call.arguments)
+        if parsed is None:
+            why = "Ollama takes arguments as an object, and these are not the text of one"
+            self.ledger.note(self._name("arguments"), "approximated", why)
+            return {"_raw_arguments": call.arguments}
+        return parsed
+
+    def _result(self, result: ToolResult, names: Mapping[str, str]) -> dict[str, JSON]:
+        texts, media = self._gathered(result.parts)
+        content = joined_text(texts, role="tool")
+        if result.is_error and not content.startswith("Error:"):
+            content = f"Error: {content}"
+        out: dict[str, JSON] = {"role": "tool", "content": content}
+        if media:
+            out["images"] = media
+        name = result.name or ("" if self.native else names.get(result.call_id))
+        if name:
+            out["tool_name"] = name
+        if result.call_id:
+            out["tool_call_id"] = result.call_id
+        if self.native:
+            out.update(result.extra)
+        else:
+            if result.cache is not None:
+                self._drop_mildly("cache")
+            self._note_extra(result.extra, "messages[].")
+        return out
+
+    # --- tools
+
+    def _tools(self) -> tuple[list[JSON], str]:
+        """The tools to send, and what to tell the model in place of a `tool_choice`."""
+        choice = self.request.tool_choice
+        place = self._name("tool_choice")
+        if choice is not None and choice.mode == "none":
+            if self.request.tools:
+                self.ledger.note(place, "approximated", "the tools are left out instead")
+            return [], ""
+        kept = self._own_tools()
+        line = ""
+        if choice is not None and choice.mode in ("named", "allowed"):
+            known = {tool.name for tool in kept}
+            if choice.mode == "named" and not known.issuperset(choice.names[:1]):
+                raise Invalid(place, f"there is no tool {choice.names[0]!r} to call")
+            kept = [tool for tool in kept if tool.name in choice.names]
+        if choice is not None and kept:
+            must = "You must call one of the tools."
+            if choice.mode == "named":
+                line = f"You must call the tool {choice.names[0]}."
+            elif choice.mode == "required" or choice.must:
+                line = must
+        if line:
+            self.ledger.note(place, "dropped", "Ollama cannot force a call: the model is told to")
+        elif choice is not None and choice.mode == "allowed":
+            self.ledger.note(place, "approximated", "the other tools are left out instead")
+        elif choice is not None and choice.mode == "required":
+            self.ledger.note(place, "dropped", "there is no tool to call")
+        return [self._tool(tool) for tool in kept], line
+
+    def _own_tools(self) -> list[Tool]:
+        """The tools but those that a vendor runs, which nobody would run here."""
+        request, choice = self.request, self.request.tool_choice
+        hosted = [tool for tool in request.tools if tool.kind == "hosted"]
+        for tool in hosted:
+            what = tool.type or tool.name
+            forced = choice is not None and (choice.kind == "hosted" or tool.name in choice.names)
+            if forced or len(hosted) == len(request.tools):
+                raise Unsupported("tools[].type", f"only its own vendor can run the tool {what!r}")
+            why = "only its own vendor can run it"
+            self.ledger.note(f"tools[].type={what}", "dropped", why)
+        return [tool for tool in request.tools if tool.kind != "hosted"]
+
+    def _tool(self, tool: Tool) -> dict[str, JSON]:
+        function: dict[str, JSON] = {"name": tool.name}
+        out: dict[str, JSON] = {"type": "function", "function": function}
+        if tool.description is not None:
+            function["description"] = tool.description
+        if self.native:
+            if tool.parameters is not None:
+                function["parameters"] = tool.parameters
+            _unfold(tool.extra, out, function)
+            return out
+        if tool.kind == "custom":
+            self._write_custom(tool, function)
+        else:
+            function["parameters"], lost = for_ollama(tool.parameters)
+            if lost:
+                why = f"Ollama loses {', '.join(sorted(set(lost)))} of a schema"
+                mild = _MILD.issuperset(lost)
+                self.ledger.note("tools[].schema", "approximated", why, harmless=mild)
+        if tool.strict:
+            self._drop("strict")
+        if tool.cache is not None:
+            self._drop_mildly("cache")
+        self._note_extra(tool.extra, "tools[].")
+        return out
+
+    def _write_custom(self, tool: Tool, function: dict[str, JSON]) -> None:
+        """A tool that takes free text becomes a function with one string."""
+        hint = 'Put the whole input text in "input".'
+        grammar = tool.format.get("definition") if type(tool.format) is dict else None
+        if tool.format is not None:
+            self.ledger.note("tools[].format", "approximated", "it is told in the description")
+        texts = [tool.description or "", hint, grammar if type(grammar) is str else ""]
+        function["description"] = " ".join(text for text in texts if text)
+        function["parameters"] = {
+            "type": "object",
+            "properties": {"input": {"type": "string"}},
+            "required": ["input"],
+        }
+
+    # --- the rest
+
+    def _format(self) -> JSON:
+        output = self.request.output
+        if output is None:
+            return None
+        if output.kind == "json" or output.schema is None:
+            return "json"
+        return output.schema
+
+    def options(self) -> dict[str, JSON]:
+        request, sampling = self.request, self.request.sampling
+        own: dict[str, JSON] = {}
+        if self.native:
+            for key, value in request.extra.items():
+                if key.startswith("options."):
+                    own[key.removeprefix("options.")] = value
+        for name in (*NUMBERS, *WHOLE):
+            value = getattr(sampling, name)
+            if value is not None:
+                own[name] = value
+        if sampling.stop:
+            own["stop"] = list(sampling.stop)
+        if request.max_tokens is not None:
+            own["num_predict"] = self._limit(request.max_tokens)
+        if sampling.n is not None and sampling.n != 1:
+            raise Unsupported(self._name("n"), "Ollama gives one answer at a time")
+        if sampling.logit_bias is not None:
+            self._drop("logit_bias")
+        configured = self.target.options
+        if "num_ctx" in configured and own.pop("num_ctx", None) not in (
+            None,
+            configured["num_ctx"],
+        ):
+            why = "the configuration's holds: another value makes the server reload the model"
+            self.ledger.note("options.num_ctx", "dropped", why, harmless=True)
+        return {**configured, **own}
+
+    def _limit(self, tokens: int) -> int:
+        if tokens <= 0:
+            raise Unsupported(self._name("max_tokens"), "to Ollama that means no limit at all")
+        most = self.target.max_output
+        if most and tokens > most and not self.native:
+            why = f"{self.target.model} gives at most {most} tokens"
+            self.ledger.note(self._name("max_tokens"), "clamped", why)
+            return most
+        return tokens
+
+    def think(self) -> bool | str | None:
+        thinking = self.request.thinking
+        if thinking is None:
+            return None
+        wanted = _wanted(thinking)
+        able = self.target.capabilities
+        concept = "effort" if thinking.mode is None else "thinking"
+        if thinking.display is not None:
+            place = f"{self._name('thinking')}.display"
+            self.ledger.note(place, "dropped", "Ollama has no such field", harmless=True)
+        if thinking.mode == "between" and wanted is None:
+            self._drop(concept, "Ollama cannot think only in between")
+        elif able is not None and "thinking" not in able:
+            if wanted is not False:
+                self._drop(concept, f"{self.target.model} does not think")
+            return None
+        return wanted
+
+
+def _wanted(thinking: Thinking) -> bool | str | None:
+    """The value of `think`. Levels beyond Ollama's own become its nearest."""
+    if thinking.mode == "off" or (thinking.mode is None and thinking.effort == "none"):
+        return False
+    level = {"minimal": "low", "xhigh": "max"}.get(thinking.effort or "", thinking.effort)
+    if level in LEVELS:
+        return level
+    budget = thinking.budget_tokens
+    if budget is not None:
+        limits = ((2048, "low"), (8192, "medium"), (24576, "high"))
+        return next((name for most, name in limits if budget <= most), "max")
+    return True if thinking.mode in ("on", "auto") else None
+
+
+def _unfold(extra: Mapping[str, JSON], outer: dict[str, JSON], function: dict[str, JSON]) -> None:
+    """Dotted names go back into `function`, the others beside it."""
+    for key, value in extra.items():
+        if key.startswith("function."):
+            function[key.removeprefix("function.")] = value
+        else:
+            outer[key] = value
