@@ -155,7 +155,8 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What is known of one model at one provider. `capabilities` None: unknown, able to do all."""
+    """What is known of one model at one provider. `capabilities` None: unknown, able to do all.
+    native: the provider's own list entry, as it stands there."""
 
     name: str
     capabilities: frozenset[str] | None = None
@@ -163,6 +164,7 @@ class ModelInfo:
     family: str = ""
     size_bytes: int = 0  # of the weights, where the server tells: a rough measure of quality
     loaded: bool = False
+    native: Mapping[str, Any] = field(default_factory=lambda: EMPTY, hash=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ SERVER: Keys = {
     "client_stall": seconds(60.0, low=0.1),
     "half_close": Key("text", "gone", one_of=("gone", "ignore")),
     "failover_to_remote": Key("switch", False),
-    "allow_model_admin": later(False),
+    "allow_model_admin": Key("switch", False),
 }
 
 LOGGING: Keys = {

@@ -39,6 +39,7 @@ class Server:
     life_sign: float = 15.0
     client_stall: float = 60.0
     half_close: Literal["gone", "ignore"] = "gone"
+    allow_model_admin: bool = False
 
 
 @dataclass(frozen=True, slots=True)

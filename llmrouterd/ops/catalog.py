@@ -20,10 +20,9 @@ from urllib.parse import quote
 import trio
 
 from formats.errors import FormatError
-from formats.jsontext import dump, loads
-from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
-from llmrouterd.model import Clocks, Fleet, ModelInfo, Provider, ProviderState
+from llmrouterd.model import Fleet, ModelInfo, Provider, ProviderState
+from llmrouterd.ops.question import Silent, question
 from llmrouterd.route.facts import with_inferred
 
 if TYPE_CHECKING:
@@ -33,18 +32,12 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("llmrouter.catalog")
 JSON = Any
-_CLOCKS = Clocks(connect_s=3, first_token_s=10, idle_s=10, total_s=20)
 _WHY_LIMIT = 300  # of what is told of a failed question: what a server says may be long
-_LIMIT = 8 * 1024 * 1024
 _PAGES = 20  # of a paged model list
 AGAIN_S = 60.0  # until a list is asked for again
 AGAIN_UNKNOWN_S = 10.0  # the same while a provider has not answered
 FIRST_ROUND_S = 1.0  # what the start waits for answers; the rest comes later
 ON_DEMAND_S = 5.0
-
-
-class _Silent(ValueError):
-    """Nothing came within the time."""
 
 
 class Catalog:
@@ -106,7 +99,7 @@ class Catalog:
             if name not in self._told:
                 LOG.info("the models of %r are not known: %s", name, error)
             self._told.add(name)
-            reached = not isinstance(error, DialError | _Silent)
+            reached = not isinstance(error, DialError | Silent)
             self._know(name, None, reached=reached, why=str(error)[:_WHY_LIMIT])
             return
         self._told.discard(name)
@@ -124,6 +117,10 @@ class Catalog:
         """A new dict each time: a Fleet that was handed out does not change."""
         state = replace(self._states[name], models=models, reached=reached, why=why)
         self._states = {**self._states, name: state}
+
+    async def _get(self, provider: Provider, path: str, body: JSON = None) -> dict[str, JSON]:
+        at = self._upstreams[provider.name]
+        return await question(self._pool, provider, at, path, body)
 
     async def _models(self, provider: Provider) -> list[ModelInfo]:
         if provider.format == "ollama":
@@ -153,6 +150,7 @@ class Catalog:
                         info,
                         size_bytes=size if isinstance(size, int) else 0,
                         loaded=name in loaded,
+                        native=entry,
                     )
                 )
         return out
@@ -188,22 +186,6 @@ class Catalog:
             after = f"&after_id={quote(last)}"
         return out
 
-    async def _get(self, provider: Provider, path: str, body: JSON = None) -> dict[str, JSON]:
-        """One JSON object from a provider; ValueError when it is anything else."""
-        origin, prefix = self._upstreams[provider.name]
-        fields = _fields(provider)
-        sent = b"" if body is None else dump(body)
-        method = "GET" if body is None else "POST"
-        with Deadline(_CLOCKS) as deadline:
-            async with self._pool.exchange(
-                origin, method, prefix + path, fields, sent, deadline
-            ) as exchange:
-                data = await exchange.read_all(_LIMIT)
-                if exchange.status != 200:
-                    raise ValueError(f"{path.partition('?')[0]} answered {exchange.status}")
-                return _object(data)
-        raise _Silent(f"no answer within {deadline.expired_s:g} s")
-
 
 def _askable(provider: Provider) -> bool:
     return provider.format != "echo" and not provider.models
@@ -216,19 +198,6 @@ def _static(provider: Provider) -> Mapping[str, ModelInfo] | None:
         return None
     infos = (ModelInfo(n, context_length=provider.context_length) for n in names)
     return {info.name: with_inferred(info) for info in infos}
-
-
-def _fields(provider: Provider) -> list[tuple[str, str]]:
-    fields = [("accept", "application/json"), ("content-type", "application/json")]
-    if provider.format == "anthropic":
-        fields.append(("anthropic-version", "2023-06-01"))
-    if provider.key is not None:
-        if provider.format == "anthropic":
-            fields.append(("x-api-key", provider.key.reveal()))
-        else:
-            fields.append(("authorization", f"Bearer {provider.key.reveal()}"))
-    given = {name.lower() for name, _ in provider.headers}
-    return [f for f in fields if f[0] not in given] + list(provider.headers)
 
 
 def _shown(name: str, answer: Mapping[str, JSON]) -> ModelInfo:
@@ -257,16 +226,9 @@ def _from_list(entry: Mapping[str, JSON]) -> ModelInfo:
         meta.get("n_ctx") if isinstance(meta, dict) else None,
     ):
         if isinstance(length, int) and length > 0:
-            return ModelInfo(str(entry["id"]), context_length=length)
-    return ModelInfo(str(entry["id"]))
+            return ModelInfo(str(entry["id"]), context_length=length, native=entry)
+    return ModelInfo(str(entry["id"]), native=entry)
 
 
 def _objects(value: JSON) -> list[dict[str, JSON]]:
     return [e for e in value if isinstance(e, dict)] if isinstance(value, list) else []
-
-
-def _object(data: bytes) -> dict[str, JSON]:
-    value = loads(data.decode("utf-8", "replace"))
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
-    return value

@@ -12,25 +12,26 @@ Laws:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from formats import FORMATS
-from formats.errors import Failure
+from formats.errors import Failure, Invalid
 from formats.jsontext import dump
 from llmrouterd.edge.client import Client
 from llmrouterd.edge.incoming import Incoming
 from llmrouterd.observe.dashboard import cookie_fields
 from llmrouterd.ops import access
+from llmrouterd.ops.admin import PATHS, Admin
+from llmrouterd.ops.models import MODEL, Models, answer
+from llmrouterd.pipeline import count
 from llmrouterd.pipeline.handle import Call, handle
 
 if TYPE_CHECKING:
     from llmrouterd.config import Config
-    from llmrouterd.model import Fleet, ModelInfo, ProviderState
+    from llmrouterd.model import ProviderState
     from llmrouterd.observe.dashboard import Dashboard
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
@@ -51,21 +52,13 @@ _LATER = frozenset(
         "/v1/responses",
         "/v1/completions",
         "/v1/embeddings",
-        "/v1/messages/count_tokens",
         "/api/generate",
         "/api/embed",
         "/api/embeddings",
-        "/api/show",
-        "/api/ps",
-        "/api/pull",
-        "/api/push",
-        "/api/create",
-        "/api/copy",
-        "/api/delete",
         "/metrics",
     }
 )
-_LATER_BELOW = ("/v1/models/", "/api/blobs/")
+_LATER_BELOW = ("/api/blobs/",)
 _WITHOUT_V1 = (
     "/chat/completions",
     "/messages",
@@ -122,19 +115,28 @@ class Pages:
         self._gen = gen
         self._daemon = daemon
         self._dashboard = dashboard
+        self._models = Models(gen, daemon)
         self._table = self._routes()
+        self._model = Route(("GET", "HEAD"), self._models.one)
         self._guards = (access.check_host, access.check_origin)
 
     def _routes(self) -> Mapping[str, Route]:
         get = ("GET", "HEAD")
+        models = self._models
         table = {
             "/": Route(get, self._root),
             "/health": Route(get, self._health),
             "/ready": Route(get, self._ready),
-            "/v1/models": Route(get, self._models),
-            "/api/tags": Route(get, self._tags),
+            "/v1/models": Route(get, models.all),
+            "/v1/messages/count_tokens": Route(("POST",), self._count),
+            "/api/tags": Route(get, models.tags),
+            "/api/ps": Route(get, models.loaded),
+            "/api/show": Route(("POST",), models.show),
             "/api/version": Route(get, self._version),
         }
+        admin = Admin(self._gen, self._daemon, allowed=self._config.server.allow_model_admin)
+        for path, methods in PATHS.items():
+            table[path] = Route(methods, admin.page)
         if self._dashboard is not None:
             table["/dashboard"] = Route((*get, "POST"), self._dashboard.page)
             table["/dashboard/events"] = Route(("GET",), self._dashboard.events)
@@ -198,7 +200,7 @@ class Pages:
             text = "this server speaks HTTP only; send a POST"
             more = [("upgrade", "HTTP/1.1"), ("connection", "upgrade")]
             return await self._refuse(incoming, client, Failure("upgrade_refused", text), more)
-        route = self._table.get(path)
+        route = self._model if path.startswith(MODEL) else self._table.get(path)
         allowed = route.methods if route else ("POST",) if path in _CHATS else ()
         if allowed and incoming.method not in allowed:
             text = f"{path} takes {', '.join(allowed)}"
@@ -206,7 +208,11 @@ class Pages:
             return await self._refuse(incoming, client, failure, [("allow", ", ".join(allowed))])
         if route is not None:
             client.extra_headers = access.cors(self._config.server, incoming)
-            return await route.page(incoming, client)
+            try:
+                return await route.page(incoming, client)
+            except Invalid as error:
+                failure = Failure(error.kind, str(error), param=error.path or None)
+                return await self._refuse(incoming, client, failure)
         if path in _LATER or path.startswith(_LATER_BELOW):
             text = f"{path} is not available in this version"
             return await self._refuse(incoming, client, Failure("not_available", text))
@@ -246,13 +252,19 @@ class Pages:
             "in_flight": self._daemon.in_flight,
             "providers": {n: _state(s) for n, s in self._daemon.fleet(0).states.items()},
         }
-        await _json(client, body, 200 if body["ready"] else 503)
+        await answer(client, body, 200 if body["ready"] else 503)
 
     def _is_ready(self) -> bool:
         """One that was never asked may well answer; one that did not answer will not."""
         states = self._daemon.fleet(0).states.values()
         usable = any(state.healthy and state.reached is not False for state in states)
         return usable and not self._daemon.draining
+
+    async def _count(self, incoming: Incoming, client: Client) -> None:
+        request = count.parse(await incoming.body())
+        number, origin = await count.count_tokens(request, incoming, self._gen, self._daemon)
+        fields = [("content-type", "application/json"), (count.HEADER, origin)]
+        await client.respond(200, fields, dump({"input_tokens": number}))
 
     async def _state(self, incoming: Incoming, client: Client) -> None:
         """What the dashboard shows beside the events."""
@@ -276,36 +288,10 @@ class Pages:
             "in_flight": daemon.in_flight,
             "providers": providers,
         }
-        await _json(client, body)
+        await answer(client, body)
 
     async def _version(self, incoming: Incoming, client: Client) -> None:
-        await _json(client, {"version": OLLAMA_VERSION})
-
-    async def _models(self, incoming: Incoming, client: Client) -> None:
-        names = self._names()
-        if "anthropic-version" in incoming.headers:
-            data = [_anthropic_model(name) for name in names]
-            ids = list(names)
-            ends = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
-            return await _json(client, {"data": data, "has_more": False, **ends})
-        created = int(time.time())
-        data = [
-            {"id": name, "object": "model", "created": created, "owned_by": owner}
-            for name, owner in names.items()
-        ]
-        return await _json(client, {"object": "list", "data": data})
-
-    async def _tags(self, incoming: Incoming, client: Client) -> None:
-        fleet = self._daemon.fleet(0)
-        await _json(client, {"models": [_tag(n, fleet, o) for n, o in self._names().items()]})
-
-    def _names(self) -> dict[str, str]:
-        """Every model that can be asked for by name: aliases first, then what providers have."""
-        names = dict.fromkeys(self._gen.routing.aliases, "llmrouter")
-        for name, state in self._daemon.fleet(0).states.items():
-            for model in state.models or ():
-                names.setdefault(model, name)
-        return names
+        await answer(client, {"version": OLLAMA_VERSION})
 
 
 def _state(state: ProviderState) -> JSON:
@@ -315,40 +301,4 @@ def _state(state: ProviderState) -> JSON:
         "reached": state.reached,
         "models": models,
         "why": state.why or None,
-    }
-
-
-async def _json(client: Client, value: JSON, status: int = 200) -> None:
-    await client.respond(status, [("content-type", "application/json")], dump(value))
-
-
-def _anthropic_model(name: str) -> JSON:
-    return {
-        "type": "model",
-        "id": name,
-        "display_name": name,
-        "created_at": "1970-01-01T00:00:00Z",
-        "lifecycle": "active",
-    }
-
-
-def _tag(name: str, fleet: Fleet, owner: str) -> JSON:
-    state = fleet.states.get(owner)
-    info: ModelInfo | None = state.models.get(name) if state and state.models else None
-    return {
-        "name": name,
-        "model": name,
-        "modified_at": "1970-01-01T00:00:00Z",
-        "size": info.size_bytes if info else 0,
-        # Clients take two names with one digest for one model, so each name has its own.
-        "digest": sha256(name.encode("utf-8", "surrogatepass")).hexdigest(),
-        "details": {
-            "parent_model": "",
-            "format": "",
-            "family": info.family if info else "",
-            "families": [info.family] if info and info.family else [],
-            "parameter_size": "",
-            "quantization_level": "",
-        },
-        "capabilities": sorted(info.capabilities) if info and info.capabilities else ["completion"],
     }

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llmrouterd.model import EMPTY, Fleet, Provider, Routing, Telling
+from llmrouterd.pipeline.calibrate import Calibration
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -83,6 +84,7 @@ class Daemon:
         self.sinks = sinks
         self.learn = learn
         self.keep_bodies = keep_bodies
+        self.calibration = Calibration()
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}

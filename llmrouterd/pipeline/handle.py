@@ -151,7 +151,7 @@ async def _routed(call: Call, work: Work) -> EndState:
 
 async def _walk(work: Work, verdict: Verdict, fleet: Fleet) -> EndState:
     """Try candidates until one has answered, or nobody is left."""
-    story, reply = work.story, work.reply
+    story, reply, daemon = work.story, work.reply, work.daemon
     retries = {name: p.max_retries for name, p in work.gen.providers.items()}
     jitter = (fleet.seed % 1000) / 1000
     while True:
@@ -172,6 +172,8 @@ async def _walk(work: Work, verdict: Verdict, fleet: Fleet) -> EndState:
         begun = trio.current_time()
         failure = await _one(work, step.candidate, fleet)
         if failure is None:
+            if not story.usage_estimated:
+                daemon.calibration.learn(step.candidate, story.size_tokens, story.usage)
             return "complete"
         now = trio.current_time()
         connected = failure.clock != "connect" and not story.unreached

@@ -143,3 +143,13 @@ def pages_of(
     daemon = Daemon(Pool(), fleet=lambda seed: fleet, sinks=sinks)
     dashboard = None if feed is None else Dashboard(feed)
     return Pages(config, build(config, 1, "tests"), daemon, dashboard)
+
+
+async def ask_pages(
+    pages: Pages, method: str, target: str, *headers: tuple[str, str], body: bytes = b""
+) -> Said:
+    """One request to pages with real servers behind them; leaves no connection open."""
+    try:
+        return await ask(pages.answer, method, target, *headers, body=body)
+    finally:
+        pages._daemon.pool.close()

@@ -19,7 +19,7 @@ from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
 from llmrouterd.edge.pool import Origin, Pool
 from llmrouterd.model import Provider, Secret
-from llmrouterd.ops import catalog
+from llmrouterd.ops import catalog, question
 from llmrouterd.ops.catalog import Catalog
 from llmrouterd.ops.generation import upstream
 from tests.fakes.upstream import FakeUpstream, Turn
@@ -558,7 +558,7 @@ async def test_a_header_of_the_configuration_takes_the_place_of_ours() -> None:
 
 
 async def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "_LIMIT", 10_000)
+    monkeypatch.setattr(question, "_LIMIT", 10_000)
 
     def script(turn: Turn) -> None:
         turn.begin(kind="application/json")

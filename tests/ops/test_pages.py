@@ -97,12 +97,16 @@ async def test_a_chat_is_answered_in_every_spelling_of_its_path(
         ("POST", "/v1/responses", 501, "not_available", "openai"),
         ("POST", "/v1/embeddings", 501, "not_available", "openai"),
         ("POST", "/completions", 501, "not_available", "openai"),
-        ("POST", "/v1/messages/count_tokens", 501, "not_available", "anthropic"),
-        ("POST", "/api/show", 501, "not_available", "ollama"),
-        ("DELETE", "/api/delete", 501, "not_available", "ollama"),
+        ("GET", "/v1/messages/count_tokens", 405, "method_not_allowed", "anthropic"),
+        ("POST", "/v1/messages/count_tokens", 400, "bad_request", "anthropic"),
+        ("GET", "/api/show", 405, "method_not_allowed", "ollama"),
+        ("POST", "/api/show", 400, "bad_request", "ollama"),
+        ("DELETE", "/api/delete", 403, "forbidden", "ollama"),
+        ("POST", "/api/delete", 405, "method_not_allowed", "ollama"),
         ("GET", "/metrics", 501, "not_available", "openai"),
-        ("GET", "/v1/models/llama3", 501, "not_available", "openai"),
-        ("GET", "/models/llama3", 501, "not_available", "openai"),
+        ("GET", "/v1/models/llama3", 404, "model_not_found", "openai"),
+        ("GET", "/models/llama3", 404, "model_not_found", "openai"),
+        ("POST", "/v1/models/llama3", 405, "method_not_allowed", "openai"),
         ("POST", "/api/blobs/sha256:0", 501, "not_available", "ollama"),
         ("GET", "/dashboard", 404, "not_found", "openai"),
     ],
@@ -381,7 +385,7 @@ async def test_tags_tell_what_is_known_of_each_model() -> None:
     assert (first["name"], first["model"], first["size"]) == ("m", "m", 1234)
     assert first["details"]["families"] == ["llama"]
     assert first["capabilities"] == ["completion", "tools"]
-    assert second["capabilities"] == ["completion"]
+    assert second["capabilities"] == ["completion", "tools"]
     assert second["details"]["families"] == []
 
 
