@@ -321,6 +321,7 @@ class Target:
     max_tokens_field: str = ""  # "", "max_tokens", "max_completion_tokens"
     system_role: str = ""  # "", "system", "developer"
     reasoning_echo: str = "reasoning_content"  # "reasoning_content" | "reasoning" | "none"
+    reasoning_required: bool = False  # tool calls in a history need their reasoning beside them
     include_usage: bool = True
     capabilities: frozenset[str] | None = None  # None: unknown, taken as able
     options: Mapping[str, JSON] = EMPTY

@@ -121,6 +121,31 @@ class Clocks:
 
 
 @dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a server wants differently from others of its format.
+
+    vendor: it is the format's own vendor (OpenAI, Anthropic, Azure), with the vendor's rules.
+    key_header: where the key goes, if not where the format has it. reasoning_field: "auto" reads
+    what servers call it, "think_tags" also splits `<think>` out of texts. reasoning_echo: the member
+    in which earlier reasoning goes back, or "none". reasoning_required: it refuses tool calls in a
+    history without their reasoning. betas: names of `anthropic-beta` that it takes from clients,
+    "*" for all. forward: further headers of clients that it gets.
+    """
+
+    name: str = "other"
+    vendor: bool = False
+    key_header: str = ""
+    reasoning_field: Literal["auto", "think_tags"] = "auto"
+    reasoning_echo: Literal["reasoning_content", "reasoning", "none"] = "reasoning_content"
+    reasoning_required: bool = False
+    include_usage: bool = True
+    max_tokens_field: str = ""
+    system_role: str = ""
+    betas: tuple[str, ...] = ()
+    forward: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """One upstream server as the owner configured it.
 
@@ -134,7 +159,8 @@ class Provider:
     base_url: str = ""
     key: Secret | None = None
     local: bool = True
-    dialect: str = "auto"
+    dialect: Dialect = Dialect()
+    credentials: Literal["provider", "client"] = "provider"
     cost_per_1m_tokens: float | None = None
     input_cost_per_1m: float | None = None
     output_cost_per_1m: float | None = None

@@ -68,6 +68,11 @@ def write_request(request: Request, ledger: Ledger, target: Target, /) -> bytes:
     return dump(_Writer(request, ledger, target).body())
 
 
+def _echo(target: Target) -> str:
+    """The member in which reasoning goes back."""
+    return "reasoning" if target.reasoning_echo == "reasoning" else "reasoning_content"
+
+
 # --- one request ------------------------------------------------------------------------------
 
 
@@ -201,6 +206,8 @@ class _Writer:
         if content is None and not calls and not words:
             out["content"] = ""
         self._put_thoughts(out, thoughts)
+        if calls and self._target.reasoning_required:
+            out.setdefault(_echo(self._target), " ")  # its own was not handed back by the client
         if calls:
             self._note_order(message.parts)
             written = [self._call(call) for call in calls]

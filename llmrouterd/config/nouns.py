@@ -40,6 +40,7 @@ class Server:
     client_stall: float = 60.0
     half_close: Literal["gone", "ignore"] = "gone"
     allow_model_admin: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from llmrouterd.config.dialects import dialect
 from llmrouterd.config.keys import PROVIDER
 from llmrouterd.config.read import NOT_YET, Problems, quoted, read
 from llmrouterd.model import Clocks, Provider, Secret
@@ -110,6 +111,9 @@ def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Prov
     if values["options"] and values["format"] != "ollama":
         problems.add((*path, "options"), 'only the format "ollama" has options')
     _check_files(problems, path, values, url)
+    if values["credentials"] == "client" and values["api_key_env"]:
+        words = "the client's own key is passed on, so there can be no key of the provider's"
+        problems.add((*path, "credentials"), words)
     local = values["local"]
     if local is None:
         local = url is None or is_local_host(url.hostname or "")
@@ -118,6 +122,8 @@ def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Prov
         format=values["format"] or "echo",
         base_url="" if url is None else _finished(url, values["format"]),
         local=local,
+        dialect=dialect(problems, path, values, (url and url.hostname) or ""),
+        credentials=values["credentials"],
         cost_per_1m_tokens=values["cost_per_1m_tokens"],
         input_cost_per_1m=values["input_cost_per_1m"],
         output_cost_per_1m=values["output_cost_per_1m"],

@@ -70,7 +70,12 @@ async def _ask(
     same = provider.format == "anthropic"
     origin, prefix = gen.upstreams[provider.name]
     fields = headers.for_upstream(
-        provider, incoming.headers, same_format=same, stream=False, agent=gen.user_agent
+        provider,
+        incoming.headers,
+        same_format=same,
+        stream=False,
+        agent=gen.user_agent,
+        own_key=gen.own_key,
     )
     body = request.raw.spliced({"model": place.model})
     target = f"{prefix}/messages/count_tokens"

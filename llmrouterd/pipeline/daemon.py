@@ -17,8 +17,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from llmrouterd.model import EMPTY, Fleet, Provider, Routing, Telling
+from llmrouterd.model import EMPTY, Fleet, Provider, Routing, Secret, Telling
 from llmrouterd.pipeline.calibrate import Calibration
+from llmrouterd.pipeline.lessons import Lessons
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -46,7 +47,8 @@ class Generation:
 
     upstreams: provider name -> where its connections go, and the path that stands before all of
     its paths. plugins: in the order of the configuration. plugins_later: ids that only a later
-    version has.
+    version has. own_key: what clients show to come in, and no upstream ever sees. strict: as if
+    every client had sent X-Router-Strict.
     """
 
     number: int
@@ -61,6 +63,8 @@ class Generation:
     event_limit_bytes: int = 16 * 1024 * 1024
     response_limit_bytes: int = 64 * 1024 * 1024
     user_agent: str = "llmrouter"
+    own_key: Secret | None = None
+    strict: bool = False
 
 
 async def _learn_nothing(providers: Collection[str]) -> None:
@@ -85,6 +89,7 @@ class Daemon:
         self.learn = learn
         self.keep_bodies = keep_bodies
         self.calibration = Calibration()
+        self.lessons = Lessons()
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}

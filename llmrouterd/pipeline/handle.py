@@ -22,16 +22,18 @@ from formats.errors import Failure, Invalid
 from llmrouterd.edge.client import Client, ClientGone
 from llmrouterd.edge.incoming import Incoming, Refused
 from llmrouterd.model import Candidate, EndState, Fleet, GiveUp, Outcome, Try, Verdict, Wait
-from llmrouterd.pipeline.attempt import Work, attempt, deliver
+from llmrouterd.pipeline.attempt import attempt, deliver
 from llmrouterd.pipeline.extend import Extensions
 from llmrouterd.pipeline.reply import Reply
 from llmrouterd.pipeline.story import Story
+from llmrouterd.pipeline.work import Work
 from llmrouterd.route.decide import decide, lists_wanted, no_candidate
 from llmrouterd.route.facts import facts
 from llmrouterd.route.plan import next_step
 
 if TYPE_CHECKING:
     from formats.canonical import Request
+    from llmrouterd.model import Headers
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
 
@@ -59,9 +61,8 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
             return end
         story.opened(request)
         ext = Extensions(gen, request, story)
-        work = Work(
-            request, call.incoming.headers, call.incoming.query, ext, reply, story, gen, daemon
-        )
+        fields, strict = call.incoming.headers, gen.strict or _is_strict(call.incoming.headers)
+        work = Work(request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict)
         end = await _serve(call, work)
         return end
     except ClientGone:
@@ -79,6 +80,10 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         daemon.tell(record)
         if ext is not None and ext.wants_end():
             await ext.end(record)  # noqa: ASYNC102 - shielded and bounded in there
+
+
+def _is_strict(fields: Headers) -> bool:
+    return (fields.get("x-router-strict") or "").strip().lower() in ("1", "true", "yes", "on")
 
 
 def _close(story: Story, end: EndState, client: Client) -> None:

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 from llmrouterd.pipeline.extend import tag_header
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from formats.errors import Failure
-    from llmrouterd.model import Headers, Provider
+    from llmrouterd.model import Headers, Provider, Secret
     from llmrouterd.pipeline.story import Story
 
 Fields = list[tuple[str, str]]
@@ -30,12 +32,26 @@ TASK_BUDGETS = "task-budgets-2026-03-13"
 OAUTH = "oauth-2025-04-20"
 # Longest header value made from a name that a client chose.
 MAX_VALUE = 256
-# Same format only: names that the vendor's own clients send and its own servers read.
+# Same format only: names that any server of the format may read.
 _SAME_FORMAT = {
     "openai": ("openai-beta",),
+    "responses": ("openai-beta",),
     "anthropic": ("anthropic-dangerous-direct-browser-access",),
-    "ollama": (),
 }
+# Same format, and the vendor itself: what its own clients tell it of themselves.
+_VENDOR = {
+    "openai": (),
+    "responses": ("originator", "session-id", "thread-id", "version"),
+    "anthropic": ("x-app", "x-claude-code-session-id"),
+}
+_VENDOR_PREFIX = {"responses": "x-codex-"}
+# What belongs to an account goes along only with that account's own credential.
+_ACCOUNT = {
+    "openai": ("openai-organization", "openai-project"),
+    "responses": ("openai-organization", "openai-project"),
+    "anthropic": ("anthropic-user-profile-id", "anthropic-workspace-id"),
+}
+_CREDENTIALS = ("authorization", "x-api-key", "api-key")
 _TRACE = ("traceparent", "tracestate", "baggage")
 
 
@@ -47,29 +63,57 @@ def for_upstream(
     stream: bool,
     agent: str,
     beta: str = "",
+    refused_betas: Collection[str] = (),
     idempotency: str | None = None,
+    own_key: Secret | None = None,
 ) -> Fields:
     """Header fields for a POST to `provider`. beta: an anthropic-beta value to add, or "".
-    idempotency: the key for this provider, sent where the client sent one."""
+    refused_betas: those that this server does not know. idempotency: the key for this provider,
+    sent where the client sent one. own_key: the router's, which no upstream ever gets."""
     fields: Fields = [("content-type", "application/json"), ("accept-encoding", "identity")]
     fields.append(("accept", _accept(provider, stream)))
     client_agent = incoming.get("user-agent") if same_format else None
     fields.append(("user-agent", client_agent or agent))
-    if provider.key is not None:
+    if provider.credentials == "client":
+        fields += client_credentials(incoming, own_key)
+        fields += _kept(incoming, _ACCOUNT.get(provider.format, ()) if same_format else ())
+    elif provider.key is not None:
         fields.append(_credential(provider))
     if provider.format == "anthropic":
-        fields += _anthropic(provider, incoming, same_format=same_format, beta=beta)
+        betas = _betas(provider, incoming, beta, same_format=same_format)
+        names = [name for name in betas if name not in refused_betas]
+        version = incoming.get("anthropic-version") if same_format else None
+        fields.append(("anthropic-version", version or ANTHROPIC_VERSION))
+        fields += [("anthropic-beta", ",".join(names))] if names else []
     if same_format:
         fields += _kept(incoming, _SAME_FORMAT.get(provider.format, ()))
+        fields += _for_vendor(provider, incoming)
         fields += _request_ids(incoming)
         if idempotency and incoming.get("idempotency-key") and provider.format != "ollama":
             fields.append(("idempotency-key", idempotency))
     if provider.local:
         fields += _kept(incoming, _TRACE)
+    fields += _kept(incoming, provider.dialect.forward)
     overridden = {name.lower() for name, _ in provider.headers}
     return [f for f in fields if f[0] not in overridden] + [
         (name.lower(), value) for name, value in provider.headers
     ]
+
+
+def client_credentials(incoming: Headers, own_key: Secret | None) -> Fields:
+    """The client's own key or token in the very header in which it came, but for the router's."""
+    found = _kept(incoming, _CREDENTIALS)
+    if own_key is None:
+        return found
+    return [f for f in found if not own_key.matches(f[1].removeprefix("Bearer ").strip())]
+
+
+def _for_vendor(provider: Provider, incoming: Headers) -> Fields:
+    if not provider.dialect.vendor:
+        return []
+    fields = _kept(incoming, _VENDOR.get(provider.format, ()))
+    prefix = _VENDOR_PREFIX.get(provider.format)
+    return fields + ([f for f in incoming if f[0].startswith(prefix)] if prefix else [])
 
 
 def _accept(provider: Provider, stream: bool) -> str:
@@ -81,6 +125,8 @@ def _accept(provider: Provider, stream: bool) -> str:
 def _credential(provider: Provider) -> tuple[str, str]:
     assert provider.key is not None
     key = provider.key.reveal()
+    if provider.dialect.key_header:
+        return provider.dialect.key_header, key
     if provider.format == "anthropic" and not _is_oauth(provider):
         return "x-api-key", key
     return "authorization", f"Bearer {key}"
@@ -90,16 +136,16 @@ def _is_oauth(provider: Provider) -> bool:
     return provider.key is not None and provider.key.reveal().startswith("sk-ant-oat")
 
 
-def _anthropic(provider: Provider, incoming: Headers, *, same_format: bool, beta: str) -> Fields:
-    version = incoming.get("anthropic-version") if same_format else None
-    betas = incoming.all("anthropic-beta") if same_format else []
-    names = [b.strip() for line in [*betas, beta] for b in line.split(",") if b.strip()]
-    if _is_oauth(provider):
-        names.append(OAUTH)
-    fields = [("anthropic-version", version or ANTHROPIC_VERSION)]
-    if names:
-        fields.append(("anthropic-beta", ",".join(dict.fromkeys(names))))
-    return fields
+def _betas(provider: Provider, incoming: Headers, beta: str, *, same_format: bool) -> list[str]:
+    """The names this server takes from the client, in order and once each, and ours."""
+    lines = incoming.all("anthropic-beta") if same_format else []
+    names = [name.strip() for line in lines for name in line.split(",") if name.strip()]
+    taken = provider.dialect.betas
+    if "*" not in taken:
+        names = [name for name in names if name in taken]
+    names += [beta] if beta else []
+    names += [OAUTH] if _is_oauth(provider) else []
+    return list(dict.fromkeys(names))
 
 
 def _kept(incoming: Headers, names: tuple[str, ...]) -> Fields:
@@ -129,6 +175,24 @@ def without_credentials(body: bytes, provider: Provider, proxy_login: str | None
             if len(text) >= _SHORTEST_SECRET:
                 body = body.replace(text.encode(), b"***")
     return body
+
+
+# --- an upstream's own words for the client -------------------------------------------------------
+
+_RETRY = ("retry-after-ms", "x-should-retry")  # retry-after is written anew, in whole seconds
+_LIMITS = ("anthropic-ratelimit-", "x-ratelimit-")
+
+
+def of_failure(provider: Provider, fields: Headers) -> Fields:
+    """What an upstream's error answer says of trying again, for clients of its own format."""
+    return _kept(fields, _RETRY) + of_account(provider, fields)
+
+
+def of_account(provider: Provider, fields: Headers) -> Fields:
+    """The limits of the account, which are the client's business where the account is its own."""
+    if provider.credentials != "client":
+        return []
+    return [f for f in fields if f[0].startswith(_LIMITS)]
 
 
 # --- towards the client ---------------------------------------------------------------------------
@@ -164,6 +228,8 @@ def for_client(story: Story, *, stream: bool) -> Fields:
         fields.append(("x-router-left-host", "yes" if story.left_host else "no"))
     if story.upstream_request_id:
         fields.append(("x-router-upstream-request-id", clean(story.upstream_request_id)))
+    if same:
+        fields += story.upstream_fields
     if not stream:
         fields += known_at_end(story, always=True)
     return fields
@@ -186,13 +252,16 @@ def known_at_end(story: Story, *, always: bool = False) -> Fields:
 
 def for_failure(story: Story, failure: Failure) -> Fields:
     """Fields of an error answer: what went wrong in our words, and when to come back."""
+    if len({outcome.candidate.provider for outcome in story.tried}) > 1:
+        story.upstream_fields = []  # the failure sums up what several said
     fields = for_client(story, stream=True)
     fields.append(("x-router-error", failure.tag))
     if failure.retry_after_s is not None:
         fields.append(("retry-after", str(max(1, math.ceil(failure.retry_after_s)))))
     elif failure.kind in ("rate_limit", "overloaded", "draining"):
         fields.append(("retry-after", "1"))
-    if failure.kind in ("credential", "quota", "no_provider", "plugin"):
+    told = any(name == "x-should-retry" for name, _ in fields)
+    if not told and failure.kind in ("credential", "quota", "no_provider", "plugin"):
         fields.append(("x-should-retry", "false"))
     return fields
 

@@ -83,6 +83,7 @@ class Story:
         self.status = 0
         self.upstream_request_id = ""
         self.upstream_format = ""
+        self.upstream_fields: list[tuple[str, str]] = []  # its own, for clients of its format
         self.address = ""
         self.unreached = False  # the last attempt found nobody to talk to
         self.left_host: bool | None = None
@@ -116,6 +117,7 @@ class Story:
         self.upstream_format = upstream_format
         self.unreached = False
         self.address = self.upstream_request_id = ""
+        self.upstream_fields = []
         self.usage = self.response = None
 
     def elapsed_ns(self) -> int:

@@ -243,17 +243,11 @@ def test_features_of_later_are_refused_by_name() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        'dialect = "vllm"',
-        'reasoning_field = "x"',
-        'system_role = "user"',
-        "betas = []",
-        'forward_headers = ["a"]',
         "max_concurrency = 2",
         "max_queue = 1",
         "queue_timeout = 1",
         'api_key_file = "x"',
         'api_key_envs = ["A"]',
-        'credentials = "client"',
     ],
 )
 def test_provider_keys_of_later_are_refused(line: str) -> None:

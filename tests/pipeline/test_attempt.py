@@ -13,8 +13,8 @@ from hypothesis import strategies as st_
 
 from llmrouterd.hooks import Plugin
 from llmrouterd.model import Clocks, Headers
-from llmrouterd.pipeline import attempt as module
-from llmrouterd.pipeline.attempt import retry_after
+from llmrouterd.pipeline import refused as module
+from llmrouterd.pipeline.refused import retry_after
 from tests.pipeline.stage import (
     REFUSED,
     STREAM,
@@ -281,7 +281,7 @@ async def test_a_huge_error_body_is_not_read(autojump_clock: trio.testing.MockCl
     async with stage(openai(max_retries=0), up={"a": flood}) as st:
         out = await st.ask("openai", request("openai"))
     assert out.status >= 500
-    assert sent <= module._ERROR_LIMIT + 2 * 65536
+    assert sent <= module._LIMIT + 2 * 65536
 
 
 async def test_a_whole_answer_over_the_limit_is_refused(

@@ -1,6 +1,7 @@
 """Which header fields go where: what an upstream is sent, what a client gets back."""
 
 import string
+from dataclasses import replace
 
 import h11
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st_
 from formats.canonical import Usage
 from formats.errors import Failure
 from formats.ledger import Ledger
-from llmrouterd.model import Candidate, Headers, Provider, Secret
+from llmrouterd.config.dialects import PRESETS
+from llmrouterd.model import Candidate, Dialect, Headers, Provider, Secret
 from llmrouterd.pipeline import headers
 from llmrouterd.pipeline.daemon import Daemon
 from llmrouterd.pipeline.story import Story
@@ -101,14 +103,16 @@ def test_the_credential_is_the_providers_own() -> None:
 
 
 def test_a_subscription_token_goes_as_bearer_with_its_beta() -> None:
-    out = sent(anthropic(key=Secret("sk-ant-oat01-x")), ("anthropic-beta", "one"))
+    provider = anthropic(key=Secret("sk-ant-oat01-x"), dialect=PRESETS["anthropic"])
+    out = sent(provider, ("anthropic-beta", "one"))
     assert out["authorization"] == "Bearer sk-ant-oat01-x"
     assert "x-api-key" not in out
     assert out["anthropic-beta"] == f"one,{headers.OAUTH}"
 
 
 def test_the_same_format_gets_what_its_vendor_reads() -> None:
-    out = sent(KEYED["anthropic"], *VENDOR, idempotency="idem")
+    vendor = replace(KEYED["anthropic"], dialect=PRESETS["anthropic"])
+    out = sent(vendor, *VENDOR, idempotency="idem")
     assert out["user-agent"] == "Client/1"
     assert out["anthropic-version"] == "2026-10-21"
     assert out["anthropic-beta"] == "one,two,three"
@@ -120,6 +124,64 @@ def test_the_same_format_gets_what_its_vendor_reads() -> None:
     assert out["openai-beta"] == "assistants=v2"
     assert not [name for name in out if name.startswith("anthropic")]
     assert "idempotency-key" not in sent(KEYED["ollama"], *VENDOR, idempotency="idem")
+
+
+def test_betas_are_the_vendor_s_and_others_get_only_those_they_are_said_to_take() -> None:
+    beta = (("anthropic-beta", "one, two"), ("anthropic-beta", "three,one"))
+    assert "anthropic-beta" not in sent(anthropic(), *beta)
+    some = anthropic(dialect=Dialect(betas=("two", "four")))
+    assert sent(some, *beta)["anthropic-beta"] == "two"
+    everything = anthropic(dialect=Dialect(betas=("*",)))
+    assert sent(everything, *beta)["anthropic-beta"] == "one,two,three"
+    assert sent(everything, *beta, refused_betas={"two"})["anthropic-beta"] == "one,three"
+    assert "anthropic-beta" not in sent(everything, *beta, same=False)
+
+
+def test_what_a_client_says_of_itself_goes_to_its_own_vendor_only() -> None:
+    said = [("x-app", "cli"), ("x-claude-code-session-id", "s"), ("x-codex-window-id", "w")]
+    vendor = sent(anthropic(dialect=PRESETS["anthropic"]), *said)
+    assert (vendor["x-app"], vendor["x-claude-code-session-id"]) == ("cli", "s")
+    assert "x-codex-window-id" not in vendor
+    assert not {"x-app", "x-claude-code-session-id"} & sent(anthropic(), *said).keys()
+
+
+def test_the_key_stands_where_the_dialect_wants_it() -> None:
+    out = sent(openai(key=Secret("k"), dialect=PRESETS["azure"]))
+    assert out["api-key"] == "k"
+    assert "authorization" not in out
+
+
+OWN = Secret("router-key")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("authorization", "Bearer sk-mine"), ("x-api-key", "sk-mine"), ("api-key", "sk-mine")],
+)
+def test_a_client_s_own_credential_goes_on_in_the_header_it_came_in(name: str, value: str) -> None:
+    provider = anthropic(credentials="client")
+    account = ("anthropic-workspace-id", "w1")
+    out = sent(provider, (name, value), account, own_key=OWN)
+    assert out[name] == value
+    assert out["anthropic-workspace-id"] == "w1"
+    assert "anthropic-workspace-id" not in sent(anthropic(), account)
+    assert "anthropic-workspace-id" not in sent(provider, account, same=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("authorization", "Bearer router-key"), ("x-api-key", "router-key")]
+)
+def test_the_router_s_own_key_never_goes_on(name: str, value: str) -> None:
+    out = sent(anthropic(credentials="client"), (name, value), own_key=OWN)
+    assert "router-key" not in " ".join(out.values())
+
+
+def test_headers_that_the_owner_lists_go_on_whatever_the_format() -> None:
+    provider = openai(dialect=Dialect(forward=("x-team", "x-title")))
+    out = sent(provider, ("x-team", "red"), ("x-other", "no"), same=False)
+    assert out["x-team"] == "red"
+    assert "x-title" not in out
+    assert "x-other" not in out
 
 
 def test_another_format_gets_none_of_it() -> None:

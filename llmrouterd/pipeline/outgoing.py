@@ -1,0 +1,174 @@
+"""What is sent to one candidate: in which codec, with which body, path and header fields.
+
+Owns: the step from the client's request and a provider to the bytes of an upstream request.
+Refuses to know: sockets, clocks, what becomes of the answer.
+
+Laws:
+1. Same format and nobody edits: the client's own text with single members spliced.
+2. What cannot be carried is in the ledger; with `strict` it is a Failure that names it, and another
+   candidate may do better.
+3. A client's own credential goes to the provider that is configured for it, and only if no other
+   provider was tried before.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from formats import FORMATS
+from formats.canonical import Target
+from formats.errors import Failure, Invalid
+from formats.thinktags import ThinkTags, split_response
+from llmrouterd.pipeline import headers
+
+if TYPE_CHECKING:
+    from formats import Decoder, Format
+    from formats.canonical import Response
+    from formats.ledger import Ledger
+    from llmrouterd.model import Candidate, ModelInfo, Provider
+    from llmrouterd.pipeline.work import Work
+
+_PATH = {"openai": "/chat/completions", "anthropic": "/messages", "ollama": "/api/chat"}
+_KEY_NAME = re.compile(r"api_key(?:=|\Z)")
+_STRICT = frozenset({"dropped", "clamped", "approximated"})
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One request, ready to be sent. same: the client speaks the codec's format. passes: the answer
+    may go to the client as it comes."""
+
+    provider: Provider
+    model: str
+    codec: Format
+    target: str
+    fields: list[tuple[str, str]]
+    body: bytes
+    same: bool
+    passes: bool
+
+    @property
+    def _splits(self) -> bool:
+        return self.provider.dialect.reasoning_field == "think_tags"
+
+    def decoder(self, limit: int) -> Decoder:
+        """For the answer as a stream. limit: bytes of one event."""
+        decoder = self.codec.decoder(limit=limit)
+        return ThinkTags(decoder) if self._splits else decoder
+
+    def parse_response(self, body: bytes) -> Response:
+        """The whole answer. Raises Garbled."""
+        response = self.codec.parse_response(body)
+        return split_response(response) if self._splits else response
+
+
+def outgoing(
+    work: Work, candidate: Candidate, info: ModelInfo | None, ledger: Ledger
+) -> Outgoing | Failure:
+    """The request for `candidate`, or why it cannot be made."""
+    provider = work.gen.providers[candidate.provider]
+    failure = _withheld(work, provider)
+    if failure is not None:
+        return failure
+    spoken = provider.format
+    codec = FORMATS[spoken]
+    try:
+        body = codec.write_request(
+            work.request, ledger, _target_of(work, provider, candidate, info)
+        )
+    except Invalid as error:
+        return Failure(error.kind, str(error))
+    except RecursionError:
+        return Failure("bad_request", "the request is nested too deeply")
+    if work.strict and (lost := _lost(ledger)):
+        words = f"{candidate.provider}/{candidate.model} cannot carry {', '.join(lost)}"
+        return Failure("unsupported", f"{words}, and X-Router-Strict asks for all or nothing")
+    same = work.request.origin == spoken
+    splits = provider.dialect.reasoning_field == "think_tags"
+    return Outgoing(
+        provider,
+        candidate.model,
+        codec,
+        _path(work, provider, spoken, same=same),
+        _fields(work, provider, candidate, same=same),
+        body,
+        same=same,
+        passes=same and not work.ext.edits_events and not splits,
+    )
+
+
+def _target_of(
+    work: Work, provider: Provider, candidate: Candidate, info: ModelInfo | None
+) -> Target:
+    dialect = provider.dialect
+    learned = work.daemon.lessons.of(candidate)
+    return Target(
+        model=candidate.model,
+        vendor=dialect.vendor,
+        max_tokens_field=dialect.max_tokens_field,
+        system_role="user" if learned.no_late_system else dialect.system_role,
+        reasoning_echo=dialect.reasoning_echo,
+        reasoning_required=dialect.reasoning_required or learned.reasoning_required,
+        include_usage=dialect.include_usage,
+        capabilities=info.capabilities if info else None,
+        options=provider.options,
+    )
+
+
+def _withheld(work: Work, provider: Provider) -> Failure | None:
+    """Why this provider must not be asked now: a client's credential is for one provider."""
+    tried = work.story.tried
+    if provider.credentials != "client" or not tried:
+        return None
+    if all(outcome.candidate.provider == provider.name for outcome in tried):
+        return None
+    words = "it takes the client's own credential, which goes nowhere after another provider failed"
+    return Failure("credential", words)
+
+
+def _lost(ledger: Ledger) -> list[str]:
+    """The fields whose loss may change the answer."""
+    lost = [each.path for each in ledger.entries if each.what in _STRICT and not each.harmless]
+    return list(dict.fromkeys(lost))
+
+
+def _path(work: Work, provider: Provider, spoken: str, *, same: bool) -> str:
+    path = work.gen.upstreams[provider.name][1] + _PATH[spoken]
+    parts = work.query.split("&") if same else []
+    kept = "&".join(part for part in parts if part and not _KEY_NAME.match(unquote(part)))
+    return f"{path}?{kept}" if kept else path
+
+
+def _fields(
+    work: Work, provider: Provider, candidate: Candidate, *, same: bool
+) -> list[tuple[str, str]]:
+    return headers.for_upstream(
+        provider,
+        work.incoming,
+        same_format=same,
+        stream=work.request.stream,
+        agent=work.gen.user_agent,
+        beta=_beta(work, provider),
+        refused_betas=work.daemon.lessons.of(candidate).refused_betas,
+        idempotency=_idempotency(work, provider),
+        own_key=work.gen.own_key,
+    )
+
+
+def _beta(work: Work, provider: Provider) -> str:
+    request = work.request
+    if provider.format != "anthropic" or request.origin != "anthropic":
+        return ""
+    budget = request.extra.get("output_config.task_budget")
+    return headers.TASK_BUDGETS if budget is not None else ""
+
+
+def _idempotency(work: Work, provider: Provider) -> str | None:
+    """The client's key is for the first provider; each other one gets its own, for all retries."""
+    tried = work.story.tried
+    if not tried or tried[0].candidate.provider == provider.name:
+        return work.incoming.get("idempotency-key")
+    return f"{work.story.stem}-{headers.clean(provider.name)}"

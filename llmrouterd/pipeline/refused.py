@@ -1,0 +1,65 @@
+"""An upstream's answer that is not 200: what it says, as a Failure.
+
+Owns: reading it within bounds, without the credentials it may repeat, and when to come back.
+Refuses to know: what is done about it (route/plan.py), what its words mean (the codec).
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from formats.errors import Failure, FormatError
+from llmrouterd.edge.dial import proxy_authorization
+from llmrouterd.pipeline import headers
+
+if TYPE_CHECKING:
+    from llmrouterd.edge.dial import Origin
+    from llmrouterd.edge.exchange import Exchange
+    from llmrouterd.model import Headers
+    from llmrouterd.pipeline.outgoing import Outgoing
+
+# An error body is read this far: enough for any message, too little to hurt.
+_LIMIT = 256 * 1024
+# Anything longer is no number of seconds, and must not become one that cannot be counted.
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,9})?")
+_DENIED = (401, 403)
+
+
+async def refused(exchange: Exchange, sent: Outgoing, origin: Origin) -> Failure:
+    """What went wrong, in the upstream's own words."""
+    status = exchange.status
+    if 300 <= status < 400:
+        words = f"the upstream answered with a redirect ({status}), which is not followed"
+        return Failure("upstream", f"{words}: is base_url right?")
+    try:
+        body = await exchange.read_all(_LIMIT)
+    except FormatError:  # too long, cut, garbled: the status says enough
+        body = b""
+    if status < 400:
+        return Failure("upstream", f"the upstream answered with status {status}")
+    body = headers.without_credentials(body, sent.provider, proxy_authorization(origin))
+    failure = sent.codec.parse_error(status, body)
+    if sent.provider.credentials == "client" and status in _DENIED:
+        failure = replace(failure, kind="refused_by_upstream")  # the client's own credential it was
+    wait_s = retry_after(exchange.headers, time.time())
+    return replace(failure, retry_after_s=wait_s) if wait_s is not None else failure
+
+
+def retry_after(fields: Headers, now: float) -> float | None:
+    """Seconds an upstream asks us to wait: `retry-after-ms`, seconds, or an HTTP date."""
+    text = (fields.get("retry-after-ms") or "").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text) / 1000
+    text = (fields.get("retry-after") or "").strip()
+    return float(text) if _SECONDS.fullmatch(text) else _until(text, now)
+
+
+def _until(date: str, now: float) -> float | None:
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(date).timestamp() - now)
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,38 @@
+"""What all attempts of one request share.
+
+Owns: `Work`, the request with everything round it that an attempt needs.
+Refuses to know: what an attempt does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from formats.canonical import Request
+    from llmrouterd.model import Headers
+    from llmrouterd.pipeline.daemon import Daemon, Generation
+    from llmrouterd.pipeline.extend import Extensions
+    from llmrouterd.pipeline.reply import Reply
+    from llmrouterd.pipeline.story import Story
+
+
+@dataclass(slots=True)
+class Work:
+    """strict: a loss in translation is refused, not noted."""
+
+    request: Request
+    incoming: Headers
+    query: str
+    ext: Extensions
+    reply: Reply
+    story: Story
+    gen: Generation
+    daemon: Daemon
+    strict: bool = False
+
+    @property
+    def keep(self) -> bool:
+        """Somebody wants to know what the answer said."""
+        return self.ext.wants_response or self.daemon.keep_bodies
