@@ -1,0 +1,212 @@
+"""What goes out to a candidate, and what is held back."""
+
+import json
+
+import pytest
+import trio.testing
+
+from llmrouterd.config.dialects import PRESETS
+from llmrouterd.model import Dialect, Provider, Secret
+from tests.pipeline.stage import (
+    STREAM,
+    chat_answer,
+    chat_stream,
+    replies,
+    request,
+    stage,
+    streams,
+)
+
+STRICT = [("x-router-strict", "1")]
+ANTHROPIC_ANSWER = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "up",
+    "content": [{"type": "text", "text": "hello"}],
+    "stop_reason": "end_turn",
+    "usage": {"input_tokens": 1, "output_tokens": 1},
+}
+
+
+def provider(name: str, fmt: str = "openai", **more) -> Provider:
+    return Provider(name, fmt, "http://h/v1", max_retries=0, **more)
+
+
+# --- strict ---------------------------------------------------------------------------------------
+
+
+async def test_strict_refuses_what_would_be_lost_and_names_it() -> None:
+    up = {"a": replies(200, ANTHROPIC_ANSWER)}
+    async with stage(provider("a", "anthropic"), up=up) as st:
+        out = await st.ask("openai", request("openai", seed=7, logit_bias={"1": 2}), STRICT)
+        assert st.asked["a"] == []
+    assert (out.status, out.headers.get("x-router-error")) == (400, "unsupported")
+    assert "seed" in out.json["error"]["message"]
+    assert "logit_bias" in out.json["error"]["message"]
+    assert (st.record.end, st.record.fault) == ("refused", "client")
+
+
+async def test_strict_goes_on_to_who_can_carry_it() -> None:
+    up = {"a": replies(200, ANTHROPIC_ANSWER), "b": replies(200, chat_answer("b"))}
+    async with stage(provider("a", "anthropic"), provider("b"), up=up) as st:
+        out = await st.ask("openai", request("openai", seed=7), STRICT)
+        assert st.asked["a"] == []
+    assert (out.status, out.headers.get("x-router-provider")) == (200, "b")
+
+
+async def test_what_does_no_harm_is_no_loss() -> None:
+    up = {"a": replies(200, ANTHROPIC_ANSWER)}
+    async with stage(provider("a", "anthropic"), up=up) as st:
+        out = await st.ask("openai", request("openai", prompt_cache_key="k", max_tokens=9), STRICT)
+    assert out.status == 200
+    assert out.headers.get("x-router-dropped") == "prompt_cache_key"
+
+
+@pytest.mark.parametrize("value", ["0", "", "no"])
+async def test_without_strict_it_is_noted(value: str) -> None:
+    up = {"a": replies(200, ANTHROPIC_ANSWER)}
+    async with stage(provider("a", "anthropic"), up=up) as st:
+        out = await st.ask("openai", request("openai", seed=7), [("x-router-strict", value)])
+    assert out.status == 200
+    assert "seed" in (out.headers.get("x-router-dropped") or "")
+
+
+async def test_the_owner_may_be_strict_for_everybody() -> None:
+    up = {"a": replies(200, ANTHROPIC_ANSWER)}
+    async with stage(provider("a", "anthropic"), up=up, strict=True) as st:
+        assert (await st.ask("openai", request("openai", seed=7))).status == 400
+
+
+# --- a client's own credential --------------------------------------------------------------------
+
+MINE = [("authorization", "Bearer sk-mine"), ("x-router-key", "k")]
+DENIED = {"error": {"message": "bad key sk", "type": "invalid_request_error", "code": "bad"}}
+
+
+async def test_a_client_s_own_credential_reaches_its_provider() -> None:
+    up = {"a": replies(200, chat_answer("hi"))}
+    async with stage(provider("a", credentials="client"), up=up, own_key=Secret("k")) as st:
+        assert (await st.ask("openai", request("openai"), MINE)).status == 200
+        (asked,) = st.asked["a"]
+    assert asked.headers.get("authorization") == "Bearer sk-mine"
+    assert "x-router-key" not in asked.headers
+
+
+async def test_it_goes_nowhere_after_another_provider_failed() -> None:
+    up = {"a": replies(500, {"error": {"message": "down"}}), "b": replies(200, chat_answer("hi"))}
+    async with stage(provider("a"), provider("b", credentials="client"), up=up) as st:
+        out = await st.ask("openai", request("openai"), MINE)
+        assert st.asked["b"] == []
+    assert out.status >= 500
+    assert any("own credential" in line for line in st.record.attempts)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_an_upstream_s_no_to_it_goes_back_unchanged(status: int) -> None:
+    up = {"a": replies(status, DENIED), "b": replies(200, chat_answer("hi"))}
+    async with stage(provider("a", credentials="client"), provider("b"), up=up) as st:
+        out = await st.ask("openai", request("openai"), MINE)
+        assert st.asked["b"] == []
+    assert (out.status, out.json["error"]) == (status, {**DENIED["error"], "param": None})
+
+
+async def test_the_limits_of_its_account_come_back_to_it() -> None:
+    limits = [("x-ratelimit-remaining-requests", "9")]
+    for credentials, seen in (("client", "9"), ("provider", None)):
+        up = {"a": replies(200, chat_answer("hi"), headers=limits)}
+        async with stage(provider("a", credentials=credentials), up=up) as st:
+            out = await st.ask("openai", request("openai"), MINE)
+        assert out.headers.get("x-ratelimit-remaining-requests") == seen
+
+
+# --- what is learned ------------------------------------------------------------------------------
+
+
+async def test_a_refused_beta_is_left_out_and_remembered() -> None:
+    words = "Unexpected value(s) `b` for the `anthropic-beta` header."
+    refusal = {"type": "error", "error": {"type": "invalid_request_error", "message": words}}
+    up = {"a": [replies(400, refusal), replies(200, ANTHROPIC_ANSWER)]}
+    claude = provider("a", "anthropic", dialect=PRESETS["anthropic"])
+    betas = [("anthropic-beta", "a,b")]
+    async with stage(claude, up=up) as st:
+        assert (await st.ask("anthropic", request("anthropic"), betas)).status == 200
+        assert (await st.ask("anthropic", request("anthropic"), betas)).status == 200
+        sent = [asked.headers.get("anthropic-beta") for asked in st.asked["a"]]
+    assert sent == ["a,b", "a", "a"]
+
+
+async def test_a_server_that_wants_reasoning_gets_a_blank() -> None:
+    words = "thinking is enabled but reasoning_content is missing in assistant tool call message"
+    up = {"a": [replies(400, {"error": {"message": words}}), replies(200, chat_answer("hi"))]}
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "hi"},
+        {
+            "role": "assistant",
+            "content": [{"type": "tool_use", "id": "c1", "name": "f", "input": {}}],
+        },
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "r"}]},
+    ]
+    async with stage(provider("a"), up=up) as st:
+        out = await st.ask("anthropic", request("anthropic", messages=messages))
+        first, second = (asked.json["messages"][1] for asked in st.asked["a"])
+    assert out.status == 200
+    assert first["tool_calls"][0]["id"] == call["id"]
+    assert "reasoning_content" not in first
+    assert second["reasoning_content"] == " "
+
+
+async def test_the_same_refusal_twice_is_a_failure() -> None:
+    words = "role 'system' is not supported on this model"
+    refusal = {"type": "error", "error": {"type": "invalid_request_error", "message": words}}
+    async with stage(provider("a", "anthropic"), up={"a": replies(400, refusal)}) as st:
+        out = await st.ask("openai", request("openai"))
+        assert len(st.asked["a"]) == 2
+    assert (out.status, words in out.json["error"]["message"]) == (400, True)
+
+
+# --- reasoning in tags ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_reasoning_in_tags_is_split_off(
+    stream: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    text = "<think>hm</think>Hello"
+    script = (
+        streams(STREAM["openai"], chat_stream(*text)) if stream else replies(200, chat_answer(text))
+    )
+    tags = provider("a", dialect=Dialect(reasoning_field="think_tags"))
+    async with stage(tags, up={"a": script}) as st:
+        out = await st.ask("openai", request("openai", stream=stream))
+    if stream:
+        lines = [line[6:] for line in out.body.split(b"\n\n") if line.startswith(b"data: {")]
+        deltas = [c["delta"] for line in lines for c in json.loads(line)["choices"]]
+        got = {
+            name: "".join(delta.get(name) or "" for delta in deltas)
+            for name in ("content", "reasoning_content")
+        }
+    else:
+        got = out.json["choices"][0]["message"]
+    assert (got["content"], got["reasoning_content"]) == ("Hello", "hm")
+
+
+# --- trying again ---------------------------------------------------------------------------------
+
+
+async def test_what_an_upstream_says_of_trying_again_reaches_a_client_of_its_format(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fields = [("retry-after-ms", "61500"), ("x-should-retry", "true"), ("x-other", "no")]
+    up = {"a": replies(429, {"error": {"message": "slow"}}, headers=fields)}
+    async with stage(provider("a"), up=up) as st:
+        same = await st.ask("openai", request("openai"))
+        other = await st.ask("anthropic", request("anthropic"))
+    assert same.headers.get("retry-after-ms") == "61500"
+    assert same.headers.get("x-should-retry") == "true"
+    assert same.headers.get("retry-after") == "62"
+    assert "x-other" not in same.headers
+    assert "retry-after-ms" not in other.headers
+    assert "x-should-retry" not in other.headers
+    assert other.headers.get("retry-after") == "62"
