@@ -33,20 +33,19 @@ COMMANDS = MappingProxyType(
     {
         "serve": "run the router in the foreground",
         "check": "read and check a configuration, print what it says",
+        "launch": "start a coding agent (claude, codex, copilot, opencode, qwen) on this router",
         "version": "print the version, the commit, and those of Python, trio and h11",
     }
 )
 # Named, so that who asks for one learns that it was no typing error.
 NOT_YET = frozenset(
-    ("init", "explain", "watch", "tui", "stats", "replay", "selftest", "audit", "launch", "service")
+    ("init", "explain", "watch", "tui", "stats", "replay", "selftest", "audit", "service")
 )
 DEBUG = "show the traceback of an internal error"
 CONFIG = (
     "the configuration file (default: the first that exists of ./llmrouter.toml, ./config.toml, "
     "$XDG_CONFIG_HOME/llmrouter/llmrouter.toml, /etc/llmrouter/llmrouter.toml)"
 )
-# What zipapp.sh packs and what decides how: a change in another file makes no build "-dirty".
-BUILT_FROM = "llmrouter.py formats llmrouterd contrib/vendor.lock zipapp.sh LICENSE"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,8 +75,6 @@ def interrupted(exc: BaseException) -> bool:
 
 def find_run(command: str) -> Callable[[argparse.Namespace], int]:
     """Import a command's module, and with it trio, only now that it is wanted."""
-    if command == "version":
-        return print_version
     run: Callable[[argparse.Namespace], int]
     run = importlib.import_module(f"llmrouterd.commands.{command}").run
     return run
@@ -123,6 +120,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     words = list(argv)
     parser = build_parser()
     at = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
+    end = words.index("--") if "--" in words and words[at : at + 1] == ["launch"] else len(words)
+    words, others = words[:end], words[end + 1 :]  # what follows is for the agent
     for word in words[:at]:
         if word not in {"-h", "--help", "--version", "--debug"}:
             parser.error(f"there is no option {word} before the command")
@@ -134,6 +133,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         elif words[at] not in COMMANDS:
             refuse(words[at], parser)
     args, unknown = parser.parse_known_args(words)
+    if others or args.command == "launch":
+        args.args = others
     if unknown:
         parser.prog += f" {args.command}"  # whose help to point to
         parser.error(f"unknown argument {unknown[0]}")
@@ -171,7 +172,23 @@ def build_parser() -> Parser:
         parsers[name].add_argument("config", metavar="CONFIG", nargs="?", type=Path, help=CONFIG)
     parsers["check"].add_argument("--json", action="store_true", help="print JSON")
     add_serve_options(parsers["serve"])
+    add_launch_options(parsers["launch"])
     return parser
+
+
+def add_launch_options(parser: argparse.ArgumentParser) -> None:
+    agents = ("claude", "codex", "copilot", "opencode", "qwen")
+    parser.add_argument("agent", metavar="AGENT", choices=agents, help=", ".join(agents))
+    parser.add_argument("--url", default="http://127.0.0.1:8090", help="the router (%(default)s)")
+    parser.add_argument("--model", help="the model to ask for; else the agent's own, or the first")
+    parser.add_argument(
+        "--key-env",
+        metavar="NAME",
+        default="ROUTER_API_KEY",
+        help="the variable with the router's key, if it wants one (%(default)s)",
+    )
+    parser.add_argument("--print", action="store_true", help="only say what would be run")
+    parser.epilog = "What follows -- is for the agent: llmrouter launch claude -- -p hello"
 
 
 def add_serve_options(parser: argparse.ArgumentParser) -> None:
@@ -186,64 +203,6 @@ def port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
     return int(text)
-
-
-# ---- the version -------------------------------------------------------------------------------
-
-
-def print_version(_: argparse.Namespace) -> int:
-    print(version_line())
-    return 0
-
-
-def version_line() -> str:
-    python = sys.version.split()[0]
-    return (
-        f"llmrouter {__version__} ({commit()}) python {python}"
-        f" trio {version_of('trio')} h11 {version_of('h11')}"
-    )
-
-
-def version_of(name: str) -> str:
-    """A package's version from its METADATA: importing trio for it would take a quarter second."""
-    from importlib import metadata
-
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "missing"
-
-
-def commit() -> str:
-    """`a1b2c3d, 2026-11-23`: what zipapp.sh wrote down, else what git says, else "unknown"."""
-    try:
-        built = importlib.import_module("_build")
-        return f"{built.COMMIT}, {built.DATE}" if built.DATE else str(built.COMMIT)
-    except (ModuleNotFoundError, AttributeError):  # or somebody else's module of that name
-        return commit_of_checkout(Path(__file__).resolve().parent)
-
-
-def commit_of_checkout(here: Path) -> str:
-    # Only a .git of its own: this directory may lie in the checkout of something else.
-    described = (
-        git(here, "log", "-1", "--format=%H %cs").split() if (here / ".git").exists() else []
-    )
-    if len(described) != 2:
-        return "unknown"
-    dirty = "-dirty" if git(here, "status", "--porcelain", "--", *BUILT_FROM.split()) else ""
-    return f"{described[0][:7]}{dirty}, {described[1]}"
-
-
-def git(here: Path, *words: str) -> str:
-    """What git prints, or nothing where it is missing, refuses or hangs."""
-    import subprocess
-
-    command = ["git", "--no-optional-locks", "-C", str(here), *words]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":
