@@ -1,7 +1,9 @@
 """Wire formats, sans-IO: bytes in, values out, and back. No sockets, no clock, no log, no chance.
 
-A format is a package with the functions of `Format`. `FORMATS` maps a format's configuration name
-to it; a new format is one more package and one more line here.
+A format is a package or module with the functions of `Format`. `FORMATS` maps its name to it; a new
+format is one more of them and one more line here. Most names are those of the configuration, which
+says what a provider speaks; "completions" and "generate" are older calls of such servers, which
+clients still make: `speaks` says when an upstream is asked by one of them.
 """
 
 from __future__ import annotations
@@ -116,12 +118,33 @@ class Format(Protocol):
         ...
 
 
+def speaks(provider_format: str, request: Request) -> str:
+    """The name of the format in which an upstream that speaks `provider_format` is asked this
+    request: the client's own call, where the same servers have it and nobody changed the request;
+    else that of conversations."""
+    same_server = (provider_format, request.origin) in _OLDER_CALLS
+    return request.origin if same_server and request.raw is not None else provider_format
+
+
+_OLDER_CALLS = frozenset({("openai", "completions"), ("ollama", "generate")})
+
+
 def _formats() -> Mapping[str, Format]:
     import formats.anthropic as anthropic
+    import formats.completions as completions
+    import formats.generate as generate
     import formats.ollama as ollama
     import formats.openai_chat as openai_chat
 
-    return MappingProxyType({"openai": openai_chat, "anthropic": anthropic, "ollama": ollama})
+    return MappingProxyType(
+        {
+            "openai": openai_chat,
+            "anthropic": anthropic,
+            "ollama": ollama,
+            "completions": completions,
+            "generate": generate,
+        }
+    )
 
 
 FORMATS: Mapping[str, Format] = _formats()

@@ -54,7 +54,7 @@ class _Nothing(Mapping[str, JSON]):
 
 EMPTY: Mapping[str, JSON] = _Nothing()
 
-Origin = Literal["openai", "anthropic", "ollama", "responses"]
+Origin = Literal["openai", "anthropic", "ollama", "responses", "completions", "generate"]
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 StopReason = Literal[
     "end_turn",
@@ -279,6 +279,9 @@ class Request:
     include_usage: the client wants usage in its stream (always so in formats without a switch).
     raw: the client's own bytes with the places of their members, for pass-through; whoever changes
     the request sets it to None (`dataclasses.replace(request, ..., raw=None)`).
+    bound: the client's names of members without which the request would mean something else, and
+    which only its own format has (`suffix`, token ids, ...). A bound request goes to no upstream
+    that is asked in another format: that is Unsupported, naming the first of them.
     """
 
     origin: Origin
@@ -302,6 +305,7 @@ class Request:
     keep_alive: JSON = None
     plugins: tuple[PluginCall, ...] = ()
     version: str = ""
+    bound: tuple[str, ...] = ()
     extra: Mapping[str, JSON] = EMPTY
     raw: RawBody | None = field(default=None, compare=False, repr=False)
 

@@ -89,11 +89,25 @@ _RESPONSES = {
     "arguments": "input[].arguments",
     "reasoning": "input[].reasoning",
 }
+_COMPLETIONS = {
+    "thinking": "reasoning_effort",
+    "effort": "reasoning_effort",
+    "output": "response_format",
+    "cache_key": "prompt_cache_key",
+}
+_GENERATE = _OLLAMA | {
+    "image": "images",
+    "document": "images",
+    "audio": "images",
+    "system": "system",
+}
 _NAMES: Mapping[str, Mapping[str, str]] = {
     "openai": _OPENAI,
     "anthropic": _ANTHROPIC,
     "ollama": _OLLAMA,
     "responses": _RESPONSES,
+    "completions": _COMPLETIONS,
+    "generate": _GENERATE,
 }
 # Where one format has more than one name for a thing, the ones besides its table's.
 _ALSO: Mapping[tuple[str, str], tuple[str, ...]] = {

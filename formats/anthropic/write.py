@@ -28,6 +28,7 @@ from formats.errors import Unsupported
 from formats.fields import field
 from formats.history import joined_text, settle
 from formats.ids import ANTHROPIC, ANTHROPIC_NAMES, NameMap
+from formats.prompt import as_conversation
 from formats.toolschema import as_object, for_anthropic_format
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ _MUST_CALL: Final = "You must call one of the tools."
 
 def write_request(request: Request, ledger: Ledger, target: Target) -> bytes:
     """The body for the server. Raises Unsupported."""
+    if request.origin != NAME:
+        as_conversation(request, ledger)
     if not request.messages:
         raise Unsupported("messages", "this server cannot be asked without a message")
     if passes(request, target):

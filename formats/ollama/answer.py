@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from formats import jsontext
 from formats.canonical import (
+    EMPTY,
     JSON,
     Opaque,
     Part,
@@ -36,6 +37,7 @@ from formats.ollama.wire import (
     created_at,
     created_of,
     failure_of,
+    message_in,
     metrics,
     native_stop,
     not_a_line,
@@ -45,18 +47,28 @@ from formats.ollama.wire import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from formats.ledger import Ledger
 
 
 def parse_response(body: bytes, /) -> Response:
     """A server's whole answer."""
+    return response_of(body, message_in)
+
+
+def response_of(
+    body: bytes, said: Callable[[dict[str, JSON]], JSON], kept: tuple[str, ...] = ("logprobs",)
+) -> Response:
+    """A whole answer of /api/chat or /api/generate. said: the message in the object, in the shape
+    of a chat's, None where there is none. kept: members that wait in `extra`."""
     try:
         value = jsontext.loads(body.decode("utf-8-sig"))
     except ValueError:
         raise Garbled(not_a_line(body.strip()) if body.strip() else "the answer is empty") from None
     if type(value) is not dict:
         raise Garbled(not_a_line(body))
-    message = value.get("message")
+    message = said(value)
     if type(message) is not dict:
         if value.get("error"):
             raise Garbled(f"the upstream reported: {failure_of(value).message}")
@@ -67,7 +79,6 @@ def parse_response(body: bytes, /) -> Response:
     calls = any(isinstance(part, ToolUse) for part in parts)
     native = value.get("done_reason")
     model = value.get("model")
-    logprobs = value.get("logprobs")
     return Response(
         id="",
         model=model if type(model) is str else "",
@@ -76,7 +87,7 @@ def parse_response(body: bytes, /) -> Response:
         stop_native=native if type(native) is str else None,
         usage=usage_of(value),
         created=created_of(value),
-        extra={} if logprobs is None else {"logprobs": logprobs},
+        extra={name: value[name] for name in kept if value.get(name) is not None},
     )
 
 
@@ -134,18 +145,26 @@ def write_response(
     if calls:
         message["tool_calls"] = calls
     size += len(message["content"]) + sum(map(len, thoughts))
-    return _whole(response, message, size, ledger, stamp)
+    return whole_answer(response, {"message": message}, size, ledger, stamp)
 
 
-def _whole(
-    response: Response, message: dict[str, JSON], size: int, ledger: Ledger, stamp: Stamp
+def whole_answer(
+    response: Response,
+    said: Mapping[str, JSON],
+    size: int,
+    ledger: Ledger,
+    stamp: Stamp,
+    more: Mapping[str, JSON] = EMPTY,
 ) -> bytes:
+    """The one object that a whole answer is. said: what the model said, as this call names it;
+    size: its characters. more: what else the call has."""
     value: dict[str, JSON] = {
         "model": stamp.model or response.model,
         "created_at": created_at(stamp),
-        "message": message,
+        **said,
         "done": True,
         "done_reason": native_stop(response.stop, ledger),
+        **more,
     }
     logprobs = response.extra.get("logprobs")
     if type(logprobs) is list:

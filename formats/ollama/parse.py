@@ -1,7 +1,8 @@
 """An Ollama client's /api/chat request, read into the canonical form.
 
-Owns: the members of that request and of its messages, tools and options.
-Refuses to know: who will answer; /api/generate.
+Owns: the members of that request and of its messages, tools and options; what /api/generate has
+alike is read by the same functions.
+Refuses to know: who will answer; what only /api/generate has.
 
 Laws:
 1. The only exception is `Invalid`, and it names the exact place.
@@ -14,6 +15,7 @@ Laws:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from formats import check, jsontext, plugins
@@ -40,6 +42,9 @@ from formats.ollama.wire import LEVELS, NUMBERS, TOO_LARGE, WHOLE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from formats.canonical import Origin
+    from formats.jsontext import RawBody
+
 _TOP = frozenset(
     {
         "model",
@@ -65,20 +70,42 @@ def parse_request(body: bytes, /) -> Request:
     """A client's /api/chat request. No messages at all is legal: load (or unload) the model."""
     raw = jsontext.parse_body(body)
     value = raw.value
+    model = model_of(value)
+    reader = Reader()
+    messages = reader.messages(check.opt_list(value, "messages") or [])
+    tools = _tools(check.opt_list(value, "tools") or [])
+    request = request_of("ollama", raw, model, messages, known=_TOP, mended=reader.mended)
+    return replace(request, tools=tools) if tools else request
+
+
+def model_of(value: Mapping[str, JSON]) -> str:
     model = check.string(value, "model")
     if not model:
         raise Invalid("model", "this field is required")
+    return model
+
+
+def request_of(
+    origin: Origin,
+    raw: RawBody,
+    model: str,
+    messages: tuple[Message, ...],
+    *,
+    known: frozenset[str],
+    mended: bool,
+    bound: tuple[str, ...] = (),
+) -> Request:
+    """The members that /api/chat and /api/generate have alike. known: all that this call has a
+    meaning for; the others wait in `extra`. mended: the client's own text is of no use."""
+    value = raw.value
     stream = check.opt_bool(value, "stream")
-    reader = _Reader()
-    messages = reader.messages(check.opt_list(value, "messages") or [])
     given = check.opt_object(value, "options") or {}
     sampling, max_tokens, options = _options(given, value)
-    mended = reader.mended or type(given.get("stop")) is str
+    mended = mended or type(given.get("stop")) is str
     return Request(
-        origin="ollama",
+        origin=origin,
         model=model,
         messages=messages,
-        tools=_tools(check.opt_list(value, "tools") or []),
         max_tokens=max_tokens,
         sampling=sampling,
         thinking=_think(value.get("think")),
@@ -86,14 +113,15 @@ def parse_request(body: bytes, /) -> Request:
         # absent means a stream; a load request is answered by one object whatever it says
         stream=stream is not False and bool(messages),
         include_usage=True,
-        keep_alive=_keep_alive(value.get("keep_alive")),
+        keep_alive=keep_alive_of(value),
         plugins=plugins.plugin_calls(value),
-        extra={**options, **check.rest(value, _TOP)},
+        bound=bound if messages else (),  # anybody can be asked to load nothing
+        extra={**options, **check.rest(value, known)},
         raw=None if mended else raw,
     )
 
 
-class _Reader:
+class Reader:
     """Messages. `mended`: something was taken that the server itself would refuse, so that the
     client's own text is of no use to it."""
 
@@ -138,10 +166,10 @@ class _Reader:
         if text:
             parts.append(Text(text))
         for index, value in enumerate(check.opt_list(obj, "images", path) or []):
-            parts.append(self._media(value, f"{path}.images[{index}]"))
+            parts.append(self.media(value, f"{path}.images[{index}]"))
         return parts
 
-    def _media(self, value: JSON, path: str) -> Part:
+    def media(self, value: JSON, path: str) -> Part:
         """A picture or, for models that listen, a sound: only the bytes themselves tell which."""
         data = check.a_string(value, path)
         if data[:8].lower().startswith(("http://", "https://")):
@@ -280,7 +308,8 @@ def _output(value: JSON) -> OutputFormat | None:
     raise Invalid("format", 'expected "json" or a JSON schema')
 
 
-def _keep_alive(value: JSON) -> JSON:
+def keep_alive_of(obj: Mapping[str, JSON]) -> JSON:
+    value = obj.get("keep_alive")
     if value is None or type(value) in (str, int, float):
         return value
     raise Invalid("keep_alive", f'expected a duration such as "5m", got {check.named(value)}')

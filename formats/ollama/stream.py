@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from formats import jsontext
 from formats.canonical import (
+    EMPTY,
     JSON,
     CitationSeen,
     Event,
@@ -54,6 +55,7 @@ from formats.ollama.wire import (
     date_text,
     error_line,
     failure_of,
+    message_in,
     metrics,
     native_stop,
     not_a_line,
@@ -72,7 +74,9 @@ if TYPE_CHECKING:
 
 
 class Decoder:
-    """A server's lines into events."""
+    """A server's lines into events. said: the message in a line, None where there is none."""
+
+    said = staticmethod(message_in)
 
     __slots__ = ("_calls", "_ended", "_ids", "_kind", "_lines", "_part", "_started")
 
@@ -118,7 +122,7 @@ class Decoder:
 
     def _line(self, line: bytes, out: list[Event]) -> None:
         value = jsontext.loads(line.decode())
-        message = value.get("message") if type(value) is dict else None
+        message = self.said(value) if type(value) is dict else None
         if type(message) is not dict:
             if type(value) is dict and value.get("error"):
                 out += self._failed(failure_of(value))
@@ -205,7 +209,14 @@ class _Call:
 
 
 class Encoder:
-    """Events into lines for a client. Texts pass at once, a call when it is whole."""
+    """Events into lines for a client. Texts pass at once, a call when it is whole.
+
+    text, thought: what stands before and behind the words of a line; end: what stands in the last.
+    """
+
+    text = ('Z","message":{"role":"assistant","content":', '},"done":false}\n')
+    thought = ('Z","message":{"role":"assistant","content":"","thinking":', text[1])
+    end = 'Z","message":{"role":"assistant","content":""},'
 
     __slots__ = (
         "_bad_call",
@@ -248,10 +259,9 @@ class Encoder:
             return b""
         match event:
             case TextDelta(_, text) | RefusalDelta(_, text):
-                return self._delta('Z","message":{"role":"assistant","content":', text)
+                return self._delta(self.text, text)
             case ThoughtDelta(_, text):
-                start = 'Z","message":{"role":"assistant","content":"","thinking":'
-                return self._delta(start, text)
+                return self._delta(self.thought, text)
             case ToolStarted(part):
                 self._calls[part] = _Call(event)
             case ToolDelta(part, fragment):
@@ -289,11 +299,11 @@ class Encoder:
             self._second_text = f"{self._head}{date_text(self._stamp.created + second)}."
         return f"{self._second_text}{nanos:09d}"
 
-    def _delta(self, start: str, text: str) -> bytes:
+    def _delta(self, around: tuple[str, str], text: str) -> bytes:
         if not text:
             return b""
         self._size += len(text)
-        line = f'{self._now()}{start}{encode_basestring_ascii(text)}}},"done":false}}\n'
+        line = f"{self._now()}{around[0]}{encode_basestring_ascii(text)}{around[1]}"
         return line.encode("ascii")
 
     def _call(self, call: _Call | None) -> bytes:
@@ -315,7 +325,7 @@ class Encoder:
     def _refused(self, reason: StopReason, details: JSON) -> bytes:
         """A refusal that came without a word of its own says its reason."""
         words = refusal_words(details) if reason == "refusal" and not self._size else ""
-        return self._delta('Z","message":{"role":"assistant","content":', words)
+        return self._delta(self.text, words)
 
     def _finish(self, reason: StopReason) -> bytes:
         out = b"".join([self._call(call) for call in self._calls.values()])
@@ -325,11 +335,15 @@ class Encoder:
             return out + write_ndjson({"error": BAD_CALL})
         first = self._first_ns
         end: dict[str, JSON] = {"done": True, "done_reason": native_stop(reason, self._ledger)}
+        end |= self.at_end()
         if reason not in ("load", "unload"):
             end |= metrics(self._usage, self._stamp, first, self._size)
         tail = jsontext.dump_ascii(end).decode("ascii").removeprefix("{")
-        line = f'{self._now()}Z","message":{{"role":"assistant","content":""}},{tail}\n'
-        return out + line.encode("ascii")
+        return out + f"{self._now()}{self.end}{tail}\n".encode("ascii")
+
+    def at_end(self) -> Mapping[str, JSON]:
+        """What else the last line has."""
+        return EMPTY
 
 
 # --- the observer ---------------------------------------------------------------------------------
@@ -341,8 +355,9 @@ _DONE = re.compile(rb'"done"\s*:\s*true')
 class Observer:
     """Watches lines that pass through. Until content was seen each is parsed, later only those
     that may be an end or an error. The model's name becomes the one the client asked for: clients
-    list names and compare."""
+    list names and compare. said: the message in a line, None where there is none."""
 
+    said = staticmethod(message_in)
     __slots__ = (
         "_done",
         "_framer",
@@ -407,7 +422,7 @@ class Observer:
         if type(value) is not dict:
             self.failure = Failure("upstream", not_a_line(line))
             return False
-        message = value.get("message")
+        message = self.said(value)
         if type(message) is dict:
             if not self.content:
                 self.content = any(map(message.get, ("content", "thinking", "tool_calls")))

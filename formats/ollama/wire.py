@@ -55,6 +55,11 @@ _TO_NATIVE: Mapping[StopReason, str] = {
 # --- what lines and whole answers have in common --------------------------------------------------
 
 
+def message_in(value: Mapping[str, JSON]) -> JSON:
+    """What a line, or a whole answer, of /api/chat says."""
+    return value.get("message")
+
+
 def stop_reason(native: JSON, calls: bool) -> StopReason:
     """What an end means: calls beat the server's `stop`."""
     reason = _NATIVE_STOP.get(native, "end_turn") if type(native) is str else "end_turn"
@@ -257,7 +262,7 @@ def not_a_line(line: bytes) -> str:
     """What a server sent in place of a line of its answer."""
     start = line[:80].decode("utf-8", "replace")
     what = "HTML" if start.lstrip().startswith("<") else "something"
-    return f"the upstream sent {what} that is not a line of an Ollama chat: {start!r}"
+    return f"the upstream sent {what} that is not a line of an Ollama answer: {start!r}"
 
 
 def refusal_words(details: JSON) -> str:

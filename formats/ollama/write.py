@@ -46,6 +46,7 @@ from formats.ids import OLLAMA
 from formats.media import document_text
 from formats.ollama.wire import LEVELS, NUMBERS, TOO_LARGE, WHOLE
 from formats.opaque import opaque_text
+from formats.prompt import as_conversation
 from formats.toolschema import for_ollama
 
 if TYPE_CHECKING:
@@ -72,17 +73,27 @@ _HARMLESS = frozenset(
 
 def write_request(request: Request, ledger: Ledger, target: Target, /) -> bytes:
     """The body for an Ollama server. Raises Unsupported."""
-    writer = _Writer(request, ledger, target)
+    if request.origin == "ollama" and request.raw is not None:
+        return passed_request(request, request.raw, ledger, target)
+    if request.origin != "ollama":
+        as_conversation(request, ledger)
     try:
-        if writer.native and request.raw is not None:
-            return _passed(request.raw, writer)
-        return jsontext.dump(writer.body())
+        return jsontext.dump(_Writer(request, ledger, target).body())
     except ValueError:
         raise Invalid("", TOO_LARGE) from None
 
 
-def _passed(raw: RawBody, writer: _Writer) -> bytes:
-    """The client's own text, but for what the server must be told otherwise."""
+def passed_request(request: Request, raw: RawBody, ledger: Ledger, target: Target) -> bytes:
+    """The client's own text, but for what the server must be told otherwise; of /api/chat and of
+    /api/generate alike."""
+    writer = _Writer(request, ledger, target)
+    try:
+        return _spliced(raw, writer)
+    except ValueError:
+        raise Invalid("", TOO_LARGE) from None
+
+
+def _spliced(raw: RawBody, writer: _Writer) -> bytes:
     request, target = writer.request, writer.target
     edits: dict[str, JSON] = {}
     if raw.value["model"] != target.model:
@@ -99,7 +110,7 @@ def _passed(raw: RawBody, writer: _Writer) -> bytes:
 
 
 class _Writer:
-    """One request on its way to one server. `native`: an Ollama client sent it."""
+    """One request on its way to one server. `native`: an Ollama client sent it, to either call."""
 
     __slots__ = ("ledger", "native", "request", "target")
 
@@ -107,7 +118,7 @@ class _Writer:
         self.request = request
         self.ledger = ledger
         self.target = target
-        self.native = request.origin == "ollama"
+        self.native = request.origin in ("ollama", "generate")
 
     def body(self) -> dict[str, JSON]:
         request = self.request
@@ -462,14 +473,7 @@ class _Writer:
             raise Unsupported(self._name("n"), "Ollama gives one answer at a time")
         if sampling.logit_bias is not None:
             self._drop("logit_bias")
-        configured = self.target.options
-        if "num_ctx" in configured and own.pop("num_ctx", None) not in (
-            None,
-            configured["num_ctx"],
-        ):
-            why = "the configuration's holds: another value makes the server reload the model"
-            self.ledger.note("options.num_ctx", "dropped", why, harmless=True)
-        return {**configured, **own}
+        return merged_options(own, self.ledger, self.target)
 
     def _limit(self, tokens: int) -> int:
         if tokens <= 0:
@@ -498,6 +502,15 @@ class _Writer:
                 self._drop(concept, f"{self.target.model} does not think")
             return None
         return wanted
+
+
+def merged_options(own: dict[str, JSON], ledger: Ledger, target: Target) -> dict[str, JSON]:
+    """The client's options over the configured ones, but for the size of the context."""
+    configured = target.options
+    if "num_ctx" in configured and own.pop("num_ctx", None) not in (None, configured["num_ctx"]):
+        why = "the configuration's holds: another value makes the server reload the model"
+        ledger.note("options.num_ctx", "dropped", why, harmless=True)
+    return {**configured, **own}
 
 
 def _wanted(thinking: Thinking) -> bool | str | None:

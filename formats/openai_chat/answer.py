@@ -82,13 +82,18 @@ _MESSAGE = frozenset(
 
 def parse_response(body: bytes, /) -> Response:
     """An upstream's whole answer (status 200). Raises Garbled when it is not one."""
+    return response_of(object_in(body))
+
+
+def object_in(body: bytes) -> dict[str, JSON]:
+    """The object that a whole answer is. Raises Garbled."""
     try:
         obj = loads(body.decode("utf-8"))
     except ValueError:  # of which a UnicodeDecodeError is one
         raise Garbled(_not_one(body)) from None
     if type(obj) is not dict:
         raise Garbled(_not_one(body))
-    return response_of(obj)
+    return obj
 
 
 def _not_one(body: bytes) -> str:

@@ -88,12 +88,12 @@ def parse_request(body: bytes, /) -> Request:
         tools=_tools(obj),
         tool_choice=_tool_choice(obj),
         parallel_tool_calls=check.opt_bool(obj, "parallel_tool_calls"),
-        max_tokens=_max_tokens(obj),
-        sampling=_sampling(obj),
-        thinking=_thinking(obj, extra),
-        output=_output(obj, extra),
+        max_tokens=max_tokens(obj),
+        sampling=sampling(obj),
+        thinking=thinking(obj, extra),
+        output=output(obj, extra),
         stream=stream,
-        include_usage=_include_usage(obj, extra),
+        include_usage=include_usage(obj, extra),
         user=check.opt_string(obj, "user"),
         metadata=check.opt_object(obj, "metadata"),
         cache_key=check.opt_string(obj, "prompt_cache_key"),
@@ -108,13 +108,13 @@ def parse_request(body: bytes, /) -> Request:
 # --- settings -------------------------------------------------------------------------------------
 
 
-def _max_tokens(obj: Mapping[str, JSON]) -> int | None:
+def max_tokens(obj: Mapping[str, JSON]) -> int | None:
     old = check.opt_int(obj, "max_tokens")
     new = check.opt_int(obj, "max_completion_tokens")
     return old if new is None else new
 
 
-def _sampling(obj: Mapping[str, JSON]) -> Sampling:
+def sampling(obj: Mapping[str, JSON]) -> Sampling:
     if _SAMPLING.isdisjoint(obj):
         return _PLAIN
     repeat = check.opt_number(obj, "repeat_penalty")
@@ -147,7 +147,7 @@ def _stop(obj: Mapping[str, JSON]) -> tuple[str, ...]:
     return tuple(check.a_string(item, f"stop[{at}]") for at, item in enumerate(items))
 
 
-def _thinking(obj: Mapping[str, JSON], extra: dict[str, JSON]) -> Thinking | None:
+def thinking(obj: Mapping[str, JSON], extra: dict[str, JSON]) -> Thinking | None:
     effort = check.opt_string(obj, "reasoning_effort")
     if effort is None:
         return None
@@ -157,7 +157,7 @@ def _thinking(obj: Mapping[str, JSON], extra: dict[str, JSON]) -> Thinking | Non
     return Thinking(mode="off" if effort == "none" else None, effort=effort)
 
 
-def _output(obj: Mapping[str, JSON], extra: dict[str, JSON]) -> OutputFormat | None:
+def output(obj: Mapping[str, JSON], extra: dict[str, JSON]) -> OutputFormat | None:
     wanted = check.opt_object(obj, "response_format")
     if wanted is None:
         return None
@@ -187,7 +187,7 @@ def _schema_output(wanted: Mapping[str, JSON]) -> OutputFormat:
     )
 
 
-def _include_usage(obj: Mapping[str, JSON], extra: dict[str, JSON]) -> bool:
+def include_usage(obj: Mapping[str, JSON], extra: dict[str, JSON]) -> bool:
     options = check.opt_object(obj, "stream_options")
     if options is None:
         return False

@@ -30,7 +30,7 @@ def passed_request(request: Request, raw: RawBody, ledger: Ledger, target: Targe
         edits["model"] = target.model
     _edit_roles(raw, target, edits)
     _edit_max_tokens(request, raw, ledger, target, edits, remove)
-    _edit_stream_options(request, raw, target, edits, remove)
+    edit_stream_options(request, raw, target, edits, remove)
     edits |= {name: value for name, value in target.options.items() if name not in raw.members}
     return raw.spliced(edits, remove).removeprefix(b"\xef\xbb\xbf")
 
@@ -99,7 +99,7 @@ def capped_tokens(request: Request, ledger: Ledger, target: Target) -> int | Non
     return target.max_output
 
 
-def _edit_stream_options(
+def edit_stream_options(
     request: Request, raw: RawBody, target: Target, edits: dict[str, JSON], remove: list[str]
 ) -> None:
     options = raw.value.get("stream_options")

@@ -531,9 +531,9 @@ class ChatEncoder:
                     self._starts[part] = self._length
                 self._length += len(text)
                 self._spoken = True
-                return self._text_head + _quoted(text) + self._text_tail
+                return self._text_head + quoted(text) + self._text_tail
             case ThoughtDelta(_, text):
-                return self._thought_head + _quoted(text) + self._text_tail if text else b""
+                return self._thought_head + quoted(text) + self._text_tail if text else b""
             case ToolDelta(part, fragment):
                 return self._tool_delta(part, fragment)
             case RefusalDelta(_, text):
@@ -604,7 +604,7 @@ class ChatEncoder:
         if call is None or not fragment:
             return b""
         call.empty = call.empty and fragment.isspace()
-        return call.head + _quoted(fragment) + call.tail + self._text_tail
+        return call.head + quoted(fragment) + call.tail + self._text_tail
 
     def _part_ended(self, part: int) -> bytes:
         """A call without arguments gets an empty object: many clients fail on empty text."""
@@ -648,7 +648,7 @@ class _Shown:
         self.empty = True
 
 
-def _quoted(text: str) -> bytes:
+def quoted(text: str) -> bytes:
     """Text as a JSON string in UTF-8; escaped where a reader could stumble over it."""
     if text.isascii():
         return encode_basestring_ascii(text).encode()

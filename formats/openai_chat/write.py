@@ -42,6 +42,7 @@ from formats.jsontext import dump, dumps
 from formats.opaque import opaque_text
 from formats.openai_chat.parse import NAME, is_legacy
 from formats.openai_chat.splice import capped_tokens, max_tokens_name, passed_request, system_role
+from formats.prompt import as_conversation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -65,6 +66,8 @@ def write_request(request: Request, ledger: Ledger, target: Target, /) -> bytes:
     """The body for an upstream of this format. Raises Unsupported."""
     if request.origin == NAME and request.raw is not None:
         return passed_request(request, request.raw, ledger, target)
+    if request.origin != NAME:
+        as_conversation(request, ledger)
     return dump(_Writer(request, ledger, target).body())
 
 

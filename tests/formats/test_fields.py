@@ -19,6 +19,10 @@ from formats.fields import field
         ("anthropic", "stop", "stop_sequences"),
         ("anthropic", "user", "metadata.user_id"),
         ("openai", "tool_choice", "tool_choice"),
+        ("completions", "max_tokens", "max_tokens"),
+        ("completions", "output", "response_format"),
+        ("generate", "max_tokens", "options.num_predict"),
+        ("generate", "image", "images"),
         ("somewhere", "seed", "seed"),
     ],
 )

@@ -38,7 +38,7 @@ OF_FORMAT = {"openai-chat": "openai", "anthropic-messages": "anthropic", "ollama
 OURS = [entry for entry in INDEX if entry["format"] in OF_FORMAT]
 ANSWERS = [entry for entry in OURS if entry["http_status"] == 200]
 REFUSED = [entry for entry in OURS if entry["http_status"] != 200]
-NAMES = tuple(FORMATS)
+NAMES = tuple(READERS)  # the formats of conversations, which any upstream can be asked in
 STAMP = Stamp("0123456789abcdef01234567", 1_790_000_000, lambda: 5_000_000, "shown-model", 11)
 BIG = 1 << 24
 
