@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from formats.errors import Failure
 
 FormatName = Literal["openai", "anthropic", "ollama", "responses", "echo"]
-ClientFormat = Literal["openai", "anthropic", "ollama"]
+ClientFormat = Literal["openai", "anthropic", "ollama", "responses", "completions", "generate"]
 EndState = Literal[
     "complete",
     "truncated",

@@ -26,6 +26,7 @@ from formats.ollama import load_answer
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
 from llmrouterd.pipeline import echo, headers
+from llmrouterd.pipeline.embed import embed
 from llmrouterd.pipeline.outgoing import Outgoing, outgoing
 from llmrouterd.pipeline.refused import refused
 from llmrouterd.pipeline.relay import TAIL_S, PassLane, TurnLane, pump
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from llmrouterd.edge.exchange import Exchange
     from llmrouterd.model import Candidate, ModelInfo
     from llmrouterd.pipeline.relay import Lane
-    from llmrouterd.pipeline.story import Story
     from llmrouterd.pipeline.work import Work
 
 
@@ -42,11 +42,16 @@ async def attempt(work: Work, candidate: Candidate, info: ModelInfo | None) -> F
     """Try `candidate`. None: the client has its answer. A Failure: look at `reply.content_sent`."""
     provider = work.gen.providers[candidate.provider]
     work.story.priced_by = provider
-    if work.request.origin == "ollama" and provider.format != "ollama":
+    if work.embed is not None:
+        return await embed(work, work.embed, candidate, info)
+    if work.request.origin in ("ollama", "generate") and provider.format != "ollama":
         loaded = load_answer(work.request)
         if loaded is not None:  # nothing is asked, and elsewhere there is nothing to load
             return await deliver(work, loaded)
     if provider.format == "echo":
+        if work.request.bound:
+            words = f"only an upstream of the client's own format knows {work.request.bound[0]}"
+            return Failure("unsupported", words)
         answer = echo.answer(work.request, candidate.model, prompt_tokens=work.story.size_tokens)
         work.story.usage_estimated = True
         return await deliver(work, answer)
@@ -100,22 +105,14 @@ async def _exchange(work: Work, sent: Outgoing, deadline: Deadline) -> Failure |
         deadline,
         patiently=reply.patiently if reply.quiet_s else None,
     ) as exchange:
-        _note(work.story, sent, exchange)
+        work.story.noted(exchange.receipt, exchange.headers)
+        if sent.same:
+            work.story.upstream_fields = headers.of_account(sent.provider, exchange.headers)
         if exchange.status != 200:
             if sent.same:
                 work.story.upstream_fields = headers.of_failure(sent.provider, exchange.headers)
             return await refused(exchange, sent, origin)
         return await _answered(work, sent, exchange, deadline)
-
-
-def _note(story: Story, sent: Outgoing, exchange: Exchange) -> None:
-    story.address = exchange.receipt.address
-    # what has left this host does not come back when somebody nearer answers after all
-    story.left_host = story.left_host or exchange.receipt.left_host
-    fields = exchange.headers
-    story.upstream_request_id = fields.get("request-id") or fields.get("x-request-id") or ""
-    if sent.same:
-        story.upstream_fields = headers.of_account(sent.provider, fields)
 
 
 async def _answered(
@@ -199,7 +196,7 @@ async def _whole(
     except Garbled as error:
         failure = fmt.parse_error(200, body)  # some servers answer 200 with an error inside
         return failure if failure.native is not None else Failure("upstream", str(error))
-    if passes and fmt.NAME == "ollama" and response.model != work.request.model:
+    if passes and fmt.NAME in ("ollama", "generate") and response.model != work.request.model:
         # Its clients know a model by the name they asked for.
         body = parse_body(body).spliced({"model": work.request.model})
     return await deliver(work, response, body if passes else None)

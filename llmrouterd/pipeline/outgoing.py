@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from formats import FORMATS
+from formats import FORMATS, speaks
 from formats.canonical import Target
 from formats.errors import Failure, Invalid
 from formats.thinktags import ThinkTags, split_response
@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     from llmrouterd.model import Candidate, ModelInfo, Provider
     from llmrouterd.pipeline.work import Work
 
-_PATH = {"openai": "/chat/completions", "anthropic": "/messages", "ollama": "/api/chat"}
+_PATH = {
+    "openai": "/chat/completions",
+    "anthropic": "/messages",
+    "ollama": "/api/chat",
+    "completions": "/completions",
+    "generate": "/api/generate",
+}
 _KEY_NAME = re.compile(r"api_key(?:=|\Z)")
 _STRICT = frozenset({"dropped", "clamped", "approximated"})
 
@@ -70,39 +76,38 @@ def outgoing(
 ) -> Outgoing | Failure:
     """The request for `candidate`, or why it cannot be made."""
     provider = work.gen.providers[candidate.provider]
-    failure = _withheld(work, provider)
+    failure = withheld(work, provider)
     if failure is not None:
         return failure
-    spoken = provider.format
+    spoken = speaks(provider.format, work.request)
     codec = FORMATS[spoken]
     try:
-        body = codec.write_request(
-            work.request, ledger, _target_of(work, provider, candidate, info)
-        )
+        body = codec.write_request(work.request, ledger, target_of(work, provider, candidate, info))
     except Invalid as error:
         return Failure(error.kind, str(error))
     except RecursionError:
         return Failure("bad_request", "the request is nested too deeply")
-    if work.strict and (lost := _lost(ledger)):
-        words = f"{candidate.provider}/{candidate.model} cannot carry {', '.join(lost)}"
-        return Failure("unsupported", f"{words}, and X-Router-Strict asks for all or nothing")
+    failure = too_lossy(work, candidate, ledger)
+    if failure is not None:
+        return failure
     same = work.request.origin == spoken
     splits = provider.dialect.reasoning_field == "think_tags"
     return Outgoing(
         provider,
         candidate.model,
         codec,
-        _path(work, provider, spoken, same=same),
-        _fields(work, provider, candidate, same=same),
+        target(work, provider, _PATH[spoken], same=same),
+        fields(work, provider, candidate, same=same),
         body,
         same=same,
         passes=same and not work.ext.edits_events and not splits,
     )
 
 
-def _target_of(
+def target_of(
     work: Work, provider: Provider, candidate: Candidate, info: ModelInfo | None
 ) -> Target:
+    """What a codec has to know of the upstream."""
     dialect = provider.dialect
     learned = work.daemon.lessons.of(candidate)
     return Target(
@@ -118,7 +123,7 @@ def _target_of(
     )
 
 
-def _withheld(work: Work, provider: Provider) -> Failure | None:
+def withheld(work: Work, provider: Provider) -> Failure | None:
     """Why this provider must not be asked now: a client's credential is for one provider."""
     tried = work.story.tried
     if provider.credentials != "client" or not tried:
@@ -129,22 +134,27 @@ def _withheld(work: Work, provider: Provider) -> Failure | None:
     return Failure("credential", words)
 
 
-def _lost(ledger: Ledger) -> list[str]:
-    """The fields whose loss may change the answer."""
+def too_lossy(work: Work, candidate: Candidate, ledger: Ledger) -> Failure | None:
+    """With `strict`: the fields whose loss may change the answer, as a failure."""
     lost = [each.path for each in ledger.entries if each.what in _STRICT and not each.harmless]
-    return list(dict.fromkeys(lost))
+    if not lost or not work.strict:
+        return None
+    words = f"{candidate.provider}/{candidate.model} cannot carry {', '.join(dict.fromkeys(lost))}"
+    return Failure("unsupported", f"{words}, and X-Router-Strict asks for all or nothing")
 
 
-def _path(work: Work, provider: Provider, spoken: str, *, same: bool) -> str:
-    path = work.gen.upstreams[provider.name][1] + _PATH[spoken]
+def target(work: Work, provider: Provider, path: str, *, same: bool) -> str:
+    """The request target: what stands before the provider's paths, the path, the client's query."""
+    path = work.gen.upstreams[provider.name][1] + path
     parts = work.query.split("&") if same else []
     kept = "&".join(part for part in parts if part and not _KEY_NAME.match(unquote(part)))
     return f"{path}?{kept}" if kept else path
 
 
-def _fields(
+def fields(
     work: Work, provider: Provider, candidate: Candidate, *, same: bool
 ) -> list[tuple[str, str]]:
+    """The header fields for this provider."""
     return headers.for_upstream(
         provider,
         work.incoming,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from formats.canonical import Request
+    from formats.embeddings import EmbedRequest
     from llmrouterd.model import Headers
     from llmrouterd.pipeline.daemon import Daemon, Generation
     from llmrouterd.pipeline.extend import Extensions
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Work:
-    """strict: a loss in translation is refused, not noted."""
+    """strict: a loss in translation is refused, not noted. embed: vectors are asked for, no chat."""
 
     request: Request
     incoming: Headers
@@ -31,6 +32,7 @@ class Work:
     gen: Generation
     daemon: Daemon
     strict: bool = False
+    embed: EmbedRequest | None = None
 
     @property
     def keep(self) -> bool:

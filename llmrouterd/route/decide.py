@@ -42,6 +42,8 @@ DISCOVER = "implicit discover"
 PASS_ON = "implicit pass-on"  # noqa: S105
 BEST_LOCAL = "implicit best-local"
 
+EMBEDDING = "embedding"
+_NO_EMBEDDINGS = frozenset({"anthropic", "echo"})
 _SHOWN_SKIPS = 6
 _SHOWN_CHARS = 160
 Refusal = tuple[str, str]  # (code, reason)
@@ -148,7 +150,7 @@ def _implicit(walk: _Walk, facts: Facts, fleet: Fleet, *, named: bool) -> None:
         provider = state.provider
         if known_models(state) is None and provider.format != "echo" and not provider.on_demand:
             walk.offer(Candidate(provider.name, facts.model, PASS_ON))
-    if not holders:
+    if not holders and EMBEDDING not in facts.needs:  # another model's vectors mean other things
         _best_local(walk, facts, states)
 
 
@@ -269,11 +271,14 @@ class _Walk:
     def unfit(self, state: ProviderState, info: ModelInfo | None, name: str = "") -> Refusal | None:
         """Why this model cannot serve this request, or None."""
         facts = self._facts
+        embeds = EMBEDDING in facts.needs
+        if embeds and state.provider.format in _NO_EMBEDDINGS:
+            return f"capability:{EMBEDDING}", f"'{state.provider.format}' makes no embeddings"
         if facts.needs:
             lacking = lacks(info or self._namesake(name), facts.needs)
             if lacking is not None:
                 return f"capability:{lacking}", f"the model lacks '{lacking}'"
-        if info is not None and embedding_only(info):
+        if info is not None and embedding_only(info) and not embeds:
             return "embedding", "the model only makes embeddings"
         context = state.provider.context_length or (info.context_length if info else 0)
         if not fits(facts.size_tokens, context):
