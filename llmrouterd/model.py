@@ -79,15 +79,15 @@ class Headers:
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.raw: Sequence[tuple[bytes, bytes]] = raw if isinstance(raw, list) else list(raw)
-        self._first = {name.decode("latin-1"): value for name, value in reversed(self.raw)}
+        self._first = dict(reversed(self.raw))
 
     def get(self, name: str) -> str | None:
         """The first value of `name` (lower-case), or None."""
-        value = self._first.get(name)
+        value = self._first.get(name.encode("latin-1"))
         return None if value is None else value.decode("latin-1")
 
     def __contains__(self, name: str) -> bool:
-        return name in self._first
+        return name.encode("latin-1") in self._first
 
     def all(self, name: str) -> list[str]:
         """Every value of `name`, in order."""

@@ -29,7 +29,7 @@ import trio
 from formats.errors import STATUS, Failure
 from llmrouterd.edge import rawhead
 from llmrouterd.edge.client import Client, ClientGone
-from llmrouterd.edge.hangup import Watch
+from llmrouterd.edge.hangup import Ear
 from llmrouterd.edge.incoming import (
     BodyBudget,
     Incoming,
@@ -141,30 +141,34 @@ async def serve_connection(
     Raises: nothing but what its own cancellation raises.
     Cancellation: closes at once.
     """
-    connection = _Connection(as_wire(stream), answer, limits, hangups, refuse)
+    wire = as_wire(stream)
+    half_close = limits.half_close
+    ear = Ear(None, None, half_close) if hangups is None else hangups.listen(wire.sock, half_close)
+    connection = _Connection(wire, ear, answer, limits, refuse)
     connection.shared = connections or Connections(limits.body_budget_bytes)
     connection.peer = peer
     connection.scheme = scheme
     try:
         await connection.run()
     finally:
-        connection.wire.close()
+        ear.close()
+        wire.close()
 
 
 class _Connection:
-    __slots__ = ("answer", "h11", "hangups", "limits", "peer", "refuse", "scheme", "shared", "wire")
+    __slots__ = ("answer", "ear", "h11", "limits", "peer", "refuse", "scheme", "shared", "wire")
 
     shared: Connections
     peer: str
     scheme: str
 
     def __init__(
-        self, wire: Wire, answer: Answer, limits: Limits, hangups: Hangups | None, refuse: Refuse
+        self, wire: Wire, ear: Ear, answer: Answer, limits: Limits, refuse: Refuse
     ) -> None:
         self.wire = wire
         self.answer = answer
         self.limits = limits
-        self.hangups = hangups
+        self.ear = ear
         self.refuse = refuse
         self.h11 = self._new_h11()
 
@@ -304,13 +308,10 @@ class _Connection:
     async def _run(self, incoming: Incoming, client: Client) -> Exception | None:
         """`answer` in its nursery. What it raised, if anything; None too when the client left."""
 
-        half_close = self.limits.half_close
-
         async def work() -> None:
             async with trio.open_nursery() as nursery:
                 client.nursery = nursery
-                scope = nursery.cancel_scope
-                with Watch(self.hangups, self.wire.sock, scope, client, half_close) as watch:
+                with self.ear.watching(nursery.cancel_scope, client) as watch:
                     client.on_end(watch.stop)
                     await self.answer(incoming, client)
 

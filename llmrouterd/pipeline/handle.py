@@ -6,8 +6,8 @@ Refuses to know: bytes of any format, sockets, how a rule decides.
 Laws:
 1. Everything happens in the request's own task. Cancellation is the only clean-up signal, and what
    must be given back is given back synchronously in `finally`.
-2. Every request ends in exactly one record, whatever happened: one whose client left in the middle
-   of its body, too.
+2. Every request ends in exactly one record for whoever wants one, whatever happened: one whose
+   client left in the middle of its body, too.
 """
 
 from __future__ import annotations
@@ -76,10 +76,12 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
     finally:
         daemon.in_flight -= 1
         _close(story, end, client)
-        record = story.record(end)
-        daemon.tell(record)
-        if ext is not None and ext.wants_end():
-            await ext.end(record)  # noqa: ASYNC102 - shielded and bounded in there
+        asked = ext is not None and ext.wants_end()
+        if asked or daemon.sinks:
+            record = story.record(end)
+            daemon.tell(record)
+            if ext is not None and asked:
+                await ext.end(record)  # noqa: ASYNC102 - shielded and bounded in there
 
 
 def _is_strict(fields: Headers) -> bool:

@@ -2,6 +2,7 @@ import os
 import select
 import socket
 import struct
+from contextlib import contextmanager
 
 import pytest
 import trio
@@ -32,10 +33,19 @@ def reset(sock: socket.socket) -> None:
     sock.close()
 
 
+@contextmanager
+def listening(hangups, sock, half_close="gone"):
+    ear = hangups.listen(sock, half_close)
+    try:
+        yield ear
+    finally:
+        ear.close()
+
+
 async def watched_until_gone(hangups, sock, leave, half_close="gone") -> Told:
     told = Told()
     with trio.fail_after(PATIENCE_S), trio.CancelScope() as scope:
-        with hangups.watching(sock, scope, told, half_close):
+        with listening(hangups, sock, half_close) as ear, ear.watching(scope, told):
             leave()
             await trio.sleep_forever()
     assert scope.cancelled_caught
@@ -80,7 +90,7 @@ async def test_it_is_noticed_behind_unread_bytes_and_reads_none() -> None:
 async def test_half_close_ignored_only_a_reset_counts(hangups) -> None:
     told = Told()
     with connected_pair() as (ours, theirs), trio.CancelScope() as scope:
-        with hangups.watching(ours, scope, told, "ignore"):
+        with listening(hangups, ours, "ignore") as ear, ear.watching(scope, told):
             theirs.shutdown(socket.SHUT_WR)
             await trio.testing.wait_all_tasks_blocked(0.02)
             assert not told.gone
@@ -93,7 +103,7 @@ async def test_after_the_block_nobody_is_told(hangups) -> None:
     told = Told()
     with connected_pair() as (ours, theirs):
         with trio.CancelScope() as scope:
-            with hangups.watching(ours, scope, told) as watch:
+            with listening(hangups, ours) as ear, ear.watching(scope, told) as watch:
                 watch.stop()
                 watch.stop()
             theirs.close()
@@ -106,13 +116,15 @@ async def test_a_descriptor_used_again_is_not_mistaken(hangups) -> None:
     for _ in range(20):
         old, new = Told(), Told()
         with connected_pair() as (ours, theirs), connected_pair() as (other, _far):
-            with trio.CancelScope() as first, hangups.watching(ours, first, old):
+            ear = hangups.listen(ours)
+            with trio.CancelScope() as first, ear.watching(first, old):
                 await trio.lowlevel.checkpoint()
             fd = ours.fileno()
             ours.close()
             os.dup2(other.fileno(), fd)
             with socket.socket(fileno=fd) as again, trio.CancelScope() as second:
-                with hangups.watching(again, second, new):
+                with listening(hangups, again) as young, young.watching(second, new):
+                    ear.close()  # after its socket: the place is another's by now
                     theirs.close()
                     await trio.testing.wait_all_tasks_blocked(0.001)
                     assert not new.gone
@@ -135,8 +147,36 @@ async def test_many_at_once(hangups) -> None:
 
 
 async def test_a_stream_without_a_socket_is_not_watched(hangups) -> None:
-    with hangups.watching(None, trio.CancelScope(), Told()):
+    with listening(hangups, None) as ear, ear.watching(trio.CancelScope(), Told()):
         assert hangups.watched == 0
+
+
+async def test_who_left_between_two_requests_is_remembered(hangups) -> None:
+    with connected_pair() as (ours, theirs), listening(hangups, ours) as ear:
+        with trio.CancelScope() as scope, ear.watching(scope, Told()):
+            await trio.lowlevel.checkpoint()
+        theirs.close()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        told = Told()
+        with trio.fail_after(PATIENCE_S), trio.CancelScope() as scope, ear.watching(scope, told):
+            await trio.sleep_forever()
+        assert told.gone
+
+
+async def test_many_requests_on_one_connection_are_watched_one_by_one(hangups) -> None:
+    with connected_pair() as (ours, theirs), listening(hangups, ours) as ear:
+        early = [Told() for _ in range(5)]
+        for told in early:
+            with trio.CancelScope() as scope, ear.watching(scope, told):
+                theirs.send(b"x")
+                await trio.lowlevel.checkpoint()
+        last = Told()
+        with trio.fail_after(PATIENCE_S), trio.CancelScope() as scope, ear.watching(scope, last):
+            ours.recv(100)  # without epoll, unread bytes hide the end
+            theirs.close()
+            await trio.sleep_forever()
+        assert last.gone
+        assert not any(told.gone for told in early)
 
 
 async def test_it_closes_what_it_owns() -> None:
