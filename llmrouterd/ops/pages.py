@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from formats import FORMATS
+from formats import FORMATS, embeddings
 from formats.errors import Failure, Invalid
 from formats.jsontext import dump
 from llmrouterd.edge.client import Client
@@ -46,15 +46,17 @@ _CHATS = {
     "/v1/chat/completions": "openai",
     "/v1/messages": "anthropic",
     "/api/chat": "ollama",
+    "/v1/completions": "completions",
+    "/api/generate": "generate",
+}
+_EMBEDS: Mapping[str, embeddings.Call] = {
+    "/v1/embeddings": "openai",
+    "/api/embed": "ollama",
+    "/api/embeddings": "ollama_old",
 }
 _LATER = frozenset(
     {
         "/v1/responses",
-        "/v1/completions",
-        "/v1/embeddings",
-        "/api/generate",
-        "/api/embed",
-        "/api/embeddings",
         "/metrics",
     }
 )
@@ -166,8 +168,9 @@ class Pages:
             if failure is not None:
                 return await self._refuse(incoming, client, failure)
         chat = _CHATS.get(path)
-        if chat is not None and incoming.method == "POST":
-            return await self._chat(chat, path, incoming, client)
+        embeds = _EMBEDS.get(path)
+        if (chat or embeds) and incoming.method == "POST":
+            return await self._chat(chat or format_of(path), path, incoming, client, embeds)
         return await self._other(path, incoming, client)
 
     def _is_browser(self, path: str, incoming: Incoming) -> bool:
@@ -189,10 +192,18 @@ class Pages:
             return await self._refuse(incoming, client, failure)
         return await client.respond(204, cookie_fields(key), b"")
 
-    async def _chat(self, chat: str, path: str, incoming: Incoming, client: Client) -> None:
+    async def _chat(
+        self,
+        chat: str,
+        path: str,
+        incoming: Incoming,
+        client: Client,
+        embeds: embeddings.Call | None,
+    ) -> None:
         wish = incoming.headers.get("x-router-provider")
         client.extra_headers = access.cors(self._config.server, incoming)
-        await handle(Call(incoming, chat, path, wish), client, self._gen, self._daemon)
+        call = Call(incoming, chat, path, wish, embeds)
+        await handle(call, client, self._gen, self._daemon)
 
     async def _other(self, path: str, incoming: Incoming, client: Client) -> None:
         """What is not a chat: pages, and the ways of not being one."""
@@ -201,7 +212,7 @@ class Pages:
             more = [("upgrade", "HTTP/1.1"), ("connection", "upgrade")]
             return await self._refuse(incoming, client, Failure("upgrade_refused", text), more)
         route = self._model if path.startswith(MODEL) else self._table.get(path)
-        allowed = route.methods if route else ("POST",) if path in _CHATS else ()
+        allowed = route.methods if route else ("POST",) if path in _CHATS or path in _EMBEDS else ()
         if allowed and incoming.method not in allowed:
             text = f"{path} takes {', '.join(allowed)}"
             failure = Failure("method_not_allowed", text)

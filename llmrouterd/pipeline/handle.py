@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from formats import FORMATS
+from formats import FORMATS, embeddings
+from formats.embeddings import EmbedRequest
 from formats.errors import Failure, Invalid
 from llmrouterd.edge.client import Client, ClientGone
 from llmrouterd.edge.incoming import Incoming, Refused
 from llmrouterd.model import Candidate, EndState, Fleet, GiveUp, Outcome, Try, Verdict, Wait
+from llmrouterd.pipeline import embed as embedded
 from llmrouterd.pipeline.attempt import attempt, deliver
 from llmrouterd.pipeline.extend import Extensions
 from llmrouterd.pipeline.reply import Reply
@@ -39,12 +41,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One chat request as the edge hands it over. format: the client's; wish: X-Router-Provider."""
+    """One request for a model as the edge hands it over. format: the client's; wish:
+    X-Router-Provider; embeds: the call, where vectors are asked for."""
 
     incoming: Incoming
     format: str
     endpoint: str
     wish: str | None = None
+    embeds: embeddings.Call | None = None
 
 
 async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) -> EndState:
@@ -55,14 +59,17 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
     ext: Extensions | None = None
     daemon.in_flight += 1
     try:
-        request = await _understood(call, reply)
-        if request is None:
+        asked = await _understood(call, reply)
+        if asked is None:
             end = "refused"
             return end
+        request = embedded.as_request(asked) if isinstance(asked, EmbedRequest) else asked
+        reply.request = request
         story.opened(request)
-        ext = Extensions(gen, request, story)
+        ext = Extensions(embedded.quiet(gen) if call.embeds else gen, request, story)
         fields, strict = call.incoming.headers, gen.strict or _is_strict(call.incoming.headers)
         work = Work(request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict)
+        work.embed = asked if isinstance(asked, EmbedRequest) else None
         end = await _serve(call, work)
         return end
     except ClientGone:
@@ -76,11 +83,11 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
     finally:
         daemon.in_flight -= 1
         _close(story, end, client)
-        asked = ext is not None and ext.wants_end()
-        if asked or daemon.sinks:
+        awaited = ext is not None and ext.wants_end()
+        if awaited or daemon.sinks:
             record = story.record(end)
             daemon.tell(record)
-            if ext is not None and asked:
+            if ext is not None and awaited:
                 await ext.end(record)  # noqa: ASYNC102 - shielded and bounded in there
 
 
@@ -98,10 +105,13 @@ def _close(story: Story, end: EndState, client: Client) -> None:
     story.size_bytes += client.bytes_sent
 
 
-async def _understood(call: Call, reply: Reply) -> Request | None:
+async def _understood(call: Call, reply: Reply) -> Request | EmbedRequest | None:
     """Read and parse the body; None when the client has been told what is wrong with it."""
     try:
         body = await call.incoming.body()
+        reply.story.size_bytes = len(body)
+        if call.embeds is not None:
+            return embeddings.parse_request(call.embeds, body)
         request = reply.format.parse_request(body)
     except Refused as error:
         await reply.fail(error.failure)
@@ -115,8 +125,6 @@ async def _understood(call: Call, reply: Reply) -> Request | None:
     version = call.incoming.headers.get("anthropic-version")
     if version and call.format == "anthropic":
         request = replace(request, version=version)
-    reply.story.size_bytes = len(body)
-    reply.request = request
     return request
 
 
@@ -141,6 +149,8 @@ async def _serve(call: Call, work: Work) -> EndState:
 async def _routed(call: Call, work: Work) -> EndState:
     story, gen, daemon = work.story, work.gen, work.daemon
     known = facts(work.request, tags=story.tags, wish=call.wish, forced=work.ext.forced)
+    if work.embed is not None:
+        known = embedded.facts_of(known, work.embed)
     story.size_tokens = known.size_tokens
     seed = int(story.stem, 16)
     fleet = daemon.fleet(seed)

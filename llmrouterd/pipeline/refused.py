@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from formats import FORMATS
 from formats.errors import Failure, FormatError
 from llmrouterd.edge.dial import proxy_authorization
 from llmrouterd.pipeline import headers
@@ -19,7 +20,7 @@ from llmrouterd.pipeline import headers
 if TYPE_CHECKING:
     from llmrouterd.edge.dial import Origin
     from llmrouterd.edge.exchange import Exchange
-    from llmrouterd.model import Headers
+    from llmrouterd.model import Headers, Provider
     from llmrouterd.pipeline.outgoing import Outgoing
 
 # An error body is read this far: enough for any message, too little to hurt.
@@ -31,6 +32,13 @@ _DENIED = (401, 403)
 
 async def refused(exchange: Exchange, sent: Outgoing, origin: Origin) -> Failure:
     """What went wrong, in the upstream's own words."""
+    return await refused_by(exchange, sent.provider, sent.codec.NAME, origin)
+
+
+async def refused_by(
+    exchange: Exchange, provider: Provider, spoken: str, origin: Origin
+) -> Failure:
+    """The same, of an upstream that was asked in the format `spoken`."""
     status = exchange.status
     if 300 <= status < 400:
         words = f"the upstream answered with a redirect ({status}), which is not followed"
@@ -41,9 +49,9 @@ async def refused(exchange: Exchange, sent: Outgoing, origin: Origin) -> Failure
         body = b""
     if status < 400:
         return Failure("upstream", f"the upstream answered with status {status}")
-    body = headers.without_credentials(body, sent.provider, proxy_authorization(origin))
-    failure = sent.codec.parse_error(status, body)
-    if sent.provider.credentials == "client" and status in _DENIED:
+    body = headers.without_credentials(body, provider, proxy_authorization(origin))
+    failure = FORMATS[spoken].parse_error(status, body)
+    if provider.credentials == "client" and status in _DENIED:
         failure = replace(failure, kind="refused_by_upstream")  # the client's own credential it was
     wait_s = retry_after(exchange.headers, time.time())
     return replace(failure, retry_after_s=wait_s) if wait_s is not None else failure

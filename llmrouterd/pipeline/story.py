@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from formats.canonical import Request, Response, Usage
     from formats.errors import Failure
     from formats.ledger import Ledger
-    from llmrouterd.model import EndState, Provider
+    from llmrouterd.model import EndState, Headers, Provider, Receipt
     from llmrouterd.pipeline.daemon import Daemon
 
 Fault = Literal["", "client", "upstream", "router", "owner"]
@@ -119,6 +119,13 @@ class Story:
         self.address = self.upstream_request_id = ""
         self.upstream_fields = []
         self.usage = self.response = None
+
+    def noted(self, receipt: Receipt, fields: Headers) -> None:
+        """An upstream has begun to answer: where it is, and what it calls this request."""
+        self.address = receipt.address
+        # what has left this host does not come back when somebody nearer answers after all
+        self.left_host = self.left_host or receipt.left_host
+        self.upstream_request_id = fields.get("request-id") or fields.get("x-request-id") or ""
 
     def elapsed_ns(self) -> int:
         return time.perf_counter_ns() - self.begun_ns
