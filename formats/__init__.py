@@ -120,8 +120,16 @@ def _formats() -> Mapping[str, Format]:
     import formats.anthropic as anthropic
     import formats.ollama as ollama
     import formats.openai_chat as openai_chat
+    import formats.responses as responses
 
-    return MappingProxyType({"openai": openai_chat, "anthropic": anthropic, "ollama": ollama})
+    return MappingProxyType(
+        {
+            "openai": openai_chat,
+            "anthropic": anthropic,
+            "ollama": ollama,
+            "responses": responses,
+        }
+    )
 
 
 FORMATS: Mapping[str, Format] = _formats()
