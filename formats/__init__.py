@@ -135,6 +135,7 @@ def _formats() -> Mapping[str, Format]:
     import formats.generate as generate
     import formats.ollama as ollama
     import formats.openai_chat as openai_chat
+    import formats.responses as responses
 
     return MappingProxyType(
         {
@@ -143,6 +144,7 @@ def _formats() -> Mapping[str, Format]:
             "ollama": ollama,
             "completions": completions,
             "generate": generate,
+            "responses": responses,
         }
     )
 

@@ -1,15 +1,15 @@
 """What a client calls things: the name of each concept in the format the client speaks.
 
-Owns: the names that the ledger shows and errors point at.
+Owns: the names that the ledger shows and errors point at, and which members are not worth naming.
 Refuses to know: what becomes of a field.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
 _OPENAI = {
     "max_tokens": "max_tokens",
@@ -27,10 +27,12 @@ _OPENAI = {
     "strict": "tools[].strict",
     "arguments": "messages[].tool_calls[].arguments",
     "reasoning": "messages[].reasoning_content",
+    "signature": "messages[].reasoning_content",
 }
 _ANTHROPIC = {
     "stop": "stop_sequences",
     "effort": "output_config.effort",
+    "display": "thinking.display",
     "output": "output_config.format",
     "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
     "user": "metadata.user_id",
@@ -43,6 +45,7 @@ _ANTHROPIC = {
     "strict": "tools[].strict",
     "arguments": "messages[].tool_use.input",
     "reasoning": "messages[].thinking",
+    "signature": "messages[].thinking",
 }
 _OLLAMA = {
     "max_tokens": "options.num_predict",
@@ -57,6 +60,7 @@ _OLLAMA = {
     "strict": "tools[].strict",
     "arguments": "messages[].tool_calls[].arguments",
     "reasoning": "messages[].thinking",
+    "signature": "messages[].thinking",
 } | {
     name: f"options.{name}"
     for name in [
@@ -73,9 +77,11 @@ _OLLAMA = {
     ]
 }
 _RESPONSES = {
+    "messages": "input",
     "max_tokens": "max_output_tokens",
     "thinking": "reasoning.effort",
     "effort": "reasoning.effort",
+    "display": "reasoning.summary",
     "output": "text.format",
     "verbosity": "text.verbosity",
     "cache": "prompt_cache_breakpoint",
@@ -88,6 +94,7 @@ _RESPONSES = {
     "strict": "tools[].strict",
     "arguments": "input[].arguments",
     "reasoning": "input[].reasoning",
+    "signature": "input[].encrypted_content",
 }
 _COMPLETIONS = {
     "thinking": "reasoning_effort",
@@ -117,6 +124,29 @@ _ALSO: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("openai", "tools"): ("functions",),
     ("openai", "tool_choice"): ("function_call",),
 }
+
+
+# Members of a part, an item or a request that say nothing to any other format, or say what stands
+# elsewhere as well: the ids of items, the pieces of a reasoning, the namespace in a flat name.
+_SILENT: Mapping[str, frozenset[str]] = {
+    "responses": frozenset(
+        [
+            *("id", "status", "namespace", "summary", "content", "safety_identifier"),
+            *("previous_response_id", "conversation", "prompt", "background"),  # refused, if set
+        ]
+    )
+}
+
+
+def lost(origin: str, extra: Mapping[str, Any]) -> Iterator[str]:
+    """The names of those members in an `extra` whose loss is worth a word. Those of the item that
+    a part of the format Responses stood in are kept under `item`."""
+    silent = _SILENT.get(origin, ())
+    for name, value in extra.items():
+        if name == "item" and origin == "responses" and isinstance(value, dict):
+            yield from lost(origin, value)
+        elif name not in silent and value is not None:
+            yield name
 
 
 def field(origin: str, concept: str, present: Container[str] = ()) -> str:

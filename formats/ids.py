@@ -29,6 +29,7 @@ class IdRule(NamedTuple):
 
 
 OPENAI = IdRule(re.compile(r"[!-~]+"), 40)
+RESPONSES = IdRule(re.compile(r"[!-~]+"), 64)
 ANTHROPIC = IdRule(re.compile(r"[A-Za-z0-9_-]+"), 64)
 OLLAMA = IdRule(re.compile(r".+", re.DOTALL), 1 << 30)
 

@@ -41,7 +41,7 @@ from formats.canonical import (
 from formats.errors import Failure
 from formats.fold import parsed_arguments
 
-ORIGINS = ("openai", "anthropic", "ollama")
+ORIGINS = ("openai", "anthropic", "ollama", "responses")
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 16).decode()
 PDF = base64.b64encode(b"%PDF-1.7 nothing").decode()
 

@@ -28,7 +28,6 @@ from formats.anthropic.wire import (
     shows_thinking,
     stop_reason,
     usage_of,
-    write_token,
     write_usage,
 )
 from formats.canonical import (
@@ -45,6 +44,7 @@ from formats.canonical import (
 )
 from formats.errors import Garbled
 from formats.ids import ANTHROPIC, ClientNames, legal_id, minted_id
+from formats.token import write_token
 
 if TYPE_CHECKING:
     from formats.ledger import Ledger
@@ -202,9 +202,9 @@ def _thinking_block(part: Thought, request: Request | None) -> _Object | None:
         return {"type": "redacted_thinking", "data": part.redacted}
     signature = part.signature if signed else None
     if not signature:
-        if not shows_thinking(request) or not part.text:
+        if not shows_thinking(request) or not (part.text or part.signature):
             return None
-        signature = write_token(part.origin, part.text)
+        signature = write_token(part.origin, part.text, part.signature, part.redacted)
     text = "" if omits_thinking(request) else part.text
     return {"type": "thinking", "thinking": text, "signature": signature}
 

@@ -32,7 +32,8 @@ from formats.canonical import (
     ToolUse,
 )
 from formats.errors import Unsupported
-from formats.fields import field
+from formats.fields import field, lost
+from formats.opaque import opaque_text
 
 if TYPE_CHECKING:
     from formats.ledger import Ledger
@@ -53,6 +54,7 @@ class BlockWriter:
     ) -> None:
         self._origin = request.origin
         self._own = request.origin == NAME
+        self._where = field(request.origin, "messages")
         self._ledger = ledger
         self._vendor = target.vendor
         self._name = name
@@ -89,9 +91,7 @@ class BlockWriter:
             case Opaque():
                 if part.origin == NAME:
                     return dict(part.value)
-                raise Unsupported(
-                    "messages[].content[].type", f"'{part.type}' has no meaning for this server"
-                )
+                return {"type": "text", "text": self._foreign(part)}
             case _:
                 assert_never(part)
 
@@ -103,8 +103,8 @@ class BlockWriter:
             block["cache_control"] = mark
         if self._own:
             return block | dict(extra)
-        for name in extra:
-            path = f"messages[].{place}.{name}"
+        for name in lost(self._origin, extra):
+            path = f"{self._where}[].{place}.{name}"
             self._ledger.note(path, "dropped", "unknown to the Anthropic format")
         return block
 
@@ -117,9 +117,20 @@ class BlockWriter:
                 block["citations"] = list(part.citations)
             else:
                 why = "citations of another format"
-                path = "messages[].content[].annotations"
+                path = f"{self._where}[].content[].annotations"
                 self._ledger.note(path, "dropped", why, harmless=True)
         return self._finished(block, part.cache, part.extra)
+
+    def _foreign(self, part: Opaque) -> str:
+        """A block that only another vendor understands, in words."""
+        text = opaque_text(part) if part.origin == "responses" else None
+        if not text:
+            path = "messages[].content[].type"
+            path = path if self._where == "messages" else f"{self._where}[].{part.type}"
+            raise Unsupported(path, f"'{part.type}' has no meaning for this server")
+        why = "a block of the vendor's own tools, sent as text"
+        self._ledger.note(f"{self._where}[].{part.type}", "approximated", why)
+        return text
 
     # --- media ---
 
@@ -184,9 +195,10 @@ class BlockWriter:
     # --- reasoning and calls ---
 
     def _thought(self, part: Thought) -> _Object | None:
+        extra = part.extra if self._own else {}
         if part.origin == NAME:
             if part.redacted is not None:
-                return {"type": "redacted_thinking", "data": part.redacted, **part.extra}
+                return {"type": "redacted_thinking", "data": part.redacted, **extra}
             # Servers that merely speak the format sign nothing and take their own text back.
             if part.signature is not None or (self._own and not self._vendor):
                 signature = part.signature or ""
@@ -194,7 +206,7 @@ class BlockWriter:
                     "type": "thinking",
                     "thinking": part.text,
                     "signature": signature,
-                    **part.extra,
+                    **extra,
                 }
         self.thoughts_dropped = True
         why = "reasoning goes back only to the vendor that signed it"

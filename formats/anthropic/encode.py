@@ -24,13 +24,11 @@ from formats.anthropic.errors import error_object
 from formats.anthropic.wire import (
     CITATION_TYPES,
     NAME,
-    TOKEN_TEXT_BYTES,
     answer_id,
     native_stop,
     omits_thinking,
     parsed_input,
     shows_thinking,
-    write_token,
     write_usage,
 )
 from formats.canonical import (
@@ -55,6 +53,7 @@ from formats.canonical import (
 from formats.errors import Failure, TooLong
 from formats.ids import ANTHROPIC, ClientNames, legal_id, minted_id
 from formats.sse import write_sse
+from formats.token import TOKEN_TEXT_BYTES, write_token
 
 if TYPE_CHECKING:
     from formats.ledger import Ledger
@@ -114,7 +113,7 @@ class Encoder:
         self._said: list[str] = []  # the open thinking's text or the open call's arguments
         self._said_size = 0
         self._signed = ""  # the open thinking's own signature
-        self._signer = ""
+        self._foreign = ThoughtSigned(-1)  # of another format's vendor
         self._waiting: dict[int, _Held] = {}  # in order of first appearance
         self._held = 0
         self._closed: set[int] = set()  # calls that were written to their end
@@ -264,7 +263,8 @@ class Encoder:
         self._index += 1
         self._open_part, self._open_kind = part, kind
         self._prefix = _DELTA % self._index + delta
-        self._said, self._said_size, self._signed, self._signer = [], 0, "", ""
+        self._said, self._said_size, self._signed = [], 0, ""
+        self._foreign = ThoughtSigned(-1)
         begin = self._begin()
         return begin + _event("content_block_start", index=self._index, content_block=block)
 
@@ -275,7 +275,7 @@ class Encoder:
             return b""
         out = b""
         if kind == "thinking":
-            signature = self._signed or write_token(self._signer, "".join(self._said))
+            signature = self._signed or self._token()
             out = _DELTA % self._index + b'{"type":"signature_delta","signature":'
             out += quoted(signature) + _END
         elif kind == "custom":
@@ -351,8 +351,11 @@ class Encoder:
 
     def _signature(self, event: ThoughtSigned) -> bytes:
         if event.origin != NAME:
-            self._signer = event.origin
-            return b""
+            # What another vendor signed goes into the token, and comes back to it with that.
+            opens = event.signature and self._open_part != event.part
+            out = self._opened_thought(event.part) if opens else b""
+            self._foreign = event
+            return out
         if event.redacted is not None:
             out = self._close()
             block = {"type": "redacted_thinking", "data": event.redacted}
@@ -361,6 +364,10 @@ class Encoder:
         out = self._opened_thought(event.part)
         self._signed = event.signature or ""
         return out
+
+    def _token(self) -> str:
+        other = self._foreign
+        return write_token(other.origin, "".join(self._said), other.signature, other.redacted)
 
     # --- calls ---
 

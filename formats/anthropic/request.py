@@ -16,10 +16,11 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 from formats import check
-from formats.anthropic.wire import NAME, is_token, read_token
+from formats.anthropic.wire import NAME
 from formats.canonical import (
     Document,
     Image,
@@ -40,6 +41,7 @@ from formats.canonical import (
 from formats.errors import Invalid
 from formats.jsontext import RawBody, dumps, parse_body
 from formats.plugins import plugin_calls
+from formats.token import is_token, read_thought
 
 JSON = Any
 _Object = dict[str, JSON]
@@ -418,8 +420,8 @@ def _thinking_block(block: _Object, path: str) -> Thought:
     signature = check.opt_string(block, "signature", path) or None
     extra = check.rest(block, _THINKING)
     if signature is not None and is_token(signature):
-        origin, kept = read_token(signature) or ("", "")
-        return Thought(kept or text, origin=origin, extra=extra)
+        thought = read_thought(signature) or Thought()
+        return replace(thought, text=thought.text or text, extra=extra)
     return Thought(text, signature=signature, origin=NAME, extra=extra)
 
 

@@ -1,19 +1,13 @@
 """Small conversions that reading and writing Anthropic Messages share.
 
-Owns: stop reasons, usage figures, the router's own thinking signature, when thinking is shown, and
-the way back for tool names.
+Owns: stop reasons, usage figures, when thinking is shown, and a call's input.
 Refuses to know: requests, streams, errors.
 
-Laws:
-1. `input_tokens` on this wire is the uncached part only; canonical input is the whole prompt.
-2. A router token stands where a signature must stand and no vendor gave one. It is read again by
-   this router alone; it is never sent to a vendor, and a vendor's signature is never changed.
+Law: `input_tokens` on this wire is the uncached part only; canonical input is the whole prompt.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import TYPE_CHECKING, Any, Final
 
 from formats import jsontext
@@ -129,39 +123,6 @@ def write_usage(usage: Usage, estimate: int, output: int) -> dict[str, JSON]:
 
 # --- thinking -------------------------------------------------------------------------------------
 
-TOKEN_PREFIX: Final = "llmr1."  # noqa: S105
-# A whole token stays under 64 KiB: base64 takes 4 bytes for 3. Longer reasoning is left out of it.
-TOKEN_TEXT_BYTES: Final = 48_000
-
-
-def write_token(origin: str, text: str) -> str:
-    """A signature of ours for reasoning that no vendor signed. Never empty: clients drop blocks
-    with an empty signature."""
-    body = jsontext.dump({"o": origin, "t": text})
-    if len(body) > TOKEN_TEXT_BYTES:
-        body = jsontext.dump({"o": origin, "t": ""})
-    return TOKEN_PREFIX + base64.urlsafe_b64encode(body).decode().rstrip("=")
-
-
-def read_token(signature: str) -> tuple[str, str] | None:
-    """(origin, text) of one of our own tokens. None: a vendor's signature, or a damaged token."""
-    if not is_token(signature):
-        return None
-    body = signature[len(TOKEN_PREFIX) :]
-    try:
-        raw = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
-        value = jsontext.loads(raw.decode())
-    except (ValueError, binascii.Error):
-        return None
-    if type(value) is not dict or type(value.get("t")) is not str:
-        return None
-    origin = value.get("o")
-    return (origin if type(origin) is str else "", value["t"])
-
-
-def is_token(signature: str) -> bool:
-    return signature.startswith(TOKEN_PREFIX)
-
 
 def shows_thinking(request: Request | None) -> bool:
     """Whether the client asked for thinking. One that did not may not know such blocks."""
@@ -175,9 +136,6 @@ def omits_thinking(request: Request | None) -> bool:
     """The client wants thinking blocks with their signature, but not their text."""
     thinking = None if request is None else request.thinking
     return thinking is not None and thinking.display == "omitted"
-
-
-# --- tool names -----------------------------------------------------------------------------------
 
 
 # --- calls ----------------------------------------------------------------------------------------

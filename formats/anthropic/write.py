@@ -22,13 +22,16 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from formats import jsontext, plugins
 from formats.anthropic.blocks import BlockWriter
 from formats.anthropic.models import Traits, traits
-from formats.anthropic.wire import NAME, TOKEN_PREFIX
+from formats.anthropic.wire import NAME
 from formats.canonical import Message, Request, Target, Thinking, Tool, ToolChoice
 from formats.errors import Unsupported
-from formats.fields import field
+from formats.fields import field, lost
 from formats.history import joined_text, settle
 from formats.ids import ANTHROPIC, ANTHROPIC_NAMES, NameMap
+from formats.namespaces import note_namespaces
 from formats.prompt import as_conversation
+from formats.references import refuse_references
+from formats.token import TOKEN_PREFIX
 from formats.toolschema import as_object, for_anthropic_format
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ _HARMLESS = frozenset(
         "stream_options",
         "store",
         "include",
+        "client_metadata",
         "safety_identifier",
         "prompt_cache_options",
         "prompt_cache_retention",
@@ -84,8 +88,11 @@ def write_request(request: Request, ledger: Ledger, target: Target) -> bytes:
     """The body for the server. Raises Unsupported."""
     if request.origin != NAME:
         as_conversation(request, ledger)
+    refuse_references(request)
     if not request.messages:
-        raise Unsupported("messages", "this server cannot be asked without a message")
+        raise Unsupported(
+            field(request.origin, "messages"), "this server cannot be asked without a message"
+        )
     if passes(request, target):
         edits = {} if target.model == request.model else {"model": target.model}
         assert request.raw is not None
@@ -175,7 +182,7 @@ class _Writer:
 
     def _note_rest(self) -> None:
         request = self._request
-        for name in request.extra:
+        for name in lost(request.origin, request.extra):
             self._ledger.note(
                 name, "dropped", "unknown to the Anthropic format", harmless=name in _HARMLESS
             )
@@ -262,6 +269,7 @@ class _Writer:
 
     def _tools(self) -> list[_Object]:
         tools = list(self._request.tools)
+        note_namespaces(tools, self._ledger)
         choice = self._request.tool_choice
         if choice is not None and choice.mode == "allowed":
             tools = [tool for tool in tools if tool.name in choice.names]
@@ -292,7 +300,7 @@ class _Writer:
             out["cache_control"] = mark
         if self._own:
             return out | dict(tool.extra)
-        for name in tool.extra:
+        for name in lost(self._request.origin, tool.extra):
             self._ledger.note(f"tools[].{name}", "dropped", "unknown to the Anthropic format")
         return out
 
@@ -510,9 +518,9 @@ class _Writer:
 
     def _messages(self) -> tuple[JSON, list[_Object]]:
         """The top-level system prompt, and the messages."""
-        messages = self._request.messages
+        messages, path = self._request.messages, field(self._request.origin, "messages")
         if not self._own:
-            messages = settle(messages, self._ledger, ANTHROPIC)
+            messages = settle(messages, self._ledger, ANTHROPIC, path=path)
         lead = 0
         while lead < len(messages) and self._leads(messages[lead]):
             lead += 1
@@ -521,7 +529,7 @@ class _Writer:
         rest = messages[lead:]
         written = self._as_came(rest) if self._own else self._in_order(rest)
         if not written:
-            raise Unsupported("messages", "nothing remains that could be sent to this server")
+            raise Unsupported(path, "nothing remains that could be sent to this server")
         return _short(system), written
 
     def _leads(self, message: Message) -> bool:
@@ -573,7 +581,7 @@ class _Writer:
                 _add(runs, role, blocks)
         runs = self._placed(runs)
         if not runs or runs[0][0] != "user":
-            self._ledger.note("messages", "emulated", "a conversation begins with the user")
+            self._lose("messages", "a conversation begins with the user", "emulated")
             runs.insert(0, ("user", [{"type": "text", "text": "(conversation start)"}]))
         self._end(runs)
         return [{"role": role, "content": _short(blocks)} for role, blocks in runs]
@@ -581,8 +589,9 @@ class _Writer:
     def _note_message(self, message: Message) -> None:
         if message.name is not None and message.role != "tool":
             self._lose("name", "messages have no name here")
-        for name in message.extra:
-            self._ledger.note(f"messages[].{name}", "dropped", "unknown to the Anthropic format")
+        where = field(self._request.origin, "messages")
+        for name in lost(self._request.origin, message.extra):
+            self._ledger.note(f"{where}[].{name}", "dropped", "unknown to the Anthropic format")
 
     def _placed(self, runs: list[tuple[str, list[_Object]]]) -> list[tuple[str, list[_Object]]]:
         """System messages inside the conversation: kept where model and place allow it, else said
@@ -610,7 +619,8 @@ class _Writer:
         if role != "assistant" or last["type"] != "text":
             return
         if not self._traits.prefill:
-            raise Unsupported("messages", f"{self._target.model} cannot go on from a begun answer")
+            path = field(self._request.origin, "messages")
+            raise Unsupported(path, f"{self._target.model} cannot go on from a begun answer")
         last["text"] = last["text"].rstrip()
 
     # --- cache marks ---

@@ -39,14 +39,17 @@ from formats.canonical import (
     ToolUse,
 )
 from formats.errors import Invalid, Unsupported
-from formats.fields import field
+from formats.fields import field, lost
 from formats.fold import parsed_arguments
+from formats.freeform import flat_format
 from formats.history import joined_text, settle
 from formats.ids import OLLAMA
 from formats.media import document_text
+from formats.namespaces import note_namespaces
 from formats.ollama.wire import LEVELS, NUMBERS, TOO_LARGE, WHOLE
 from formats.opaque import opaque_text
 from formats.prompt import as_conversation
+from formats.references import refuse_references
 from formats.toolschema import for_ollama
 
 if TYPE_CHECKING:
@@ -62,6 +65,8 @@ _HARMLESS = frozenset(
     {
         "stream_options",
         "store",
+        "include",
+        "client_metadata",
         "safety_identifier",
         "prompt_cache_options",
         "prompt_cache_retention",
@@ -112,16 +117,18 @@ def _spliced(raw: RawBody, writer: _Writer) -> bytes:
 class _Writer:
     """One request on its way to one server. `native`: an Ollama client sent it, to either call."""
 
-    __slots__ = ("ledger", "native", "request", "target")
+    __slots__ = ("_where", "ledger", "native", "request", "target")
 
     def __init__(self, request: Request, ledger: Ledger, target: Target) -> None:
         self.request = request
         self.ledger = ledger
         self.target = target
         self.native = request.origin in ("ollama", "generate")
+        self._where = field(request.origin, "messages")
 
     def body(self) -> dict[str, JSON]:
         request = self.request
+        refuse_references(request)
         tools, line = self._tools()
         body: dict[str, JSON] = {
             "model": self.target.model,
@@ -157,7 +164,7 @@ class _Writer:
         self.ledger.note(self._name(concept), "dropped", why, harmless=True)
 
     def _note_extra(self, extra: Mapping[str, JSON], prefix: str) -> None:
-        for key in extra:
+        for key in lost(self.request.origin, extra):
             mild = key in _HARMLESS
             self.ledger.note(prefix + key, "dropped", "Ollama has no such field", harmless=mild)
 
@@ -189,7 +196,7 @@ class _Writer:
     def _messages(self, line: str) -> list[JSON]:
         given = self.request.messages
         if not self.native:
-            given = settle(given, self.ledger, OLLAMA)
+            given = settle(given, self.ledger, OLLAMA, path=self._where)
         names = {p.id: p.name for m in given for p in m.parts if isinstance(p, ToolUse)}
         out: list[JSON] = []
         for message in given:
@@ -198,7 +205,7 @@ class _Writer:
             if message.role != "tool":
                 out.append(self._message(message))
         if not out and (given or not self.native):
-            raise Invalid("messages", "no message is left to send")
+            raise Invalid(self._where, "no message is left to send")
         if line:
             roles = [message["role"] for message in out]
             first = next((i for i, role in enumerate(roles) if role != "system"), len(out))
@@ -228,22 +235,22 @@ class _Writer:
     def _note_message(self, message: Message) -> None:
         if message.name is not None:
             self._drop("name")
-        self._note_extra(message.extra, "messages[].")
+        self._note_extra(message.extra, f"{self._where}[].")
         call_seen = False
         for part in message.parts:
             if isinstance(part, ToolUse):
                 call_seen = True
             elif isinstance(part, Text) and part.text and call_seen:
                 why = "text behind a tool call is sent before it"
-                self.ledger.note("messages[].content", "approximated", why, harmless=True)
+                self.ledger.note(f"{self._where}[].content", "approximated", why, harmless=True)
             elif isinstance(part, Thought):
                 self._note_thought(part)
 
     def _note_thought(self, part: Thought) -> None:
         why = "only the vendor that signed it can read it"
         if part.redacted is not None or part.signature is not None:
-            self.ledger.note(self._name("reasoning"), "dropped", why, harmless=bool(part.text))
-        self._note_extra(part.extra, "messages[].content[].")
+            self.ledger.note(self._name("signature"), "dropped", why, harmless=bool(part.text))
+        self._note_extra(part.extra, f"{self._where}[].content[].")
 
     def _gathered(self, parts: Sequence[Part]) -> tuple[list[Part], list[str]]:
         """What goes into `content` and what into `images`."""
@@ -256,7 +263,7 @@ class _Writer:
                     if part.citations:
                         note = "Ollama has no citations"
                         self.ledger.note(
-                            "messages[].content[].citations", "dropped", note, harmless=True
+                            f"{self._where}[].content[].citations", "dropped", note, harmless=True
                         )
                 case Image():
                     media.append(self._image(part))
@@ -269,7 +276,7 @@ class _Writer:
                 case Thought() | ToolUse() | ToolResult():
                     continue
             if not isinstance(part, Opaque):
-                self._note_extra(part.extra, "messages[].content[].")
+                self._note_extra(part.extra, f"{self._where}[].content[].")
                 if not isinstance(part, Audio) and part.cache is not None:
                     self._drop_mildly("cache")
         return texts, media
@@ -307,9 +314,9 @@ class _Writer:
     def _opaque(self, part: Opaque) -> str:
         text = opaque_text(part)
         if text is None:
-            raise Unsupported(f"messages[].{part.type}", "Ollama has no such part")
+            raise Unsupported(f"{self._where}[].{part.type}", "Ollama has no such part")
         why = "a block of the vendor's own tools, sent as text"
-        self.ledger.note(f"messages[].{part.type}", "approximated", why)
+        self.ledger.note(f"{self._where}[].{part.type}", "approximated", why)
         return text
 
     def _call(self, call: ToolUse, index: int) -> dict[str, JSON]:
@@ -325,7 +332,7 @@ class _Writer:
         else:
             if call.cache is not None:
                 self._drop_mildly("cache")
-            self._note_extra(call.extra, "messages[].tool_calls[].")
+            self._note_extra(call.extra, f"{self._where}[].tool_calls[].")
         return out
 
     def _call_arguments(self, call: ToolUse) -> Mapping[str, JSON]:
@@ -358,7 +365,7 @@ class _Writer:
         else:
             if result.cache is not None:
                 self._drop_mildly("cache")
-            self._note_extra(result.extra, "messages[].")
+            self._note_extra(result.extra, f"{self._where}[].")
         return out
 
     # --- tools
@@ -395,6 +402,7 @@ class _Writer:
     def _own_tools(self) -> list[Tool]:
         """The tools but those that a vendor runs, which nobody would run here."""
         request, choice = self.request, self.request.tool_choice
+        note_namespaces(request.tools, self.ledger)
         hosted = [tool for tool in request.tools if tool.kind == "hosted"]
         for tool in hosted:
             what = tool.type or tool.name
@@ -433,7 +441,8 @@ class _Writer:
     def _write_custom(self, tool: Tool, function: dict[str, JSON]) -> None:
         """A tool that takes free text becomes a function with one string."""
         hint = 'Put the whole input text in "input".'
-        grammar = tool.format.get("definition") if type(tool.format) is dict else None
+        form = flat_format(tool.format)
+        grammar = form.get("definition") if type(form) is dict else None
         if tool.format is not None:
             self.ledger.note("tools[].format", "approximated", "it is told in the description")
         texts = [tool.description or "", hint, grammar if type(grammar) is str else ""]
@@ -493,8 +502,7 @@ class _Writer:
         able = self.target.capabilities
         concept = "effort" if thinking.mode is None else "thinking"
         if thinking.display is not None:
-            place = f"{self._name('thinking')}.display"
-            self.ledger.note(place, "dropped", "Ollama has no such field", harmless=True)
+            self._drop_mildly("display")
         if thinking.mode == "between" and wanted is None:
             self._drop(concept, "Ollama cannot think only in between")
         elif able is not None and "thinking" not in able:

@@ -388,7 +388,10 @@ def citation_of(citation: JSON, start: int, end: int) -> dict[str, JSON] | None:
     if not isinstance(citation, dict):
         return None
     if citation.get("type") == "url_citation":
-        return dict(citation)
+        if "url_citation" in citation:
+            return dict(citation)
+        inner = {name: value for name, value in citation.items() if name != "type"}
+        return {"type": "url_citation", "url_citation": inner}  # Responses does not nest it
     url = citation.get("url")
     if type(url) is not str or not url:
         return None

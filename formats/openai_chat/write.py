@@ -14,11 +14,10 @@ Laws:
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from typing import TYPE_CHECKING, assert_never
 
-from formats import history, ids, media, toolschema
+from formats import history, ids, media, openai_models, toolschema
 from formats.canonical import (
     JSON,
     Audio,
@@ -37,12 +36,15 @@ from formats.canonical import (
     ToolUse,
 )
 from formats.errors import Unsupported
-from formats.fields import field
+from formats.fields import field, lost
+from formats.freeform import nested_format
 from formats.jsontext import dump, dumps
+from formats.namespaces import note_namespaces
 from formats.opaque import opaque_text
 from formats.openai_chat.parse import NAME, is_legacy
 from formats.openai_chat.splice import capped_tokens, max_tokens_name, passed_request, system_role
 from formats.prompt import as_conversation
+from formats.references import refuse_references
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -50,16 +52,13 @@ if TYPE_CHECKING:
     from formats.ledger import Ledger, What
 
 IMAGES_FOLLOW = "Images from tool results:"
-_REASONING_MODEL = re.compile(r"(?:.*/)?(?:o\d|gpt-(?:[5-9]|\d\d))(?!.*chat)")
-_FIRST_GPT5 = re.compile(r"(?:.*/)?gpt-5(?:-|$)")
-_VERSION = re.compile(r"(?:.*/)?gpt-(\d+)(?:\.(\d+))?")
 # Members of other formats whose absence does not change an answer.
 # Members of `options` and of tools that tune a server's speed, not its answer.
 _HARMLESS = frozenset(
     """num_ctx num_batch num_gpu main_gpu num_thread num_keep use_mmap use_mlock low_vram numa
-    truncate shift logits_all vocab_only eager_input_streaming""".split()  # noqa: SIM905
+    truncate shift logits_all vocab_only eager_input_streaming include store client_metadata
+    prompt_cache_options prompt_cache_retention""".split()  # noqa: SIM905
 )
-_BUDGETS = ((2048, "low"), (8192, "medium"), (24576, "high"))
 
 
 def write_request(request: Request, ledger: Ledger, target: Target, /) -> bytes:
@@ -100,11 +99,12 @@ class _Writer:
         self._origin = request.origin
         self._same = request.origin == NAME
         self._legacy = self._same and is_legacy(request)
-        self._where = "input" if request.origin == "responses" else "messages"
+        self._where = field(request.origin, "messages")
         names = [] if self._same else [t.name for t in request.tools if t.kind != "hosted"]
         self._names = ids.NameMap(ids.OPENAI_NAMES, names)
 
     def body(self) -> dict[str, JSON]:
+        refuse_references(self._request)
         body: dict[str, JSON] = {"model": self._target.model, "messages": self._messages()}
         self._put_tools(body)
         self._put_limits(body)
@@ -122,7 +122,7 @@ class _Writer:
         self._ledger.note(path, what, why, harmless=harmless)
 
     def _note_extra(self, where: str, extra: Mapping[str, JSON]) -> None:
-        for name in extra:
+        for name in lost(self._origin, extra):
             why = "Chat Completions has no word for it"
             self._ledger.note(
                 where + name, "dropped", why, harmless=name.rpartition(".")[2] in _HARMLESS
@@ -238,7 +238,7 @@ class _Writer:
         if text:
             out[echo] = text
         if any(thought.signature or thought.redacted for thought in thoughts):
-            self._note("reasoning", "dropped", "signed reasoning is only good where it was made")
+            self._note("signature", "dropped", "signed reasoning is only good where it was made")
         elif not text:
             self._note("reasoning", "dropped", "the reasoning has no text", harmless=True)
         if not self._same:
@@ -346,8 +346,8 @@ class _Writer:
                 block["prompt_cache_breakpoint"] = cache
             return _with_extra(block, extra)
         if cache is not None:
-            if _takes_breakpoints(self._target):
-                block["prompt_cache_breakpoint"] = _breakpoint(cache)
+            if openai_models.takes_breakpoints(self._target):
+                block["prompt_cache_breakpoint"] = openai_models.breakpoint_of(cache)
                 self._note("cache", "approximated", "as a breakpoint of 30 minutes", harmless=True)
             else:
                 self._note("cache", "dropped", "the upstream caches by itself", harmless=True)
@@ -430,6 +430,7 @@ class _Writer:
             return tools
         choice = self._request.tool_choice
         kept = [tool for tool in tools if tool.kind != "hosted"]
+        note_namespaces(kept, self._ledger)
         for tool in tools:
             if tool.kind == "hosted":
                 self._leave_out(tool, only=not kept, choice=choice)
@@ -454,7 +455,7 @@ class _Writer:
             inner["description"] = tool.description
         if tool.kind == "custom":
             if tool.format is not None:
-                inner["format"] = tool.format
+                inner["format"] = tool.format if self._same else nested_format(tool.format)
         else:
             self._put_schema(inner, tool)
         block = {"type": tool.kind, tool.kind: inner}
@@ -533,7 +534,7 @@ class _Writer:
         """Whether the model may be told this: the vendor's reasoning models answer it with 400."""
         if self._same or not self._target.vendor:
             return True
-        if not _REASONING_MODEL.match(self._target.model):
+        if not openai_models.is_reasoning(self._target.model):
             return True
         self._note(name, "dropped", "the vendor's reasoning models refuse it")
         return False
@@ -557,8 +558,7 @@ class _Writer:
         if thinking is None:
             return
         if thinking.display is not None:
-            path = f"{field(self._origin, 'thinking')}.display"
-            self._ledger.note(path, "dropped", "how it is shown is not asked for", harmless=True)
+            self._note("display", "dropped", "how it is shown is not asked for", harmless=True)
         able = self._target.capabilities
         if able is not None and "thinking" not in able and not self._same:
             if thinking.mode != "off":
@@ -573,19 +573,20 @@ class _Writer:
         if thinking is None:
             return None
         if thinking.mode == "off" and not self._same:
-            first = self._target.vendor and _FIRST_GPT5.match(self._target.model)
-            return "minimal" if first else "none"
+            return openai_models.least_effort(self._target)
         if thinking.effort is not None:
             return thinking.effort
         if thinking.mode == "off":
             return "none"
         if thinking.budget_tokens is not None:
             budget = thinking.budget_tokens
-            effort = next((word for most, word in _BUDGETS if budget <= most), "xhigh")
+            effort = openai_models.effort_of(budget)
             self._note(
                 "thinking", "approximated", f"a budget of {budget} tokens is sent as {effort}"
             )
             return effort
+        if thinking.mode is None:
+            return None
         why = "sent without an effort: the model decides"
         self._note("thinking", "approximated", why, harmless=True)
         return None
@@ -698,19 +699,3 @@ def _with_extra(block: dict[str, JSON], extra: Mapping[str, JSON]) -> dict[str, 
 
 def _custom_reference(name: str) -> dict[str, JSON]:
     return {"type": "custom", "custom": {"name": name}}
-
-
-def _takes_breakpoints(target: Target) -> bool:
-    """Explicit cache breakpoints came with gpt-5.6."""
-    found = _VERSION.match(target.model) if target.vendor else None
-    return found is not None and (int(found[1]), int(found[2] or 0)) >= (5, 6)
-
-
-def _breakpoint(cache: JSON) -> dict[str, JSON]:
-    mark: dict[str, JSON] = {"mode": "explicit"}
-    ttl = cache.get("ttl") if isinstance(cache, dict) else None
-    if ttl in ("5m", "30m"):
-        mark["ttl"] = "30m"
-    elif ttl in ("1h", "12h"):
-        mark["ttl"] = "12h"
-    return mark

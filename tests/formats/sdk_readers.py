@@ -1,6 +1,6 @@
 """What the official client libraries make of an answer's bytes.
 
-`read_openai`, `read_anthropic` and `read_ollama` serve a body to the real SDK over a transport in
+`read_openai`, `read_anthropic`, `read_ollama` and `read_responses` serve a body to the real SDK over a transport in
 memory, a few bytes at a time, and give back what a program built on that SDK would see:
 
     text, reasoning, refusal   str, str, str or None
@@ -38,6 +38,11 @@ ANTHROPIC_STOPS = {
     "refusal": "refusal",
     "pause_turn": "pause",
     "model_context_window_exceeded": "context_window",
+}
+RESPONSES_STOPS = {
+    "completed": "end_turn",
+    "incomplete:max_output_tokens": "max_tokens",
+    "incomplete:content_filter": "content_filter",
 }
 OLLAMA_STOPS = {"stop": "end_turn", None: "end_turn", "length": "max_tokens"}
 
@@ -103,6 +108,8 @@ def failed(phase, error, message):
 
 def read_openai(body, stream, *, status=200, step=16, strict=True):
     got, strict = nothing(), strict and not has_surrogate(body)
+    if stream and b'"type":"custom"' in body:
+        strict = False  # the SDK's types know custom calls in whole answers only
     content_type = "text/event-stream" if stream else "application/json"
     http = served(httpx2, body, status=status, content_type=content_type, step=step)
     client = openai.OpenAI(
@@ -166,7 +173,7 @@ def _read_openai_stream(client, got, *, strict):
                     call[1] += piece.function.name or ""
                     call[2] += piece.function.arguments or ""
                 custom = (piece.model_extra or {}).get("custom")
-                if custom:  # the SDK's types know these in whole answers only
+                if custom:
                     call[1] += custom.get("name") or ""
                     call[2] += custom.get("input") or ""
                     call[3] = str
@@ -322,4 +329,98 @@ def _ollama_usage(piece):
     return {"input": piece.prompt_eval_count, "output": piece.eval_count}
 
 
-READERS = {"openai": read_openai, "anthropic": read_anthropic, "ollama": read_ollama}
+# --- Responses ---
+
+
+def read_responses(body, stream, *, status=200, step=16, strict=True):
+    got, strict = nothing(), strict and not has_surrogate(body)
+    content_type = "text/event-stream" if stream else "application/json"
+
+    def client():
+        http = served(httpx2, body, status=status, content_type=content_type, step=step)
+        return openai.OpenAI(
+            api_key="k", base_url="http://upstream.invalid/v1", max_retries=0, http_client=http
+        )
+
+    try:
+        if stream:
+            _watch_responses(client(), got, strict=strict)
+        else:
+            answer = client().responses.create(model="m", input="x")
+            if strict and "output" in (parsed(body) or {}):
+                adapter(openai.types.responses.Response).validate_json(body)
+            _read_response(answer, got)
+    except openai.APIStatusError as error:
+        got["error"] = failed("before", error, None)
+    except openai.APIError as error:
+        got["error"] = failed("mid", error, None)
+    else:
+        if stream and got["native"]:
+            with client().responses.stream(model="m", input="x") as events:
+                for _ in events:  # the SDK's own accumulator, which is stricter
+                    pass
+                if got["native"] == "completed":
+                    events.get_final_response()
+    return got
+
+
+def _watch_responses(client, got, *, strict):
+    numbers, items, final = [], {}, None
+    for event in client.responses.create(model="m", input="x", stream=True):
+        if strict:
+            adapter(openai.types.responses.ResponseStreamEvent).validate_python(
+                event.to_dict(mode="json")
+            )
+        numbers.append(event.sequence_number)
+        if event.type == "response.output_text.delta":
+            got["text"] += event.delta
+        elif event.type == "response.output_item.done":
+            items[event.output_index] = event.item.to_dict(mode="json")
+        elif event.type in ("response.completed", "response.incomplete", "response.failed"):
+            final = event.response
+    assert numbers == list(range(len(numbers)))
+    if final is not None:
+        streamed, got["text"] = got["text"], ""
+        _read_response(final, got)
+        assert got["text"] == streamed
+        assert [item.to_dict(mode="json") for item in final.output] == list(items.values())
+
+
+def _read_response(answer, got):
+    reason = answer.incomplete_details.reason if answer.incomplete_details else None
+    got["native"] = f"{answer.status}:{reason}" if reason else answer.status
+    for item in answer.output:
+        if item.type == "message":
+            for part in item.content:
+                if part.type == "refusal":
+                    got["refusal"] = (got["refusal"] or "") + part.refusal
+                else:
+                    got["text"] += part.text
+        elif item.type == "reasoning":
+            got["reasoning"] += "".join(part.text for part in item.summary)
+        elif item.type == "function_call":
+            got["calls"].append((item.call_id, item.name, parsed(item.arguments)))
+        elif item.type == "custom_tool_call":
+            got["calls"].append((item.call_id, item.name, item.input))
+    got["stop"] = RESPONSES_STOPS.get(got["native"])
+    if got["stop"] == "end_turn" and got["calls"]:
+        got["stop"] = "tool_use"
+    elif got["stop"] == "end_turn" and got["refusal"]:
+        got["stop"] = "refusal"
+    usage = answer.usage
+    if usage is not None:
+        got["usage"] = {
+            "input": usage.input_tokens,
+            "output": usage.output_tokens,
+            "cache_read": usage.input_tokens_details.cached_tokens,
+            "cache_write": usage.input_tokens_details.cache_write_tokens,
+            "reasoning": usage.output_tokens_details.reasoning_tokens,
+        }
+
+
+READERS = {
+    "openai": read_openai,
+    "anthropic": read_anthropic,
+    "ollama": read_ollama,
+    "responses": read_responses,
+}

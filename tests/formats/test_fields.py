@@ -2,7 +2,7 @@
 
 import pytest
 
-from formats.fields import field
+from formats.fields import field, lost
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,13 @@ def test_of_two_names_the_one_that_the_body_has_is_taken():
     assert field("openai", "max_tokens", {"max_completion_tokens": 1}) == "max_completion_tokens"
     assert field("openai", "max_tokens", {"max_tokens": 1}) == "max_tokens"
     assert field("openai", "user", {"safety_identifier": "x"}) == "safety_identifier"
+
+
+def test_what_an_item_has_besides_its_meaning_is_not_worth_a_word():
+    extra = {"id": "msg_1", "status": "completed", "item": {"id": "a", "phase": "final_answer"}}
+    assert list(lost("responses", extra)) == ["phase"]
+    assert list(lost("openai", {"id": "x", "item": 1})) == ["id", "item"]
+
+
+def test_a_member_that_is_null_is_nothing_to_lose():
+    assert list(lost("openai", {"a": None, "b": False})) == ["b"]

@@ -12,9 +12,12 @@ from formats.plugins import plugin_calls
 from tests.formats.sdk_readers import READERS
 
 
-def body(**more: object) -> bytes:
+def body(name: str, **more: object) -> bytes:
     words = [{"role": "user", "content": "hi"}]
-    return json.dumps({"model": "m", "max_tokens": 5, "messages": words, **more}).encode()
+    said: dict[str, object] = {"max_tokens": 5, "messages": words}
+    if name == "responses":
+        said = {"max_output_tokens": 5, "input": words}
+    return json.dumps({"model": "m", **said, **more}).encode()
 
 
 def test_settings_are_all_but_the_id() -> None:
@@ -41,7 +44,7 @@ def test_mistakes_name_their_place(value: object, path: str) -> None:
 @pytest.mark.parametrize("value", [[{"id": "a", "tier": "low"}], [], None])
 def test_every_format_reads_them_and_sends_none(name: str, value: list | None) -> None:
     """Not even an empty list: a strict server refuses every member that it does not know."""
-    request = FORMATS[name].parse_request(body(plugins=value))
+    request = FORMATS[name].parse_request(body(name, plugins=value))
     assert request.plugins == ((PluginCall("a", {"tier": "low"}),) if value else ())
     for target in READERS:
         ledger = Ledger()

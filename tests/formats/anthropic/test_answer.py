@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 
 from formats import FORMATS, anthropic
-from formats.anthropic.wire import read_token, write_token
 from formats.canonical import (
     Failed,
     Image,
@@ -25,6 +24,7 @@ from formats.canonical import (
 from formats.errors import Failure, Garbled
 from formats.fold import fold, unfold
 from formats.ledger import Ledger
+from formats.token import read_token, write_token
 from tests import strategies
 from tests.formats.sdk_readers import read_anthropic
 

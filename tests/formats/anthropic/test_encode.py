@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from formats.anthropic.decode import Decoder
 from formats.anthropic.encode import COMMENT, Encoder, quoted
-from formats.anthropic.wire import read_token
 from formats.canonical import (
     CitationSeen,
     Failed,
@@ -34,6 +33,7 @@ from formats.canonical import (
 from formats.errors import Failure, TooLong
 from formats.fold import fold
 from formats.ledger import Ledger
+from formats.token import read_token
 from tests import strategies
 from tests.formats.sdk_readers import read_anthropic
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formats.anthropic.request import parse_request
-from formats.anthropic.wire import write_token
 from formats.canonical import (
     Document,
     Image,
@@ -24,6 +23,7 @@ from formats.canonical import (
     ToolUse,
 )
 from formats.errors import Invalid
+from formats.token import write_token
 from tests import strategies
 
 HI = [{"role": "user", "content": "hi"}]

@@ -1,21 +1,16 @@
 """Stop reasons, usage, tokens and names of Anthropic Messages."""
 
 import pytest
-from hypothesis import given
 
 from formats.anthropic.wire import (
-    TOKEN_TEXT_BYTES,
     figures,
     native_stop,
-    read_token,
     stop_reason,
     usage_of,
-    write_token,
     write_usage,
 )
 from formats.canonical import Request, Tool, Usage
 from formats.ids import OPENAI_NAMES, ClientNames, NameMap
-from tests import strategies
 
 
 @pytest.mark.parametrize(
@@ -65,24 +60,6 @@ def test_written_input_is_never_negative_and_unknown_figures_are_estimates():
     assert write_usage(Usage(5, None, 9), 0, 0)["input_tokens"] == 0
     assert write_usage(Usage(), 33, 7)["input_tokens"] == 33
     assert write_usage(Usage(), 33, 7)["output_tokens"] == 7
-
-
-@given(strategies.short)
-def test_a_token_is_read_again(text):
-    assert read_token(write_token("openai", text)) == ("openai", text)
-
-
-def test_a_token_too_long_to_carry_leaves_the_text_out():
-    token = write_token("openai", "x" * (TOKEN_TEXT_BYTES + 1))
-    assert read_token(token) == ("openai", "")
-    assert len(write_token("o", "x" * (TOKEN_TEXT_BYTES - 20))) <= 1 << 16
-
-
-@pytest.mark.parametrize(
-    "signature", ["RXFr==", "llmr1.", "llmr1.!!", "llmr1.e30", "llmr1.W10", "", "llmr1.ü"]
-)
-def test_what_is_no_token_is_not_read(signature):
-    assert read_token(signature) is None
 
 
 def test_a_name_that_another_format_had_to_change_comes_back():

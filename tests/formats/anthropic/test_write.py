@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from formats.anthropic.request import parse_request
-from formats.anthropic.wire import write_token
 from formats.anthropic.write import write_request
 from formats.canonical import (
     Message,
@@ -28,6 +27,7 @@ from formats.canonical import (
 )
 from formats.errors import Invalid, Unsupported
 from formats.ledger import Ledger
+from formats.token import write_token
 from tests import strategies
 
 CLIENTS = Path(__file__).parents[2] / "transcripts" / "clients"

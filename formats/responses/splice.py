@@ -1,0 +1,80 @@
+"""A Responses request that passes on as the client's own text.
+
+Owns: the few edits that such a request may need for its upstream.
+Refuses to know: other formats, and requests that were changed on the way.
+
+Laws:
+1. Outside the edited members the text stays the client's, to the character.
+2. A token of the router's own never leaves: for the vendor its whole reasoning goes, for servers
+   that speak alike only the token.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from formats import plugins
+from formats.fields import field
+from formats.responses.wire import NAME, texts_of
+from formats.token import TOKEN_PREFIX, is_token
+
+if TYPE_CHECKING:
+    from formats.canonical import JSON, Request, Target
+    from formats.jsontext import RawBody
+    from formats.ledger import Ledger
+
+
+def passed_request(request: Request, raw: RawBody, ledger: Ledger, target: Target) -> bytes:
+    edits: dict[str, JSON] = {}
+    if raw.value["model"] != target.model:
+        edits["model"] = target.model
+    items = raw.value.get("input")
+    if type(items) is list:
+        edited = _with_roles(items, target)
+        if TOKEN_PREFIX in raw.text:
+            edited = _without_tokens(edited, ledger, target)
+        if edited != items:
+            edits["input"] = edited
+    limit = capped_tokens(request, ledger, target)
+    if limit != request.max_tokens:
+        edits["max_output_tokens"] = limit
+    edits |= {name: value for name, value in target.options.items() if name not in raw.members}
+    return raw.spliced(edits, [plugins.MEMBER]).removeprefix(b"\xef\xbb\xbf")
+
+
+def capped_tokens(request: Request, ledger: Ledger, target: Target) -> int | None:
+    limit = request.max_tokens
+    if limit is None or not target.max_output or limit <= target.max_output:
+        return limit
+    why = f"the model writes at most {target.max_output} tokens"
+    ledger.note(field(request.origin, "max_tokens"), "clamped", why)
+    return target.max_output
+
+
+def _with_roles(items: list[JSON], target: Target) -> list[JSON]:
+    """The upstream's own word for instructions, where it is configured to have one only."""
+    wanted = target.system_role
+    if not wanted:
+        return items
+    out: list[JSON] = []
+    for item in items:
+        if type(item) is dict and item.get("role") in ("system", "developer"):
+            item = {**item, "role": wanted}
+        out.append(item)
+    return out
+
+
+def _without_tokens(items: list[JSON], ledger: Ledger, target: Target) -> list[JSON]:
+    out: list[JSON] = []
+    for item in items:
+        sealed = item.get("encrypted_content") if type(item) is dict else None
+        if type(sealed) is not str or not is_token(sealed):
+            out.append(item)
+            continue
+        shown = texts_of(item.get("summary")) + texts_of(item.get("content"))
+        if target.vendor or not any(shown):
+            why = "reasoning of another upstream, which this one cannot read"
+            ledger.note(field(NAME, "reasoning"), "dropped", why)
+        else:
+            out.append({n: v for n, v in item.items() if n != "encrypted_content"})
+    return out

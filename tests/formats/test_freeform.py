@@ -1,0 +1,65 @@
+"""formats/freeform.py"""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from formats.freeform import Unwrapper, flat_format, nested_format, unwrapped
+from tests import strategies
+
+FLAT = {"type": "grammar", "syntax": "lark", "definition": "start: WORD"}
+NESTED = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: WORD"}}
+
+
+def test_a_grammar_has_two_shapes_and_each_reader_takes_both():
+    assert flat_format(NESTED) == flat_format(FLAT) == FLAT
+    assert nested_format(FLAT) == nested_format(NESTED) == NESTED
+    assert nested_format({"type": "text"}) == flat_format({"type": "text"}) == {"type": "text"}
+    assert nested_format(None) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ('{"input":"a\\nb"}', "a\nb"),
+        ('{ "input" : "" }', ""),
+        ('{"input":"x","more":1}', "x"),
+        ('{"text":"x"}', '{"text":"x"}'),
+        ('{"input":1}', '{"input":1}'),
+        ("plain words", "plain words"),
+        ("", ""),
+        ('"x"', '"x"'),
+    ],
+)
+def test_the_text_that_arguments_stand_for(arguments, text):
+    assert unwrapped(arguments) == text
+    unwrapper = Unwrapper()
+    assert unwrapper.feed(arguments) + unwrapper.end() == text
+
+
+@given(st.text(alphabet='a"\\\n\té世🌍\ud800/u', max_size=12) | strategies.short, st.booleans())
+def test_any_text_in_single_characters_is_the_same(text, ascii_only):
+    arguments = json.dumps({"input": text}, ensure_ascii=ascii_only)
+    unwrapper = Unwrapper()
+    said = "".join(unwrapper.feed(each) for each in arguments) + unwrapper.end()
+    if ascii_only:  # two halves of a pair that stood apart are one character to any JSON reader
+        text = json.loads(json.dumps(text))
+    assert said == text
+    assert unwrapper.whole
+
+
+@given(strategies.arguments | strategies.short)
+def test_whatever_else_comes_is_given_as_it_is(arguments):
+    unwrapper = Unwrapper()
+    said = "".join(unwrapper.feed(each) for each in arguments) + unwrapper.end()
+    assert said == (unwrapped(arguments) if arguments.strip() else "")
+
+
+def test_a_cut_text_is_given_as_far_as_it_came():
+    unwrapper = Unwrapper()
+    assert unwrapper.feed('{"input":"ab\\') == "ab"
+    assert unwrapper.feed("u00") == ""
+    assert unwrapper.end() == ""
+    assert not unwrapper.whole
