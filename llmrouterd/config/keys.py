@@ -109,8 +109,7 @@ PROVIDER: Keys = {
     "format": Key(
         "text",
         required=True,
-        one_of=("openai", "anthropic", "ollama", "echo"),
-        later_values=("responses",),
+        one_of=("openai", "anthropic", "ollama", "responses", "echo"),
     ),
     "base_url": Key("text", ""),
     "dialect": Key(

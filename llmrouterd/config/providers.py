@@ -187,7 +187,7 @@ def _url(
 def _finished(url: SplitResult, format_name: str) -> str:
     """The URL that request paths are appended to: without user name, slash at the end, with /v1."""
     path = url.path.rstrip("/")
-    if not path and format_name in ("openai", "anthropic"):
+    if not path and format_name in ("openai", "anthropic", "responses"):
         path = "/v1"
     return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{path}"
 

@@ -39,6 +39,7 @@ Fields = list[tuple[str, str]]
 Page = Callable[[Incoming, Client], Awaitable[None]]
 JSON = Any
 
+RESPONSE = "/v1/responses/"  # what stands before an answer's id in the path
 _KEY_BYTES = 4096  # the longest body in which a browser may send its key
 # What the Ollama surface says it is: clients (Codex) refuse versions below 0.13.4.
 OLLAMA_VERSION = "0.14.0"
@@ -48,6 +49,7 @@ _CHATS = {
     "/api/chat": "ollama",
     "/v1/completions": "completions",
     "/api/generate": "generate",
+    "/v1/responses": "responses",
 }
 _EMBEDS: Mapping[str, embeddings.Call] = {
     "/v1/embeddings": "openai",
@@ -56,7 +58,6 @@ _EMBEDS: Mapping[str, embeddings.Call] = {
 }
 _LATER = frozenset(
     {
-        "/v1/responses",
         "/metrics",
     }
 )
@@ -87,6 +88,8 @@ def format_of(path: str, headers_name_anthropic: bool = False) -> str:
         return _CHATS[path]
     if path.startswith("/api/"):
         return "ollama"
+    if path.startswith("/v1/responses"):
+        return "responses"
     if path.startswith("/v1/messages") or headers_name_anthropic:
         return "anthropic"
     return "openai"
@@ -119,7 +122,10 @@ class Pages:
         self._dashboard = dashboard
         self._models = Models(gen, daemon)
         self._table = self._routes()
-        self._model = Route(("GET", "HEAD"), self._models.one)
+        self._below = {
+            MODEL: Route(("GET", "HEAD"), self._models.one),
+            RESPONSE: Route(("GET", "HEAD", "DELETE"), self._kept),
+        }
         self._guards = (access.check_host, access.check_origin)
 
     def _routes(self) -> Mapping[str, Route]:
@@ -207,11 +213,11 @@ class Pages:
 
     async def _other(self, path: str, incoming: Incoming, client: Client) -> None:
         """What is not a chat: pages, and the ways of not being one."""
-        if incoming.headers.get("upgrade") and path in ("/v1/responses", *_CHATS):
+        if incoming.headers.get("upgrade") and path in _CHATS:
             text = "this server speaks HTTP only; send a POST"
             more = [("upgrade", "HTTP/1.1"), ("connection", "upgrade")]
             return await self._refuse(incoming, client, Failure("upgrade_refused", text), more)
-        route = self._model if path.startswith(MODEL) else self._table.get(path)
+        route = self._route(path)
         allowed = route.methods if route else ("POST",) if path in _CHATS or path in _EMBEDS else ()
         if allowed and incoming.method not in allowed:
             text = f"{path} takes {', '.join(allowed)}"
@@ -229,6 +235,12 @@ class Pages:
             return await self._refuse(incoming, client, Failure("not_available", text))
         text = f"there is nothing at {path[:200]}"
         return await self._refuse(incoming, client, Failure("not_found", text))
+
+    def _route(self, path: str) -> Route | None:
+        for prefix, route in self._below.items():
+            if path.startswith(prefix):
+                return route
+        return self._table.get(path)
 
     async def _refuse(
         self, incoming: Incoming, client: Client, failure: Failure, more: Fields | None = None
@@ -270,6 +282,18 @@ class Pages:
         states = self._daemon.fleet(0).states.values()
         usable = any(state.healthy and state.reached is not False for state in states)
         return usable and not self._daemon.draining
+
+    async def _kept(self, incoming: Incoming, client: Client) -> None:
+        """GET and DELETE of an answer that a client may go on from."""
+        name = canonical_path(incoming.path).removeprefix(RESPONSE)
+        kept = self._daemon.answers.get(name)
+        if kept is None:
+            failure = Failure("not_found", f"Response with id '{name[:100]}' not found.")
+            return await self._refuse(incoming, client, failure)
+        if incoming.method != "DELETE":
+            return await answer(client, kept.answer)
+        self._daemon.answers.drop(name)
+        return await answer(client, {"id": name, "object": "response.deleted", "deleted": True})
 
     async def _count(self, incoming: Incoming, client: Client) -> None:
         request = count.parse(await incoming.body())

@@ -146,6 +146,7 @@ async def _stream(
     if failure is not None:
         return failure
     deadline.off()
+    lane.note_answer(work.reply)
     if work.ext.wants_response and not lane.holds:
         await _look(work, lane)
     await work.reply.finish()
@@ -245,10 +246,11 @@ async def deliver(work: Work, response: Response, body: bytes | None = None) -> 
         out = b"".join(map(encoder.encode, unfold(answer)))
         if encoder.failure is not None:
             return encoder.failure
+        reply.note_answer(encoder, passed=False)
         await reply.send(out)
         await reply.finish()
     elif body is not None and answer is response:
-        await reply.whole(body)
+        await reply.whole(body, passed=True)
     else:
         try:
             written = reply.format.write_response(answer, ledger, reply.stamp(), work.request)

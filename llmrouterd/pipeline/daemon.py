@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llmrouterd.model import EMPTY, Fleet, Provider, Routing, Secret, Telling
+from llmrouterd.pipeline.answers import Answers
 from llmrouterd.pipeline.calibrate import Calibration
 from llmrouterd.pipeline.lessons import Lessons
 
@@ -90,6 +91,7 @@ class Daemon:
         self.keep_bodies = keep_bodies
         self.calibration = Calibration()
         self.lessons = Lessons()
+        self.answers = Answers()
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}

@@ -24,6 +24,7 @@ from llmrouterd.edge.client import Client, ClientGone
 from llmrouterd.edge.incoming import Incoming, Refused
 from llmrouterd.model import Candidate, EndState, Fleet, GiveUp, Outcome, Try, Verdict, Wait
 from llmrouterd.pipeline import embed as embedded
+from llmrouterd.pipeline.answers import at_home, object_of, resumed
 from llmrouterd.pipeline.attempt import attempt, deliver
 from llmrouterd.pipeline.extend import Extensions
 from llmrouterd.pipeline.reply import Reply
@@ -70,7 +71,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         fields, strict = call.incoming.headers, gen.strict or _is_strict(call.incoming.headers)
         work = Work(request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict)
         work.embed = asked if isinstance(asked, EmbedRequest) else None
-        end = await _serve(call, work)
+        end = await _resume(work) or await _serve(call, work)
         return end
     except ClientGone:
         end = "client_gone"
@@ -128,6 +129,34 @@ async def _understood(call: Call, reply: Reply) -> Request | EmbedRequest | None
     return request
 
 
+async def _resume(work: Work) -> EndState | None:
+    """Put what a request of the Responses API goes on from in its place; "refused" when that is
+    gone."""
+    if work.request.origin != "responses":
+        return None
+    mine = any(p.format == "responses" for p in work.gen.providers.values())
+    try:
+        found = resumed(work.request, work.daemon.answers, upstream_may_know=mine)
+    except Invalid as error:
+        found = Failure(error.kind, str(error), param=error.path or None)
+    if isinstance(found, Failure):
+        await work.reply.fail(found)
+        return "refused"
+    work.resumed = found
+    work.request = work.reply.request = work.story.request = found.request
+    return None
+
+
+def _keep(work: Work) -> None:
+    """The client may go on from this answer."""
+    story, went_on = work.story, work.resumed
+    answer = object_of(work.reply.answer) if went_on is not None and went_on.wants else None
+    if answer is not None and went_on is not None:
+        home = story.candidate if work.reply.passed else None
+        size = story.size_bytes + work.reply.client.bytes_sent
+        work.daemon.answers.keep(answer, went_on.before, size, home)
+
+
 async def _serve(call: Call, work: Work) -> EndState:
     request = await work.ext.before(work.request)
     if isinstance(request, Failure):
@@ -151,6 +180,8 @@ async def _routed(call: Call, work: Work) -> EndState:
     known = facts(work.request, tags=story.tags, wish=call.wish, forced=work.ext.forced)
     if work.embed is not None:
         known = embedded.facts_of(known, work.embed)
+    if work.resumed is not None and work.resumed.home is not None:
+        known = at_home(known, work.resumed.home)
     story.size_tokens = known.size_tokens
     seed = int(story.stem, 16)
     fleet = daemon.fleet(seed)
@@ -189,7 +220,8 @@ async def _walk(work: Work, verdict: Verdict, fleet: Fleet) -> EndState:
         begun = trio.current_time()
         failure = await _one(work, step.candidate, fleet)
         if failure is None:
-            if not story.usage_estimated:
+            _keep(work)
+            if not story.usage_estimated and work.embed is None:
                 daemon.calibration.learn(step.candidate, story.size_tokens, story.usage)
             return "complete"
         now = trio.current_time()

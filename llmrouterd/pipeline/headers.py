@@ -195,6 +195,9 @@ def of_account(provider: Provider, fields: Headers) -> Fields:
     return [f for f in fields if f[0].startswith(_LIMITS)]
 
 
+_PAUSE_S = {"rate_limit": 1, "overloaded": 1, "draining": 1, "quota": 60}
+
+
 # --- towards the client ---------------------------------------------------------------------------
 
 
@@ -258,8 +261,8 @@ def for_failure(story: Story, failure: Failure) -> Fields:
     fields.append(("x-router-error", failure.tag))
     if failure.retry_after_s is not None:
         fields.append(("retry-after", str(max(1, math.ceil(failure.retry_after_s)))))
-    elif failure.kind in ("rate_limit", "overloaded", "draining"):
-        fields.append(("retry-after", "1"))
+    elif failure.kind in _PAUSE_S:  # a 429 without it ends Codex's turn at once
+        fields.append(("retry-after", str(_PAUSE_S[failure.kind])))
     told = any(name == "x-should-retry" for name, _ in fields)
     if not told and failure.kind in ("credential", "quota", "no_provider", "plugin"):
         fields.append(("x-should-retry", "false"))

@@ -37,6 +37,7 @@ _PATH = {
     "ollama": "/api/chat",
     "completions": "/completions",
     "generate": "/api/generate",
+    "responses": "/responses",
 }
 _KEY_NAME = re.compile(r"api_key(?:=|\Z)")
 _STRICT = frozenset({"dropped", "clamped", "approximated"})

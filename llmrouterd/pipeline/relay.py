@@ -80,6 +80,8 @@ class Lane(Protocol):
 
     def response(self) -> Response | Unread | None: ...
 
+    def note_answer(self, reply: Reply) -> None: ...
+
 
 class PassLane:
     """Same format on both sides and nobody edits: the upstream's own bytes, whole events only."""
@@ -125,6 +127,9 @@ class PassLane:
         if failure is not None and self._observer.failure is None:
             self._observer.failure = failure
         return b""
+
+    def note_answer(self, reply: Reply) -> None:
+        reply.note_answer(self._observer, passed=True)
 
     def response(self) -> Unread | None:
         if self._kept is None:
@@ -233,6 +238,9 @@ class TurnLane:
         assert self._folder is not None
         self._changed = await self._finish(self._folder.response())
         return self._write(unfold(self._changed))
+
+    def note_answer(self, reply: Reply) -> None:
+        reply.note_answer(self._encoder, passed=False)
 
     def response(self) -> Response | None:
         if self._changed is not None or self._folder is None:

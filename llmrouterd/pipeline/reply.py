@@ -25,10 +25,10 @@ from formats.ledger import Ledger
 from llmrouterd.pipeline import headers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from formats import Encoder, Format
-    from formats.canonical import Request
+    from formats import Encoder, Format, Observer
+    from formats.canonical import JSON, Request
     from formats.errors import Failure
     from llmrouterd.edge.client import Client
     from llmrouterd.pipeline.story import Story
@@ -48,6 +48,8 @@ class Reply:
         self.encoder: Encoder | None = None
         self.content_sent = False
         self.error_told = False
+        self.answer: Mapping[str, JSON] | bytes | None = None  # of the Responses API, to be kept
+        self.passed = False  # the upstream's own bytes were the answer
         self._life_sign_s = life_sign_s
 
     @property
@@ -78,6 +80,11 @@ class Reply:
         assert self.request is not None
         self.encoder = self.format.encoder(self.request, ledger, self.stamp())
         return self.encoder
+
+    def note_answer(self, source: Encoder | Observer, *, passed: bool) -> None:
+        """A stream is over; what it came to, where its format has one object for that."""
+        self.answer = getattr(source, "answer", None)
+        self.passed = passed
 
     async def send(self, data: bytes) -> None:
         """Content for a streaming client; the head goes with the first of it."""
@@ -123,9 +130,10 @@ class Reply:
 
     # --- whole answers ----------------------------------------------------------------------------
 
-    async def whole(self, body: bytes) -> None:
-        """A whole answer with status 200."""
+    async def whole(self, body: bytes, *, passed: bool = False) -> None:
+        """A whole answer with status 200. passed: it is the upstream's own."""
         self.content_sent = True
+        self.answer, self.passed = body, passed
         self.story.saw_content()
         self.story.status = 200
         fields = [("content-type", "application/json")]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from formats.canonical import Request
     from formats.embeddings import EmbedRequest
     from llmrouterd.model import Headers
+    from llmrouterd.pipeline.answers import Resumed
     from llmrouterd.pipeline.daemon import Daemon, Generation
     from llmrouterd.pipeline.extend import Extensions
     from llmrouterd.pipeline.reply import Reply
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Work:
-    """strict: a loss in translation is refused, not noted. embed: vectors are asked for, no chat."""
+    """strict: a loss in translation is refused, not noted. embed: vectors are asked for, no chat.
+    resumed: what a request of the Responses API went on from."""
 
     request: Request
     incoming: Headers
@@ -33,6 +35,7 @@ class Work:
     daemon: Daemon
     strict: bool = False
     embed: EmbedRequest | None = None
+    resumed: Resumed | None = None
 
     @property
     def keep(self) -> bool:

@@ -53,7 +53,7 @@ def test_one_word_of_a_few_and_the_nearest() -> None:
     key = PROVIDER["format"]
     said = fault(key, "opnai")
     assert said is not None
-    assert said.startswith('expected one of "openai", "anthropic", "ollama", "echo", got "opnai"')
+    assert said.startswith('expected one of "openai", "anthropic", "ollama", "responses", "echo", got "opnai"')
     assert said.endswith('did you mean "openai"?')
     assert fault(key, "responses") == '"responses" is not available in this version'
 

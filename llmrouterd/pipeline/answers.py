@@ -1,0 +1,167 @@
+"""Answers of the Responses API that a client may go on from by their id.
+
+Owns: keeping them, for a time and within bounds; putting what a request refers to in its place.
+Refuses to know: what the items say (formats/responses/stored.py).
+
+Laws:
+1. Bounded in number, bytes and time; the oldest goes first. It lives in memory: a restart forgets.
+2. An answer that an upstream of the same format gave under its own id is that upstream's: a request
+   that goes on from it is sent there, as it is, and to nobody else.
+3. A reference that nobody here knows is refused by name, unless an upstream may know it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from formats import jsontext
+from formats.errors import Failure
+from formats.responses import stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from formats.canonical import Request
+    from llmrouterd.model import Candidate, Facts
+
+JSON = Any
+KEPT_S = 3600.0
+MOST = 1000
+MOST_BYTES = 64 * 1024 * 1024
+PREVIOUS = "previous_response_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One answer. items: the conversation up to and with it. home: where the upstream is that has
+    it under this id; None: the id is the router's own. size: bytes of what it added."""
+
+    answer: Mapping[str, JSON]
+    items: tuple[JSON, ...]
+    home: Candidate | None
+    expires: float
+    size: int
+
+
+class Answers:
+    """Mutable, one per daemon. clock: seconds, monotonic."""
+
+    def __init__(
+        self,
+        *,
+        most: int = MOST,
+        most_bytes: int = MOST_BYTES,
+        kept_s: float = KEPT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._bytes = 0
+        self._most = most
+        self._most_bytes = most_bytes
+        self._kept_s = kept_s
+        self._clock = clock
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, name: str) -> Kept | None:
+        self._forget_old()
+        return self._kept.get(name)
+
+    def drop(self, name: str) -> bool:
+        """Whether there was one."""
+        kept = self._kept.pop(name, None)
+        if kept is not None:
+            self._bytes -= kept.size
+        return kept is not None
+
+    def keep(
+        self,
+        answer: Mapping[str, JSON],
+        before: tuple[JSON, ...],
+        size: int,
+        home: Candidate | None,
+    ) -> None:
+        """Keep an answer by its own id. before: the items of the conversation up to it."""
+        name = answer.get("id")
+        if type(name) is not str or not name or size > self._most_bytes:
+            return
+        self.drop(name)
+        items = (*before, *stored.output_items(answer))
+        self._kept[name] = Kept(answer, items, home, self._clock() + self._kept_s, size)
+        self._bytes += size
+        while len(self._kept) > self._most or self._bytes > self._most_bytes:
+            self.drop(next(iter(self._kept)))
+
+    def items_by_id(self, names: list[str]) -> dict[str, JSON]:
+        """The items of these ids, as far as they are known."""
+        wanted, found = set(names), {}
+        for kept in reversed(self._kept.values()):
+            for item in kept.items:
+                name = item.get("id") if type(item) is dict else None
+                if name in wanted and name not in found:
+                    found[name] = item
+        return found
+
+    def _forget_old(self) -> None:
+        now = self._clock()
+        while self._kept and next(iter(self._kept.values())).expires <= now:
+            self.drop(next(iter(self._kept)))
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A request with what it referred to in place. before: the items of its conversation, its own
+    input included. home: the only place that can serve it; None: anybody. wants: keep the answer."""
+
+    request: Request
+    before: tuple[JSON, ...]
+    home: Candidate | None = None
+    wants: bool = True
+
+
+def resumed(request: Request, answers: Answers, *, upstream_may_know: bool) -> Resumed | Failure:
+    """What a request of this API comes to. Raises Invalid for a history that cannot be read.
+
+    upstream_may_know: there is an upstream of this format, so an unknown id may be one of its.
+    """
+    wants = stored.wants_keeping(request)
+    own = tuple(stored.input_items(request))
+    previous = stored.previous_id(request)
+    kept = answers.get(previous) if previous else None
+    if kept is not None and kept.home is not None:
+        return Resumed(request, (*kept.items, *own), kept.home, wants)
+    if previous and kept is None:
+        if upstream_may_know:
+            return Resumed(request, own, None, wants=False)
+        words = f"Previous response with id '{previous[:100]}' not found"
+        why = "it was never kept here, or no longer is: send the whole conversation"
+        code = "previous_response_not_found"
+        return Failure("bad_request", f"{words} ({why}).", code=code, param=PREVIOUS)
+    before = kept.items if kept is not None else ()
+    references = stored.referred_ids(request)
+    if kept is not None or references:
+        known = answers.items_by_id(references)
+        request = stored.expanded(request, before, known)
+        own = tuple(stored.input_items(request))
+        before = ()
+    return Resumed(stored.declared(request, kept=wants), (*before, *own), None, wants)
+
+
+def at_home(known: Facts, home: Candidate) -> Facts:
+    """The facts of a request that only one place can serve."""
+    return replace(known, forced=home.provider, model=home.model)
+
+
+def object_of(answer: Mapping[str, JSON] | bytes | None) -> Mapping[str, JSON] | None:
+    """An answer object, parsed if it is still text."""
+    if isinstance(answer, bytes):
+        try:
+            value = jsontext.loads(answer.decode())
+        except ValueError:
+            return None
+        return value if type(value) is dict else None
+    return answer or None
