@@ -326,8 +326,8 @@ def error_for_client(failure: Failure) -> dict[str, JSON]:
     """The error object, with the upstream's own words where it spoke this format."""
     kind, code = _WORDS[failure.kind]
     error: dict[str, JSON] = {"message": failure.message, "type": kind}
-    error |= {"param": failure.param, "code": code}
     native = failure.native
+    error |= {"param": failure.param, "code": code if native or not failure.code else failure.code}
     if isinstance(native, OpenAIError) and failure.kind != "credential":
         own = {name: value for name, value in native.items() if value is not None}
         error |= {name: value for name, value in own.items() if name not in ("message", "error")}

@@ -41,7 +41,15 @@ GOLDEN_FORMAT = {
     "anthropic-messages": "anthropic",
     "ollama-chat": "ollama",
 }
-PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "ollama": "/api/chat"}
+PATHS = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "ollama": "/api/chat",
+    "responses": "/v1/responses",
+    "completions": "/v1/completions",
+    "generate": "/api/generate",
+}
+EMBEDS = {"/v1/embeddings": "openai", "/api/embed": "ollama", "/api/embeddings": "ollama_old"}
 STREAM = {
     "openai": "text/event-stream",
     "anthropic": "text/event-stream",
@@ -244,9 +252,14 @@ class Stage:
 
     async def _answer(self, incoming: Incoming, client: Client) -> None:
         self.client = client
-        fmt = next(name for name, path in PATHS.items() if path == incoming.path)
         wish = incoming.headers.get("x-router-provider")
-        await handle(Call(incoming, fmt, incoming.path, wish), client, self.gen, self.daemon)
+        embeds = EMBEDS.get(incoming.path)
+        if embeds is None:
+            fmt = next(name for name, path in PATHS.items() if path == incoming.path)
+        else:
+            fmt = "openai" if embeds == "openai" else "ollama"
+        call = Call(incoming, fmt, incoming.path, wish, embeds)
+        await handle(call, client, self.gen, self.daemon)
 
     def hang_up(self) -> None:
         """What the hang-up watch does when a client leaves."""
@@ -266,7 +279,8 @@ class Stage:
         before_read: Callable[[], Awaitable[None]] | None = None,
         each: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> Answer:
-        """Ask as a client, and read the answer to its end. missing: bytes of the body that are
+        """Ask as a client, and read the answer to its end. fmt: its format, or a path. missing: bytes
+        of the body that are
         promised and never come. before_read: awaited before the first byte is read. each: awaited
         after each piece."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -276,7 +290,7 @@ class Stage:
             nursery.start_soon(serve_connection, theirs, self._answer, self.limits)
             h = h11.Connection(h11.CLIENT)
             fields = [("host", "h"), ("content-length", str(len(data) + missing)), *headers]
-            target = PATHS[fmt] + query
+            target = PATHS.get(fmt, fmt) + query
             sent = h.send(h11.Request(method="POST", target=target, headers=fields)) or b""
             await ours.send_all(sent + (h.send(h11.Data(data=data)) or b""))
             if not missing:
