@@ -1,5 +1,6 @@
 """Coding agents, as `llmrouter launch` starts them: a plain answer, and a whole tool loop."""
 
+import json
 import sys
 
 import pytest
@@ -73,3 +74,38 @@ def test_claude_code_over_many_turns_keeps_what_its_vendor_signed(
     kinds = [block["type"] for block in blocks]
     assert kinds == ["thinking", "text", "tool_use"]
     assert (blocks[0]["thinking"], bool(blocks[0]["signature"])) == ("hm, hm", True)
+
+
+FREE = ("--skip-git-repo-check", "--json", "--dangerously-bypass-approvals-and-sandbox")
+
+
+def codex(run, daemon, model: str, words: str, home) -> list[dict]:
+    """Codex's own report of a turn."""
+    router = [sys.executable, str(ROOT / "llmrouter.py"), "launch", "codex", "--url", daemon.url]
+    told = ["--model", f"over-{model}", "--", "exec", *FREE, words]
+    out = run(*router, *told, CODEX_HOME=str(home))
+    return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+
+
+def messages(report: list[dict]) -> list[str]:
+    items = [event["item"] for event in report if event["type"] == "item.completed"]
+    return [item["text"] for item in items if item["type"] == "agent_message"]
+
+
+@pytest.mark.parametrize("fmt", ["openai", "anthropic", "ollama"])
+def test_codex_gets_a_plain_answer(fmt, run, daemon, models, tmp_path) -> None:
+    answers(models[fmt], Said(f"Hello. {MARK}"))
+    report = codex(run, daemon, fmt, "Say hello.", tmp_path)
+    assert messages(report) == [f"Hello. {MARK}"]
+    done = next(event for event in report if event["type"] == "turn.completed")
+    assert (done["usage"]["input_tokens"], done["usage"]["output_tokens"]) == (11, 7)
+    assert "Say hello." in str(models[fmt].asked["messages"])
+
+
+@pytest.mark.parametrize("fmt", ["openai", "anthropic", "ollama"])
+def test_codex_runs_a_command_and_hands_its_output_back(fmt, run, daemon, models, tmp_path) -> None:
+    call = ("call_1", "exec_command", {"cmd": "echo KITMARKER-$((7000 + 41))"})
+    answers(models[fmt], Said("Looking.", calls=(call,)), Said("Done, it is there."))
+    report = codex(run, daemon, fmt, "Run it.", tmp_path)
+    assert messages(report) == ["Looking.", "Done, it is there."]
+    assert MARK in str(models[fmt].chats[-1].json["messages"][-1])
