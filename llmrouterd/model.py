@@ -267,6 +267,16 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
+class Images:
+    """What pictures may be fetched for servers that take bytes only. fetch_hosts: names or patterns
+    (`*.example.com`); none: nothing is fetched. timeout: seconds for one."""
+
+    fetch_hosts: tuple[str, ...] = ()
+    max_bytes: int = 10 * 1024 * 1024
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One place a request may go. `rule` says who proposed it (`routers[2] fallback`).
 

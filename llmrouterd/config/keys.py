@@ -97,6 +97,12 @@ LOGGING: Keys = {
     "keep": Key("whole", 5, low=1, high=10000),
 }
 
+IMAGES: Keys = {
+    "fetch_hosts": Key("texts", (), filled=True),
+    "max_bytes": Key("whole", 10485760, low=1),
+    "timeout": seconds(10.0, low=0.1),
+}
+
 TELEMETRY: Keys = {
     "enabled": later(False),
     "otlp_endpoint": Key("text", "http://localhost:4318"),
@@ -267,6 +273,7 @@ TOP: Keys = {
     "server": Key("table"),
     "logging": Key("table"),
     "telemetry": Key("table"),
+    "images": Key("table"),
     "providers": Key("tables", ()),
     "routers": Key("tables", ()),
     "policies": later([]),

@@ -24,7 +24,7 @@ from llmrouterd.config.nouns import Config, Logging, Server
 from llmrouterd.config.providers import NoKeyError, key_from, names_of, read_providers
 from llmrouterd.config.read import NOT_YET, Problems, nearest, quoted, read
 from llmrouterd.config.rules import check_name, read_aliases, read_rules
-from llmrouterd.model import ConfigError, Routing, Secret
+from llmrouterd.model import ConfigError, Images, Routing, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,6 +77,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     config = Config(
         server=server,
         logging=Logging(**read(problems, ("logging",), top["logging"] or {}, keys.LOGGING)),
+        images=_images(problems, top["images"] or {}),
         providers=providers,
         routing=routing,
         classifiers=_extensions(problems, "classifiers", top),
@@ -220,6 +221,15 @@ def _check_origin(problems: Problems, path: Path, origin: str) -> None:
     if origin != "*" and not right:
         wanted = 'expected "*" or an origin like "https://app.example"'
         problems.add(path, f"{wanted} without a path, got {quoted(origin)}")
+
+
+def _images(problems: Problems, table: Mapping[str, Any]) -> Images:
+    values = read(problems, ("images",), table, keys.IMAGES)
+    for index, host in enumerate(values["fetch_hosts"]):
+        if not _is_host(host.replace("*", "x")) or host.strip("*.") == "":
+            here: Path = ("images", "fetch_hosts", index)
+            problems.add(here, f'expected a host\'s name, or "*.example.com", got {quoted(host)}')
+    return Images(**{**values, "fetch_hosts": tuple(values["fetch_hosts"])})
 
 
 # ---- classifiers and plugins ---------------------------------------------------------------------

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from llmrouterd.model import EMPTY, Provider, Routing, Secret
+from llmrouterd.model import EMPTY, Images, Provider, Routing, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,6 +64,7 @@ class Config:
 
     server: Server = Server()
     logging: Logging = Logging()
+    images: Images = field(default_factory=Images)
     providers: tuple[Provider, ...] = ()
     routing: Routing = field(default_factory=lambda: Routing(implicit=True))
     classifiers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)

@@ -312,7 +312,9 @@ async def _through_proxy(
     origin: Origin, context: ssl.SSLContext | None, label: egress.Label
 ) -> tuple[Wire, Receipt]:
     """Plain HTTP is asked of the proxy in absolute form (by the pool); TLS goes through CONNECT."""
-    if label.local_only:  # what the proxy really dials cannot be seen from here
+    if (
+        label.local_only or label.public_only
+    ):  # what the proxy really dials cannot be seen from here
         raise DialError(
             "denied", f"{origin.where} is behind a proxy, and the request must stay here"
         )

@@ -27,18 +27,27 @@ _LOCAL = tuple(
         "fc00::/7",
     )
 )
+# IPv6 addresses that carry an IPv4 one to a gateway, which may sit in this very network.
+_CARRIERS = tuple(
+    ipaddress.ip_network(text)
+    for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+)
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What is known of a request's secrecy. local_only: its bytes must not leave this network."""
+    """What is known of a request's secrecy. local_only: its bytes must not leave this network.
+    public_only: it must not reach into this network: whoever made it may be a stranger."""
 
     local_only: bool = False
+    public_only: bool = False
 
 
 def may(label: Label, address: str) -> bool:
     """Whether bytes under `label` may be sent to `address` (an IP address as text)."""
+    if label.public_only and not is_public(address):
+        return False
     return not label.local_only or is_local(address)
 
 
@@ -48,6 +57,14 @@ def is_local(address: str) -> bool:
     if parsed is None:
         return False
     return parsed.is_unspecified or any(parsed in network for network in _LOCAL)
+
+
+def is_public(address: str) -> bool:
+    """An address of the internet at large: not of this host, this network, or any reserved kind."""
+    parsed = _parse(address)
+    if parsed is None or not parsed.is_global or parsed.is_multicast:
+        return False
+    return not any(parsed in network for network in _CARRIERS)
 
 
 def is_loopback(address: str) -> bool:

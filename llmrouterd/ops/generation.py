@@ -48,6 +48,7 @@ def build(config: Config, number: int, user_agent: str) -> Generation:
         life_sign_s=config.server.life_sign,
         user_agent=user_agent,
         own_key=config.server.api_key,
+        images=config.images,
         strict=config.server.strict,
     )
     if problems:

@@ -27,6 +27,7 @@ from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
 from llmrouterd.pipeline import echo, headers
 from llmrouterd.pipeline.embed import embed
+from llmrouterd.pipeline.fetch import with_images
 from llmrouterd.pipeline.outgoing import Outgoing, outgoing
 from llmrouterd.pipeline.refused import refused
 from llmrouterd.pipeline.relay import TAIL_S, PassLane, TurnLane, pump
@@ -65,7 +66,8 @@ async def attempt(work: Work, candidate: Candidate, info: ModelInfo | None) -> F
 
 async def _once(work: Work, candidate: Candidate, info: ModelInfo | None) -> Failure | None:
     ledger = Ledger()
-    sent = outgoing(work, candidate, info, ledger)
+    request = await with_images(work, work.gen.providers[candidate.provider])
+    sent = outgoing(work, request, candidate, info, ledger)
     if isinstance(sent, Failure):
         return sent
     work.story.begin(ledger, sent.codec.NAME)

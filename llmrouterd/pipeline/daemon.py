@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from llmrouterd.model import EMPTY, Fleet, Provider, Routing, Secret, Telling
+from llmrouterd.model import EMPTY, Fleet, Images, Provider, Routing, Secret, Telling
 from llmrouterd.pipeline.answers import Answers
 from llmrouterd.pipeline.calibrate import Calibration
 from llmrouterd.pipeline.lessons import Lessons
@@ -66,6 +66,7 @@ class Generation:
     user_agent: str = "llmrouter"
     own_key: Secret | None = None
     strict: bool = False
+    images: Images = field(default_factory=Images)
 
 
 async def _learn_nothing(providers: Collection[str]) -> None:

@@ -26,7 +26,7 @@ from llmrouterd.pipeline import headers
 
 if TYPE_CHECKING:
     from formats import Decoder, Format
-    from formats.canonical import Response
+    from formats.canonical import Request, Response
     from formats.ledger import Ledger
     from llmrouterd.model import Candidate, ModelInfo, Provider
     from llmrouterd.pipeline.work import Work
@@ -73,17 +73,22 @@ class Outgoing:
 
 
 def outgoing(
-    work: Work, candidate: Candidate, info: ModelInfo | None, ledger: Ledger
+    work: Work,
+    request: Request,
+    candidate: Candidate,
+    info: ModelInfo | None,
+    ledger: Ledger,
 ) -> Outgoing | Failure:
-    """The request for `candidate`, or why it cannot be made."""
+    """The request for `candidate`, or why it cannot be made. request: the work's own, or what it
+    came to for this provider."""
     provider = work.gen.providers[candidate.provider]
     failure = withheld(work, provider)
     if failure is not None:
         return failure
-    spoken = speaks(provider.format, work.request)
+    spoken = speaks(provider.format, request)
     codec = FORMATS[spoken]
     try:
-        body = codec.write_request(work.request, ledger, target_of(work, provider, candidate, info))
+        body = codec.write_request(request, ledger, target_of(work, provider, candidate, info))
     except Invalid as error:
         return Failure(error.kind, str(error))
     except RecursionError:

@@ -6,11 +6,11 @@ Refuses to know: what an attempt does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from formats.canonical import Request
+    from formats.canonical import Image, Request
     from formats.embeddings import EmbedRequest
     from llmrouterd.model import Headers
     from llmrouterd.pipeline.answers import Resumed
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class Work:
     """strict: a loss in translation is refused, not noted. embed: vectors are asked for, no chat.
-    resumed: what a request of the Responses API went on from."""
+    resumed: what a request of the Responses API went on from. fetched: pictures by their URL, None
+    for those that could not be had."""
 
     request: Request
     incoming: Headers
@@ -36,6 +37,7 @@ class Work:
     strict: bool = False
     embed: EmbedRequest | None = None
     resumed: Resumed | None = None
+    fetched: dict[str, Image | None] = field(default_factory=dict)
 
     @property
     def keep(self) -> bool:

@@ -1,6 +1,6 @@
 import pytest
 
-from llmrouterd.guard.egress import Label, is_local, is_loopback, may
+from llmrouterd.guard.egress import Label, is_local, is_loopback, is_public, may
 
 LOCAL = [
     "127.0.0.1",
@@ -57,3 +57,32 @@ def test_only_loopback_stays_on_this_host() -> None:
     assert is_loopback("::ffff:127.0.0.1")
     assert not is_loopback("10.0.0.1")
     assert not is_loopback("example.com")
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.215.14", True),
+        ("2606:2800:21f::1", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("192.0.2.1", False),
+        ("224.0.0.1", False),
+        ("0.0.0.0", False),
+        ("::1", False),
+        ("fe80::1", False),
+        ("fc00::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b:1::1", False),
+        ("64:ff9b::a01:203", False),
+        ("2002:a01:203::1", False),
+        ("name", False),
+        ("", False),
+    ],
+)
+def test_what_a_stranger_s_url_may_reach(address: str, public: bool) -> None:
+    assert is_public(address) is public
+    assert may(Label(public_only=True), address) is public
+    assert may(Label(), address)
