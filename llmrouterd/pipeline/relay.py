@@ -13,7 +13,10 @@ Laws:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
+
+import trio
 
 from formats.canonical import (
     Event,
@@ -269,7 +272,10 @@ async def pump(exchange: Exchange, deadline: Deadline, lane: Lane, reply: Reply)
         if not data:
             break
         if lane.failure is not None:
-            return await _told(lane, reply, out, lane.failure)
+            await _told(lane, reply, out, lane.failure)
+            if reply.error_told:
+                await _rest(exchange, lane, reply)
+            return lane.failure
         if reply.content_sent or (lane.content and not lane.holds):
             deadline.off()
             await reply.send(b"".join([*held, out]) if held else out)
@@ -290,6 +296,21 @@ async def _told(lane: Lane, reply: Reply, out: bytes, failure: Failure) -> Failu
         await reply.send(out)
         reply.error_told = lane.told
     return failure
+
+
+async def _rest(exchange: Exchange, lane: Lane, reply: Reply) -> None:
+    """What an upstream of the client's own format says after its error: a failed answer, an end."""
+    until = trio.current_time() + TAIL_S
+    while True:
+        data = b""
+        with trio.move_on_at(until), suppress(FormatError):
+            data = await exchange.read()
+        if not data:
+            return
+        with suppress(FormatError):
+            out = lane.feed(data)
+            if out:
+                await reply.send(out)
 
 
 async def _ended(lane: Lane, reply: Reply, held: list[bytes], deadline: Deadline) -> Failure | None:

@@ -40,6 +40,9 @@ GOLDEN_FORMAT = {
     "openai-chat": "openai",
     "anthropic-messages": "anthropic",
     "ollama-chat": "ollama",
+    "openai-responses": "responses",
+    "openai-completions": "completions",
+    "ollama-generate": "generate",
 }
 PATHS = {
     "openai": "/v1/chat/completions",
@@ -54,6 +57,9 @@ STREAM = {
     "openai": "text/event-stream",
     "anthropic": "text/event-stream",
     "ollama": "application/x-ndjson",
+    "responses": "text/event-stream",
+    "completions": "text/event-stream",
+    "generate": "application/x-ndjson",
 }
 PATIENCE_S = 3600.0  # on whatever clock the test has: it only ends tests that would hang
 REFUSED = "refused"  # in place of a script: nobody listens there
@@ -393,10 +399,15 @@ async def stage(
 
 
 def request(fmt: str, *, stream: bool = False, model: str = "m", **more: object) -> dict:
-    body: dict = {"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    messages = [{"role": "user", "content": "hi"}]
+    name = {"responses": "input", "completions": "prompt", "generate": "prompt"}.get(
+        fmt, "messages"
+    )
+    said: object = messages if name == "messages" else "hi"
+    body: dict = {"model": model, name: said, "stream": stream}
     if fmt == "anthropic":
         body["max_tokens"] = 100
-    if fmt == "openai" and stream:
+    if fmt in ("openai", "completions") and stream:
         body["stream_options"] = {"include_usage": True}
     return body | more
 
@@ -455,6 +466,10 @@ def chat_answer(text: str, **more: object) -> dict:
 
 def openai(name: str = "a", **more) -> Provider:
     return Provider(name, "openai", f"http://{name}", **more)
+
+
+def responses(name: str = "a", **more) -> Provider:
+    return Provider(name, "responses", f"http://{name}", **more)
 
 
 def anthropic(name: str = "a", **more) -> Provider:
