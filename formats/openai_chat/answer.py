@@ -210,6 +210,8 @@ def _call(item: JSON, seen: set[str]) -> ToolUse | None:
     )
 
 
+# Members of a call that its server wants back with it in the next turn, whoever the client is.
+CARRIED = ("extra_content", "thought_signature")
 CALL_MEMBERS = frozenset({"id", "type", "index", "function", "custom"})
 
 

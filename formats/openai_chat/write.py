@@ -41,6 +41,7 @@ from formats.freeform import nested_format
 from formats.jsontext import dump, dumps
 from formats.namespaces import note_namespaces
 from formats.opaque import opaque_text
+from formats.openai_chat.answer import CARRIED
 from formats.openai_chat.parse import NAME, is_legacy
 from formats.openai_chat.splice import capped_tokens, max_tokens_name, passed_request, system_role
 from formats.prompt import as_conversation
@@ -258,8 +259,10 @@ class _Writer:
             return _with_extra({"id": call.id, "type": kind, kind: inner}, call.extra)
         if call.cache is not None:
             self._note("cache", "dropped", "no cache marks on tool calls", harmless=True)
-        self._note_extra(f"{self._where}[].content[].", call.extra)
-        return {"id": call.id, "type": kind, kind: inner}
+        own = {name: call.extra[name] for name in CARRIED if name in call.extra}
+        rest = {name: value for name, value in call.extra.items() if name not in own}
+        self._note_extra(f"{self._where}[].content[].", rest)
+        return {"id": call.id, "type": kind, kind: inner, **own}
 
     # --- tool results ---
 

@@ -29,6 +29,7 @@ from llmrouterd.pipeline import echo, headers
 from llmrouterd.pipeline.embed import embed
 from llmrouterd.pipeline.fetch import with_images
 from llmrouterd.pipeline.outgoing import Outgoing, outgoing
+from llmrouterd.pipeline.recall import Listener, hear_whole
 from llmrouterd.pipeline.refused import refused
 from llmrouterd.pipeline.relay import TAIL_S, PassLane, TurnLane, pump
 
@@ -173,7 +174,9 @@ def _lane(work: Work, sent: Outgoing) -> Lane:
     async def finish(response: Response) -> Response:
         return await work.ext.after(work.request, response)
 
-    return TurnLane(sent.decoder(limit), encoder, work.ext, keep=work.keep, finish=finish)
+    listener = Listener(work.daemon.recall) if sent.recalls else None
+    decoder = sent.decoder(limit)
+    return TurnLane(decoder, encoder, work.ext, keep=work.keep, finish=finish, listener=listener)
 
 
 async def _look(work: Work, lane: Lane) -> None:
@@ -196,6 +199,8 @@ async def _whole(
     deadline.off()
     try:
         response = sent.parse_response(body)
+        if sent.recalls:
+            hear_whole(work.daemon.recall, response)
     except Garbled as error:
         failure = fmt.parse_error(200, body)  # some servers answer 200 with an error inside
         return failure if failure.native is not None else Failure("upstream", str(error))

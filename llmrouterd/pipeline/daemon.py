@@ -21,6 +21,7 @@ from llmrouterd.model import EMPTY, Fleet, Images, Provider, Routing, Secret, Te
 from llmrouterd.pipeline.answers import Answers
 from llmrouterd.pipeline.calibrate import Calibration
 from llmrouterd.pipeline.lessons import Lessons
+from llmrouterd.pipeline.recall import Recall
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -93,6 +94,7 @@ class Daemon:
         self.calibration = Calibration()
         self.lessons = Lessons()
         self.answers = Answers()
+        self.recall = Recall()
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}

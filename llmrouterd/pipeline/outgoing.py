@@ -46,7 +46,7 @@ _STRICT = frozenset({"dropped", "clamped", "approximated"})
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """One request, ready to be sent. same: the client speaks the codec's format. passes: the answer
-    may go to the client as it comes."""
+    may go to the client as it comes. recalls: what the client will not hand back is remembered."""
 
     provider: Provider
     model: str
@@ -56,6 +56,7 @@ class Outgoing:
     body: bytes
     same: bool
     passes: bool
+    recalls: bool
 
     @property
     def _splits(self) -> bool:
@@ -86,6 +87,9 @@ def outgoing(
     if failure is not None:
         return failure
     spoken = speaks(provider.format, request)
+    recalls = spoken == "openai" != request.origin and not provider.dialect.vendor
+    if recalls:
+        request = work.daemon.recall.filled(request)
     codec = FORMATS[spoken]
     try:
         body = codec.write_request(request, ledger, target_of(work, provider, candidate, info))
@@ -107,6 +111,7 @@ def outgoing(
         body,
         same=same,
         passes=same and not work.ext.edits_events and not splits,
+        recalls=recalls,
     )
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from llmrouterd.edge.deadline import Deadline
     from llmrouterd.edge.exchange import Exchange
     from llmrouterd.pipeline.extend import Extensions
+    from llmrouterd.pipeline.recall import Listener
     from llmrouterd.pipeline.reply import Reply
 
 CONTENT = (TextDelta, ThoughtDelta, ThoughtSigned, RefusalDelta, ToolStarted, OpaquePart)
@@ -171,8 +172,10 @@ class TurnLane:
         *,
         keep: bool,
         finish: Callable[[Response], Awaitable[Response]],
+        listener: Listener | None = None,
     ) -> None:
         self._decoder = decoder
+        self._listener = listener
         self._encoder = encoder
         self._on_events = ext.on_events if ext.edits_events else None
         self.holds = ext.whole_response
@@ -220,12 +223,18 @@ class TurnLane:
 
     def _watch(self, event: Event) -> None:
         kind = type(event)
-        if kind is TextDelta or kind is ThoughtDelta:
+        if kind is TextDelta:
             self.content = True
+        elif kind is ThoughtDelta or kind is ToolStarted:
+            self.content = True
+            if self._listener is not None:
+                self._listener.hear(event)
         elif isinstance(event, UsageSeen):
             self.usage = self.usage.merged(event.usage) if self.usage else event.usage
         elif isinstance(event, Finished):
             self.finished = True
+            if self._listener is not None:
+                self._listener.end()
         elif isinstance(event, Failed):
             self.failure = event.failure
         elif isinstance(event, CONTENT):
