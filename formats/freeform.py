@@ -23,6 +23,7 @@ _START = re.compile(r'\s*\{\s*"input"\s*:\s*"')
 _START_SO_FAR = re.compile(r'\s*(?:\{\s*(?:"(?:i(?:n(?:p(?:u(?:t(?:"\s*(?::\s*)?)?)?)?)?)?)?)?)?')
 _PLAIN = re.compile(r'[^"\\]+')
 _HIGH = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}")
+_LOW = re.compile(r"\\u[dD][c-fC-F]")
 
 
 def flat_format(format: JSON) -> JSON:  # noqa: A002
@@ -125,7 +126,7 @@ def _escape_end(text: str, at: int) -> int:
         return at + 6
     rest = text[at + 6 : at + 12]
     if len(rest) == 6:
-        return at + 12 if rest.startswith("\\u") else at + 6
+        return at + 12 if _LOW.match(rest) else at + 6
     return -1 if rest in ("", "\\") or rest.startswith("\\u") else at + 6
 
 

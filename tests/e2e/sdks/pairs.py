@@ -33,7 +33,9 @@ base_url = "{url}"
 api_key_env = "{format}_UPSTREAM_KEY"
 max_retries = {retries}
 models = {models}
+{more}
 """
+MORE = {"anthropic": 'betas = ["*"]'}  # no vendor's address, and yet it takes them
 KEYS = {f"{name}_UPSTREAM_KEY": f"key-of-{name}" for name in FORMATS}
 
 
@@ -59,7 +61,7 @@ def config(urls):
         good, model = f"{name}-up", MODEL[name]
         for role, retries in (("up", 0), ("bad", 0), ("again", 1), ("gone", 0)):
             url = urls["gone" if role == "gone" else (role == "bad", name)]
-            named = {"format": name, "url": url, "retries": retries}
+            named = {"format": name, "url": url, "retries": retries, "more": MORE.get(name, "")}
             named["models"] = "[]" if role == "up" else '["asked-for-by-name-only"]'
             parts.append(PROVIDER.format(name=f"{name}-{role}", **named))
         aliases.append(f'"alias-of-{name}" = "{good}/{model}"')
