@@ -27,7 +27,7 @@ from tests.fakes.daemon import ROOT, RunningDaemon
 
 pytestmark = [pytest.mark.real, pytest.mark.e2e, pytest.mark.slow]
 
-MODES = ("chat", "think", "tools", "slow")
+MODES = ("chat", "think", "tools", "slow", "embed")
 INSTALL_S = 600.0
 PATIENCE_S = 60.0
 PROMPT = "Say something about the weather."
@@ -126,14 +126,14 @@ def daemon(
     folder = tmp_path_factory.mktemp("llama")
     lines = ["[server]", "port = 0"]
     for mode, server in llama.items():
-        for fmt in ("openai", "anthropic"):
+        for fmt in ("openai", "anthropic", "responses"):
             lines += ["[[providers]]", f'name = "{mode}-{fmt}"', f'format = "{fmt}"']
             lines.append(f'base_url = "{server.url}"')
     with RunningDaemon("\n".join(lines), folder) as running:
         yield running
 
 
-@pytest.fixture(params=["openai", "anthropic"])
+@pytest.fixture(params=["openai", "anthropic", "responses"])
 def via(request: pytest.FixtureRequest) -> str:
     """The format in which the router talks to llama.cpp."""
     return str(request.param)
@@ -388,7 +388,84 @@ class Ollama:
         ]
 
 
-@pytest.fixture(params=[OpenAI, Anthropic, Ollama], ids=lambda c: c.__name__)
+class Responses:
+    name = "responses"
+
+    def __init__(self, url: str) -> None:
+        self.sdk = openai.OpenAI(
+            base_url=f"{url}/v1", api_key="x", max_retries=0, timeout=PATIENCE_S
+        )
+
+    def close(self) -> None:
+        self.sdk.close()
+
+    def models(self) -> set[str]:
+        return {m.id for m in self.sdk.models.list()}
+
+    @staticmethod
+    def _args(
+        model: str,
+        *,
+        tools=False,
+        schema=None,
+        messages=None,
+        max_tokens=1500,
+        temperature=0,
+        think=False,
+    ) -> dict[str, Any]:
+        args: dict[str, Any] = {"model": model, "max_output_tokens": max_tokens}
+        args["temperature"] = temperature
+        args["input"] = messages or PROMPT
+        if tools:
+            tool = {"type": "function", "name": "weather", "description": TOOL_TEXT}
+            args["tools"] = [{**tool, "parameters": WEATHER, "strict": False}]
+            args["tool_choice"] = "auto" if messages else "required"
+        if think:
+            args["reasoning"] = {"effort": "medium", "summary": "auto"}
+        if schema:
+            named = {"type": "json_schema", "name": "weather", "schema": schema, "strict": True}
+            args["text"] = {"format": named}
+        return args
+
+    @staticmethod
+    def _said(answer: Any) -> Said:
+        said = Said(text=answer.output_text, message=answer)
+        for item in answer.output:
+            if item.type == "function_call":
+                said.calls.append((item.name, json.loads(item.arguments)))
+            elif item.type == "reasoning":
+                told = [*(item.summary or ()), *(item.content or ())]
+                said.thought += "".join(part.text for part in told)
+        cut = answer.status == "incomplete"
+        said.stop = "length" if cut else "tool_calls" if said.calls else "stop"
+        said.input, said.output = answer.usage.input_tokens, answer.usage.output_tokens
+        return said
+
+    def ask(self, model: str, **how: Any) -> Said:
+        return self._said(self.sdk.responses.create(**self._args(model, **how)))
+
+    def stream(self, model: str, **how: Any) -> Said:
+        pieces, last = 0, None
+        with self.sdk.responses.create(**self._args(model, **how), stream=True) as events:
+            for event in events:
+                pieces += event.type == "response.output_text.delta"
+                last = event
+        assert last is not None
+        said = self._said(last.response)
+        said.pieces = pieces
+        return said
+
+    def after(self, said: Said, result: str) -> list[Any]:
+        call = next(item for item in said.message.output if item.type == "function_call")
+        output = {"type": "function_call_output", "call_id": call.call_id, "output": result}
+        return [
+            {"role": "user", "content": PROMPT},
+            *(item.model_dump(exclude_none=True) for item in said.message.output),
+            output,
+        ]
+
+
+@pytest.fixture(params=[OpenAI, Anthropic, Ollama, Responses], ids=lambda c: c.__name__)
 def client(request: pytest.FixtureRequest, daemon: RunningDaemon) -> Iterator[Any]:
     made = request.param(daemon.url)
     yield made
@@ -419,7 +496,12 @@ def test_a_stream_comes_in_pieces_and_says_the_same_as_the_plain_answer(client, 
 
 def test_max_tokens_cuts_a_model_that_never_ends(client, via):
     said = client.ask(f"slow-{via}/tiny-slow", max_tokens=5)
-    assert (said.output, said.stop) == (5, "length")
+    assert (said.output, said.stop) == (5, cut_off(via))
+
+
+def cut_off(via: str) -> str:
+    """llama.cpp's /v1/responses calls an answer completed that ran into its limit."""
+    return "stop" if via == "responses" else "length"
 
 
 # --- tools ----------------------------------------------------------------------------------------
@@ -460,7 +542,8 @@ def test_a_required_tool_call_is_asked_of_llama(made, via, daemon):
     finally:
         client.close()
     assert free.stop == "stop"
-    assert bound.stop == "length"
+    assert bound.output > free.output
+    assert bound.stop == cut_off(via)
 
 
 # --- schemas --------------------------------------------------------------------------------------
@@ -485,7 +568,7 @@ def test_reasoning_comes_apart_from_the_answer(client, via, way):
     for _ in range(100):
         said = getattr(client, way)(f"think-{via}/tiny-think", temperature=1, think=True)
         assert said.thought.strip()
-        assert "think>" not in said.text + said.thought
+        assert not said.text.lstrip().startswith("<think>") + said.thought
         if said.text.strip():
             return
     pytest.fail("thought only, a hundred times")
@@ -552,3 +635,86 @@ def test_a_client_that_goes_away_while_it_waits_for_a_whole_answer_frees_the_slo
         assert server.becomes(1)
     assert server.becomes(0), "llama.cpp still works for a client that is gone"
     assert daemon.in_flight() == 0
+
+
+# --- smaller calls --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sdk(daemon: RunningDaemon) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{daemon.url}/v1", api_key="x", max_retries=0) as made:
+        yield made
+
+
+def test_embeddings_for_clients_of_both_kinds(sdk, daemon):
+    """The OpenAI SDK asks for base64 by itself."""
+    model = "embed-openai/tiny-embed"
+    first, second = sdk.embeddings.create(model=model, input=["one", "two words"]).data
+    assert first.embedding != second.embedding
+    plain = sdk.embeddings.create(model=model, input="one", encoding_format="float")
+    assert plain.data[0].embedding == pytest.approx(first.embedding, abs=1e-6)
+    with OllamaClient(daemon) as client:
+        got = client.embed(model=model, input=["one", "two words"])
+    assert list(got.embeddings[0]) == pytest.approx(first.embedding, abs=1e-6)
+
+
+class OllamaClient:
+    def __init__(self, daemon: RunningDaemon) -> None:
+        self.client = ollama.Client(host=daemon.url, timeout=PATIENCE_S)
+
+    def __enter__(self) -> ollama.Client:
+        return self.client
+
+    def __exit__(self, *_: object) -> None:
+        self.client._client.close()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_legacy_completion_passes_through(sdk, stream):
+    made = sdk.completions.create(
+        model="chat-openai/tiny-chat", prompt="Hello", max_tokens=8, temperature=0, stream=stream
+    )
+    text = "".join(c.choices[0].text for c in made) if stream else made.choices[0].text
+    assert text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_generate_over_a_server_that_has_no_such_call(daemon, stream):
+    with OllamaClient(daemon) as client:
+        ask = {"model": "chat-openai/tiny-chat", "options": {"temperature": 0, "num_predict": 8}}
+        first = client.generate(prompt="Hello", stream=stream, **ask)
+        parts = list(first) if stream else [first]
+        assert "".join(part.response for part in parts)
+        assert parts[-1].done_reason in ("stop", "length")
+        context = parts[-1].context
+        again = client.generate(prompt="And now?", context=context, **ask)
+    assert again.prompt_eval_count > parts[-1].prompt_eval_count
+
+
+@pytest.mark.parametrize("fmt", ["openai", "anthropic"])
+def test_tokens_are_counted_by_llama_itself(daemon, fmt):
+    with anthropic.Anthropic(base_url=daemon.url, api_key="x", max_retries=0) as client:
+        messages = [{"role": "user", "content": PROMPT}]
+        counted = client.messages.with_raw_response.count_tokens(
+            model=f"chat-{fmt}/tiny-chat", messages=messages
+        )
+        assert counted.headers["x-router-token-count"] == "upstream"
+        said = client.messages.create(
+            model=f"chat-{fmt}/tiny-chat", messages=messages, max_tokens=4
+        )
+    usage = said.usage
+    real = usage.input_tokens + (usage.cache_read_input_tokens or 0)
+    assert counted.parse().input_tokens == real
+
+
+def test_a_conversation_goes_on_from_an_answer_s_id(sdk):
+    model = "chat-openai/tiny-chat"
+    first = sdk.responses.create(model=model, input="Hello", max_output_tokens=16)
+    again = sdk.responses.create(
+        model=model, input="More", previous_response_id=first.id, max_output_tokens=16
+    )
+    assert again.usage.input_tokens > first.usage.input_tokens
+    assert sdk.responses.retrieve(first.id).output_text == first.output_text
+    sdk.responses.delete(first.id)
+    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+        sdk.responses.create(model=model, input="More", previous_response_id=first.id)
