@@ -18,7 +18,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from formats import ids, jsontext
-from formats.canonical import Audio, Document, Image, Message, Part, Role, Text, ToolResult, ToolUse
+from formats.canonical import (
+    Audio,
+    Document,
+    Image,
+    Message,
+    Part,
+    Role,
+    Text,
+    Thought,
+    ToolResult,
+    ToolUse,
+)
 from formats.errors import FormatError
 
 if TYPE_CHECKING:
@@ -344,3 +355,19 @@ def joined_text(parts: Iterable[Part], *, role: Role) -> str:
             out.append("\n")
         out.append(text)
     return "".join(out)
+
+
+def unsigned(messages: tuple[Message, ...], ledger: Ledger, path: str) -> tuple[Message, ...]:
+    """The conversation without reasoning that some vendor sealed: another one refuses it."""
+    out = []
+    for message in messages:
+        kept = tuple(part for part in message.parts if not _is_sealed(part))
+        if len(kept) != len(message.parts):
+            ledger.note(path, "dropped", "sealed by another server than the one that is asked")
+            message = replace(message, parts=kept)
+        out.append(message)
+    return tuple(out)
+
+
+def _is_sealed(part: Part) -> bool:
+    return isinstance(part, Thought) and (part.signature is not None or part.redacted is not None)

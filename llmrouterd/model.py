@@ -191,6 +191,7 @@ class ModelInfo:
     size_bytes: int = 0  # of the weights, where the server tells: a rough measure of quality
     loaded: bool = False
     native: Mapping[str, Any] = field(default_factory=lambda: EMPTY, hash=False, repr=False)
+    max_output: int = 0  # tokens of one answer, where the server tells
 
 
 @dataclass(frozen=True, slots=True)

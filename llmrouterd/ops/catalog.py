@@ -226,8 +226,16 @@ def _from_list(entry: Mapping[str, JSON]) -> ModelInfo:
         meta.get("n_ctx") if isinstance(meta, dict) else None,
     ):
         if isinstance(length, int) and length > 0:
-            return ModelInfo(str(entry["id"]), context_length=length, native=entry)
-    return ModelInfo(str(entry["id"]), native=entry)
+            break
+    else:
+        length = 0
+    most = entry.get("max_tokens")  # Anthropic's word for what its model writes at most
+    return ModelInfo(
+        str(entry["id"]),
+        context_length=length,
+        max_output=most if type(most) is int and most > 0 else 0,
+        native=entry,
+    )
 
 
 def _objects(value: JSON) -> list[dict[str, JSON]]:

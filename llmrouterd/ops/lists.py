@@ -12,6 +12,7 @@ Laws:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -143,15 +144,15 @@ def anthropic_page(models: Mapping[str, Listed], query: str) -> JSON | Failure:
 # --- Ollama ---------------------------------------------------------------------------------------
 
 
-def ollama_tag(model: Listed) -> JSON:
-    """An entry of /api/tags."""
+def ollama_tag(model: Listed, created: int) -> JSON:
+    """An entry of /api/tags. created: seconds, for a model of which nobody tells when it was made."""
     if model.format == "ollama" and model.native:
         return {**model.native, "name": model.name, "model": model.name}
     info = model.info
     return {
         "name": model.name,
         "model": model.name,
-        "modified_at": _EPOCH,
+        "modified_at": _when(created),
         "size": info.size_bytes if info else 0,
         # Clients take two names with one digest for one model, so each name has its own.
         "digest": sha256(model.name.encode("utf-8", "surrogatepass")).hexdigest(),
@@ -178,7 +179,11 @@ def capabilities(model: Listed) -> list[str]:
     return sorted(_USUAL if able is None else able)
 
 
-def ollama_show(model: Listed) -> JSON:
+def _when(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def ollama_show(model: Listed, created: int) -> JSON:
     """The answer of /api/show for a model that no Ollama server can be asked about."""
     info = model.info
     family = (info.family if info else "") or "unknown"
@@ -192,7 +197,7 @@ def ollama_show(model: Listed) -> JSON:
         "details": _details(info),
         "model_info": facts,
         "capabilities": capabilities(model),
-        "modified_at": _EPOCH,
+        "modified_at": _when(created),
     }
 
 

@@ -71,7 +71,7 @@ class Models:
     # --- Ollama -----------------------------------------------------------------------------------
 
     async def tags(self, incoming: Incoming, client: Client) -> None:
-        models = [lists.ollama_tag(model) for model in self._listed().values()]
+        models = [lists.ollama_tag(model, self._created) for model in self._listed().values()]
         await answer(client, {"models": models})
 
     async def show(self, incoming: Incoming, client: Client) -> None:
@@ -88,7 +88,7 @@ class Models:
         if state is not None and state.provider.format == "ollama":
             asked = {"model": model.name, "verbose": value.get("verbose") is True}
             told = await self._ask(state, "/api/show", asked)
-        return await answer(client, told or lists.ollama_show(model))
+        return await answer(client, told or lists.ollama_show(model, self._created))
 
     async def loaded(self, incoming: Incoming, client: Client) -> None:
         """GET /api/ps: what lies in the memory of all Ollama servers."""

@@ -13,13 +13,16 @@ Laws:
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
 
 from formats.canonical import Response
 from formats.errors import Failure, FormatError, Garbled, Truncated
+from formats.fields import field
 from formats.fold import Folder, fold, unfold
+from formats.history import unsigned
 from formats.jsontext import parse_body
 from formats.ledger import Ledger
 from formats.ollama import load_answer
@@ -28,6 +31,7 @@ from llmrouterd.edge.dial import DialError
 from llmrouterd.pipeline import echo, headers
 from llmrouterd.pipeline.embed import embed
 from llmrouterd.pipeline.fetch import with_images
+from llmrouterd.pipeline.lessons import seal_refused
 from llmrouterd.pipeline.outgoing import Outgoing, outgoing
 from llmrouterd.pipeline.recall import Listener, hear_whole
 from llmrouterd.pipeline.refused import refused
@@ -60,14 +64,24 @@ async def attempt(work: Work, candidate: Candidate, info: ModelInfo | None) -> F
     failure = await _once(work, candidate, info)
     if failure is None or work.reply.content_sent:
         return failure
-    if not work.daemon.lessons.learn(candidate, failure):
+    sealed = seal_refused(failure)
+    if not sealed and not work.daemon.lessons.learn(candidate, failure):
         return failure
-    return await _once(work, candidate, info)  # said differently, it may be taken
+    return await _once(
+        work, candidate, info, sealed=not sealed
+    )  # said differently, it may be taken
 
 
-async def _once(work: Work, candidate: Candidate, info: ModelInfo | None) -> Failure | None:
+async def _once(
+    work: Work, candidate: Candidate, info: ModelInfo | None, *, sealed: bool = True
+) -> Failure | None:
+    """sealed: hand back what a vendor sealed; it may be another than this one."""
     ledger = Ledger()
     request = await with_images(work, work.gen.providers[candidate.provider])
+    if not sealed:
+        path = field(request.origin, "reasoning")
+        bare = unsigned(request.messages, ledger, path)
+        request = replace(request, messages=bare, raw=None)
     sent = outgoing(work, request, candidate, info, ledger)
     if isinstance(sent, Failure):
         return sent

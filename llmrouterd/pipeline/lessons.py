@@ -31,6 +31,14 @@ _REASONING = re.compile(
 )
 
 
+_SEALED = re.compile(r"[Ii]nvalid `?signature`?")
+
+
+def seal_refused(failure: Failure) -> bool:
+    """Whether a server was handed reasoning that another one had sealed."""
+    return failure.status == 400 and _SEALED.search(failure.message) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Lesson:
     """refused_betas: names of `anthropic-beta`. no_late_system: no system message inside the

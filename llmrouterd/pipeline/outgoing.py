@@ -124,6 +124,7 @@ def target_of(
     return Target(
         model=candidate.model,
         vendor=dialect.vendor,
+        max_output=info.max_output if info else 0,
         max_tokens_field=dialect.max_tokens_field,
         system_role="user" if learned.no_late_system else dialect.system_role,
         reasoning_echo=dialect.reasoning_echo,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from formats import ids
 from formats.canonical import Image, Message, Text, Thought, ToolResult, ToolUse
-from formats.history import NO_RESULT, joined_text, merged, settle
+from formats.history import NO_RESULT, joined_text, merged, settle, unsigned
 from formats.ids import ANTHROPIC, OLLAMA, OPENAI
 from formats.ledger import Ledger
 from tests import strategies
@@ -352,3 +352,13 @@ def test_hoisted_system_words_stay_apart_from_those_of_the_conversation():
 def test_texts_join_by_role(role, texts, joined):
     image = Image(url="https://a/b")
     assert joined_text([*map(Text, texts), image], role=role) == joined
+
+
+def test_sealed_reasoning_is_left_out_and_told_once() -> None:
+    ledger = Ledger()
+    sealed = Message("assistant", (Thought("a", signature="S"), Thought(redacted="R"), Text("b")))
+    open_ = Message("assistant", (Thought("a"), Text("b")))
+    got = unsigned((sealed, open_, sealed), ledger, "messages[].thinking")
+    assert [len(message.parts) for message in got] == [1, 2, 1]
+    assert ledger.names() == ("messages[].thinking",)
+    assert unsigned((open_,), Ledger(), "x") == (open_,)

@@ -118,15 +118,15 @@ def test_a_page_that_cannot_be(query: str) -> None:
 
 
 def test_ollama_s_own_tag_is_shown_as_it_is() -> None:
-    assert lists.ollama_tag(lists.listed(FLEET, {})["llama3:8b"]) == TAG
+    assert lists.ollama_tag(lists.listed(FLEET, {})["llama3:8b"], 100) == TAG
 
 
 def test_a_cloud_model_looks_like_a_local_one() -> None:
-    tag = lists.ollama_tag(lists.listed(FLEET, {})["claude-x"])
+    tag = lists.ollama_tag(lists.listed(FLEET, {})["claude-x"], 100)
     assert (tag["name"], tag["model"], tag["size"]) == ("claude-x", "claude-x", 0)
     assert len(tag["digest"]) == 64
     assert tag["capabilities"] == ["completion", "tools"]
-    shown = lists.ollama_show(lists.listed(FLEET, {})["claude-x"])
+    shown = lists.ollama_show(lists.listed(FLEET, {})["claude-x"], 100)
     assert shown["model_info"]["unknown.context_length"] == 200_000
     assert shown["model_info"]["general.architecture"] == "unknown"
     assert "completion" in shown["capabilities"]
@@ -134,10 +134,10 @@ def test_a_cloud_model_looks_like_a_local_one() -> None:
 
 def test_an_alias_shows_what_it_stands_for() -> None:
     models = lists.listed(FLEET, {"fast": ("local/llama3:8b",)})
-    shown = lists.ollama_show(models["fast"])
+    shown = lists.ollama_show(models["fast"], 100)
     assert shown["model_info"]["llama.context_length"] == 8192
     assert shown["capabilities"] == ["completion"]
-    assert lists.ollama_tag(models["fast"])["name"] == "fast"
+    assert lists.ollama_tag(models["fast"], 100)["name"] == "fast"
 
 
 def test_an_unknown_model_is_refused_in_the_words_clients_look_for() -> None:

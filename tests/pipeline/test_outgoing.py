@@ -6,7 +6,7 @@ import pytest
 import trio.testing
 
 from llmrouterd.config.dialects import PRESETS
-from llmrouterd.model import Dialect, Provider, Secret
+from llmrouterd.model import Dialect, ModelInfo, Provider, Secret
 from tests.pipeline.stage import (
     STREAM,
     chat_answer,
@@ -210,3 +210,34 @@ async def test_what_an_upstream_says_of_trying_again_reaches_a_client_of_its_for
     assert "retry-after-ms" not in other.headers
     assert "x-should-retry" not in other.headers
     assert other.headers.get("retry-after") == "62"
+
+
+# --- sealed reasoning -----------------------------------------------------------------------------
+
+
+async def test_reasoning_that_another_server_sealed_is_left_out_when_it_is_refused() -> None:
+    words = "messages.1.content.0: Invalid `signature` in `thinking` block"
+    refusal = {"type": "error", "error": {"type": "invalid_request_error", "message": words}}
+    thinking = {"type": "thinking", "thinking": "hm", "signature": "THEIRS"}
+    messages = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": [thinking, {"type": "text", "text": "hello"}]},
+        {"role": "user", "content": "more"},
+    ]
+    up = {"a": [replies(400, refusal), replies(200, ANTHROPIC_ANSWER)]}
+    async with stage(provider("a", "anthropic"), up=up) as st:
+        out = await st.ask("anthropic", request("anthropic", messages=messages))
+        first, second = (asked.json["messages"][1]["content"] for asked in st.asked["a"])
+    assert out.status == 200
+    assert first[0] == thinking
+    assert second == [{"type": "text", "text": "hello"}] or second == "hello"
+    assert "messages[].thinking" in (out.headers.get("x-router-dropped") or "")
+
+
+async def test_a_limit_beyond_the_model_s_own_is_lowered_and_told() -> None:
+    models = {"a": {"a-model": ModelInfo("a-model", max_output=64)}}
+    up = {"a": replies(200, ANTHROPIC_ANSWER)}
+    async with stage(provider("a", "anthropic"), up=up, models=models) as st:
+        out = await st.ask("openai", request("openai", max_tokens=1000))
+        assert st.asked["a"][0].json["max_tokens"] == 64
+    assert out.headers.get("x-router-dropped") == "max_tokens"
