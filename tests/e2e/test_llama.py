@@ -568,7 +568,7 @@ def test_reasoning_comes_apart_from_the_answer(client, via, way):
     for _ in range(100):
         said = getattr(client, way)(f"think-{via}/tiny-think", temperature=1, think=True)
         assert said.thought.strip()
-        assert not said.text.lstrip().startswith("<think>") + said.thought
+        assert not said.text.lstrip().startswith("<think>" + said.thought)
         if said.text.strip():
             return
     pytest.fail("thought only, a hundred times")

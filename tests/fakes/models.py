@@ -15,13 +15,20 @@ from typing import Any
 from tests.fakes.upstream import FakeUpstream, Received, Turn
 
 GOLDEN = Path(__file__).parent.parent / "transcripts" / "golden"
-CHAT_PATH = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "ollama": "/api/chat"}
+CHAT_PATH = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "ollama": "/api/chat",
+    "responses": "/v1/responses",
+}
 STREAM_TYPE = {
     "openai": "text/event-stream",
     "anthropic": "text/event-stream",
     "ollama": "application/x-ndjson",
+    "responses": "text/event-stream",
 }
 MODEL = {"openai": "gpt-fake", "anthropic": "claude-sonnet-5-5", "ollama": "fake:8b"}
+VECTOR = [0.5, -0.25, 1.0]
 SIGNATURE = "RXFrSIGfake0001=="
 WHEN = "2026-11-23T10:00:00.123456Z"
 Answer = Callable[[Turn], None]
@@ -49,7 +56,8 @@ class FakeModel:
 
     def __init__(self, fmt: str, *names: str) -> None:
         self.format = fmt
-        self.names = names or (MODEL[fmt],)
+        self.names = names or (MODEL.get(fmt, "gpt-fake"),)
+        self.small: list[Received] = []
         self.chats: list[Received] = []
         self.prefix = ""  # what stands before the paths of the format
         self.able: dict[str, list[str]] = {}  # what /api/show says of a model, if not all
@@ -132,11 +140,37 @@ class FakeModel:
             self.chats.append(turn.received)
             self._answer(turn)
             return
-        listed = self._lists(path, turn.received)
+        listed = self._small(path, turn.received) or self._lists(path, turn.received)
         if listed is None:
             turn.whole({"error": f"nothing at {path}"}, 404)
         else:
             turn.whole(listed)
+
+    def _small(self, path: str, request: Received) -> Any:
+        """The answers of the smaller calls."""
+        if request.method != "POST":
+            return None
+        self.small.append(request)
+        if path == "/v1/embeddings":
+            given = request.json["input"]
+            count = len(given) if isinstance(given, list) else 1
+            data = [{"object": "embedding", "index": i, "embedding": VECTOR} for i in range(count)]
+            usage = {"prompt_tokens": 3, "total_tokens": 3}
+            return {"object": "list", "data": data, "model": "up", "usage": usage}
+        if path == "/api/embed":
+            given = request.json["input"]
+            count = len(given) if isinstance(given, list) else 1
+            return {"model": "up", "embeddings": [VECTOR] * count, "prompt_eval_count": 3}
+        if path == "/v1/messages/count_tokens":
+            return {"input_tokens": 4242}
+        if path == "/v1/completions":
+            choice = {"index": 0, "text": "hello", "logprobs": None, "finish_reason": "stop"}
+            usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
+            head = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "up"}
+            return {**head, "choices": [choice], "usage": usage}
+        if path == "/api/generate":
+            return {**_ollama(Said("hello")), "message": None, "response": "hello"}
+        return None
 
     def _lists(self, path: str, request: Received) -> Any:
         if self.format == "ollama":
@@ -175,14 +209,25 @@ def events_in(body: bytes) -> list[bytes]:
 
 
 def whole(fmt: str, said: Said) -> Any:
-    return {"openai": _openai, "anthropic": _anthropic, "ollama": _ollama}[fmt](said)
+    writers = {
+        "openai": _openai,
+        "anthropic": _anthropic,
+        "ollama": _ollama,
+        "responses": _responses,
+    }
+    return writers[fmt](said)
 
 
 def pieces(fmt: str, said: Said, asked: Any) -> Iterator[bytes]:
     if fmt == "openai":
         usage = (asked.get("stream_options") or {}).get("include_usage", False)
         return _openai_pieces(said, usage=usage)
-    return _anthropic_pieces(said) if fmt == "anthropic" else _ollama_pieces(said)
+    writers = {
+        "anthropic": _anthropic_pieces,
+        "ollama": _ollama_pieces,
+        "responses": _responses_pieces,
+    }
+    return writers[fmt](said)
 
 
 def _compact(value: Any) -> str:
@@ -331,3 +376,73 @@ def _ollama_pieces(said: Said) -> Iterator[bytes]:
     if said.calls:
         yield line({"tool_calls": _ollama_calls(said)})
     yield line({}, **_ollama_end(said))
+
+
+def _responses(said: Said) -> Any:
+    output: list[Any] = []
+    if said.thinking:
+        summary = [{"type": "summary_text", "text": said.thinking}]
+        output.append({"type": "reasoning", "id": "rs_1", "summary": summary})
+    if said.text:
+        part = {"type": "output_text", "text": said.text, "annotations": [], "logprobs": []}
+        message = {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant"}
+        output.append({**message, "content": [part]})
+    output += [
+        {
+            "type": "function_call",
+            "id": f"fc_{index}",
+            "status": "completed",
+            "call_id": call_id,
+            "name": name,
+            "arguments": _compact(arguments),
+        }
+        for index, (call_id, name, arguments) in enumerate(said.calls)
+    ]
+    usage = {
+        "input_tokens": said.input,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": said.output,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": said.input + said.output,
+    }
+    head = {"id": "resp_fake1", "object": "response", "created_at": 1795464000, "model": "gpt-fake"}
+    status = {"status": "incomplete" if said.cut else "completed", "error": None}
+    details = {"reason": "max_output_tokens"} if said.cut else None
+    return {**head, **status, "incomplete_details": details, "output": output, "usage": usage}
+
+
+def _responses_pieces(said: Said) -> Iterator[bytes]:
+    count = iter(range(10_000))
+
+    def event(kind: str, **more: Any) -> bytes:
+        value = {"type": f"response.{kind}", "sequence_number": next(count), **more}
+        return f"event: response.{kind}\ndata: {_compact(value)}\n\n".encode()
+
+    whole = _responses(said)
+    begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+    yield event("created", response=begun)
+    for index, item in enumerate(whole["output"]):
+        at = {"output_index": index, "item_id": item["id"]}
+        yield event("output_item.added", output_index=index, item=_begun(item))
+        if item["type"] == "message":
+            empty = {**item["content"][0], "text": ""}
+            yield event("content_part.added", **at, content_index=0, part=empty)
+            for piece in halves(said.text):
+                yield event("output_text.delta", **at, content_index=0, delta=piece)
+            yield event("output_text.done", **at, content_index=0, text=said.text)
+            yield event("content_part.done", **at, content_index=0, part=item["content"][0])
+        elif item["type"] == "function_call":
+            for piece in halves(item["arguments"]):
+                yield event("function_call_arguments.delta", **at, delta=piece)
+            yield event("function_call_arguments.done", **at, arguments=item["arguments"])
+        else:
+            for piece in halves(said.thinking):
+                yield event("reasoning_summary_text.delta", **at, summary_index=0, delta=piece)
+        yield event("output_item.done", output_index=index, item=item)
+    yield event("incomplete" if said.cut else "completed", response=whole)
+
+
+def _begun(item: Any) -> Any:
+    empty = {"message": {"content": []}, "function_call": {"arguments": ""}}
+    more = empty.get(item["type"], {"summary": []})
+    return {**item, **more, **({"status": "in_progress"} if "status" in item else {})}
