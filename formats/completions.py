@@ -51,9 +51,11 @@ from formats.canonical import (
 from formats.errors import Failure, Garbled, Invalid, Unsupported
 from formats.fold import unfold
 from formats.jsontext import dump, loads, parse_body
+from formats.limits import capped_tokens
+from formats.losses import Losses
 from formats.openai_chat import answer, parse
 from formats.openai_chat.errors import event_for_client, parse_error, write_failure
-from formats.openai_chat.splice import capped_tokens, edit_stream_options
+from formats.openai_chat.splice import edit_stream_options
 from formats.openai_chat.stream import DONE, PING, ChatDecoder, not_a_stream, quoted
 from formats.openai_chat.watch import ChatObserver
 
@@ -177,7 +179,8 @@ def _passed(request: Request, raw: RawBody, ledger: Ledger, target: Target) -> b
     remove = [plugins.MEMBER]
     if request.model != target.model:
         edits["model"] = target.model
-    limit = capped_tokens(request, ledger, target)
+    losses = Losses("openai", request, ledger, raw.members)
+    limit = capped_tokens(request, losses, target)
     if limit != request.max_tokens:
         edits |= {name: limit for name in _LIMITS if raw.value.get(name) is not None}
     edit_stream_options(request, raw, target, edits, remove)

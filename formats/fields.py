@@ -28,6 +28,8 @@ _OPENAI = {
     "arguments": "messages[].tool_calls[].arguments",
     "reasoning": "messages[].reasoning_content",
     "signature": "messages[].reasoning_content",
+    "citations": "messages[].content[].annotations",
+    "schema": "response_format.json_schema",
 }
 _ANTHROPIC = {
     "stop": "stop_sequences",
@@ -46,6 +48,9 @@ _ANTHROPIC = {
     "arguments": "messages[].tool_use.input",
     "reasoning": "messages[].thinking",
     "signature": "messages[].thinking",
+    "redacted": "messages[].redacted_thinking",
+    "citations": "messages[].content[].citations",
+    "schema": "output_config.format",
 }
 _OLLAMA = {
     "max_tokens": "options.num_predict",
@@ -61,6 +66,7 @@ _OLLAMA = {
     "arguments": "messages[].tool_calls[].arguments",
     "reasoning": "messages[].thinking",
     "signature": "messages[].thinking",
+    "schema": "format",
 } | {
     name: f"options.{name}"
     for name in [
@@ -95,6 +101,9 @@ _RESPONSES = {
     "arguments": "input[].arguments",
     "reasoning": "input[].reasoning",
     "signature": "input[].encrypted_content",
+    "redacted": "input[].encrypted_content",
+    "citations": "input[].content[].annotations",
+    "schema": "text.format",
 }
 _COMPLETIONS = {
     "thinking": "reasoning_effort",
@@ -120,6 +129,7 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
 _ALSO: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("openai", "max_tokens"): ("max_completion_tokens",),
     ("openai", "user"): ("safety_identifier",),
+    ("responses", "user"): ("safety_identifier",),
     ("openai", "repeat_penalty"): ("repetition_penalty",),
     ("openai", "tools"): ("functions",),
     ("openai", "tool_choice"): ("function_call",),
@@ -127,11 +137,12 @@ _ALSO: Mapping[tuple[str, str], tuple[str, ...]] = {
 
 
 # Members of a part, an item or a request that say nothing to any other format, or say what stands
-# elsewhere as well: the ids of items, the pieces of a reasoning, the namespace in a flat name.
+# elsewhere as well: the pieces of a reasoning, the namespace in a flat name, the end user's id.
 _SILENT: Mapping[str, frozenset[str]] = {
     "responses": frozenset(
         [
-            *("id", "status", "namespace", "summary", "content", "safety_identifier"),
+            *("namespace", "summary", "content", "safety_identifier"),
+            "item",  # the members of the item that a part stood in: looked at by themselves
             *("previous_response_id", "conversation", "prompt", "background"),  # refused, if set
         ]
     )
@@ -139,13 +150,10 @@ _SILENT: Mapping[str, frozenset[str]] = {
 
 
 def lost(origin: str, extra: Mapping[str, Any]) -> Iterator[str]:
-    """The names of those members in an `extra` whose loss is worth a word. Those of the item that
-    a part of the format Responses stood in are kept under `item`."""
+    """The names of those members in an `extra` whose loss is worth a word."""
     silent = _SILENT.get(origin, ())
     for name, value in extra.items():
-        if name == "item" and origin == "responses" and isinstance(value, dict):
-            yield from lost(origin, value)
-        elif name not in silent and value is not None:
+        if name not in silent and value is not None:
             yield name
 
 

@@ -1,8 +1,9 @@
 """Custom tools, which take plain text, where a format knows functions only.
 
-Owns: the two shapes in which a grammar is written, and the way back from a function's argument
-`{"input": "..."}` to the text that it stands for, whole or piece by piece.
-Refuses to know: how a custom tool is announced as a function; its writer does that.
+Owns: the two shapes in which a grammar is written, a custom tool and its calls as those of a
+function, and the way back from the function's argument `{"input": "..."}` to the text that it stands
+for, whole or piece by piece.
+Refuses to know: how a format writes a function.
 
 Laws:
 1. What is given piece by piece is a prefix of what is meant: no half escape, no half surrogate pair.
@@ -13,9 +14,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from formats import jsontext
+
+if TYPE_CHECKING:
+    from formats.canonical import Request, Tool
+    from formats.losses import Losses
 
 JSON = Any
 _START = re.compile(r'\s*\{\s*"input"\s*:\s*"')
@@ -39,6 +44,37 @@ def nested_format(format: JSON) -> JSON:  # noqa: A002
     if not isinstance(format, Mapping) or format.get("type") != "grammar" or "grammar" in format:
         return format
     return {"type": "grammar", "grammar": {n: v for n, v in format.items() if n != "type"}}
+
+
+def as_function(tool: Tool, losses: Losses) -> tuple[str, dict[str, JSON]]:
+    """The description and the parameters of the function that a custom tool is offered as. What
+    says how its text must be formed can only be described."""
+    texts = [tool.description or "", 'Put the whole input text in "input".']
+    form = flat_format(tool.format)
+    if isinstance(form, Mapping) and form.get("type") not in (None, "text"):
+        grammar = form.get("definition")
+        shown = grammar if type(grammar) is str else jsontext.dumps(dict(form))
+        syntax = form.get("syntax")
+        kind = f" ({syntax})" if type(syntax) is str else ""
+        texts.append(f"It must follow this grammar{kind}:\n{shown}")
+        losses.note("custom tool: format")
+    return " ".join(text for text in texts if text), {
+        "type": "object",
+        "properties": {"input": {"type": "string"}},
+        "required": ["input"],
+        "additionalProperties": False,
+    }
+
+
+def custom_names(request: Request | None) -> frozenset[str]:
+    """The names of a client's custom tools."""
+    tools = request.tools if request is not None else ()
+    return frozenset(tool.name for tool in tools if tool.kind == "custom")
+
+
+def wrapped(text: str) -> str:
+    """A custom tool's input as the arguments of that function."""
+    return jsontext.dumps({"input": text})
 
 
 def unwrapped(arguments: str) -> str:

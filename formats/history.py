@@ -31,12 +31,13 @@ from formats.canonical import (
     ToolUse,
 )
 from formats.errors import FormatError
+from formats.losses import CASES, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from formats.ids import IdRule
-    from formats.ledger import Ledger, What
+    from formats.ledger import Ledger
 
 NO_RESULT = "No result was recorded for this call."
 ORPHAN = "Result of an earlier tool call: "
@@ -164,8 +165,8 @@ class _Settler:
             settled = f"call_{index}_{ordinal}_{ids.digest(use.name + _arguments(use), 8)}"
         settled = self._unused(settled)
         if settled != use.id:
-            what = "was changed to one the target takes" if use.id else "was made up"
-            self._note(f"[{index}].tool_calls[{ordinal}].id", "renamed", f"the id {what}")
+            case = "call id: changed" if use.id else "call id: made"
+            self._note(f"[{index}].tool_calls[{ordinal}].id", case)
         return settled
 
     def _unused(self, wanted: str) -> str:
@@ -217,7 +218,7 @@ class _Settler:
             if result is None:
                 if at_end:
                     continue
-                self._note(f"[{turn.last}].tool_calls", "emulated", "a call had no result")
+                self._note(f"[{turn.last}].tool_calls", "call: no result")
                 result = ToolResult(
                     "", (Text(NO_RESULT),), call.use.name, is_error=True, kind=call.use.kind
                 )
@@ -242,7 +243,7 @@ class _Settler:
     def _note_order(self, turn: _Turn, sources: list[int]) -> None:
         in_place = list(range(turn.last + 1, turn.last + 1 + len(sources)))
         if sources != in_place or self._shuffled(turn):
-            self._note(f"[{turn.last}]", "approximated", "tool results were put in order")
+            self._note(f"[{turn.last}]", "result: order")
 
     def _shuffled(self, turn: _Turn) -> bool:
         given = [call.result for call in turn.calls if call.result is not None]
@@ -266,11 +267,11 @@ class _Settler:
                 kept.append(part)
             elif (index, place) in self._orphans:
                 kept += _as_text(part)
-                self._note(f"[{index}]", "approximated", "a tool result had no call: sent as text")
+                self._note(f"[{index}]", "result: no call")
         return [replace(message, role="user", parts=tuple(kept))] if kept else []
 
-    def _note(self, place: str, what: What, why: str) -> None:
-        self._ledger.note(self._path + place, what, why, harmless=what == "renamed")
+    def _note(self, place: str, case: str) -> None:
+        record(self._ledger, CASES[""][case], self._path + place)
 
 
 def _is_result(part: Part) -> bool:
@@ -363,7 +364,7 @@ def unsigned(messages: tuple[Message, ...], ledger: Ledger, path: str) -> tuple[
     for message in messages:
         kept = tuple(part for part in message.parts if not _is_sealed(part))
         if len(kept) != len(message.parts):
-            ledger.note(path, "dropped", "sealed by another server than the one that is asked")
+            record(ledger, CASES[""]["sealed"], path)
             message = replace(message, parts=kept)
         out.append(message)
     return tuple(out)

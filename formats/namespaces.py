@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from formats.canonical import Tool
-    from formats.ledger import Ledger
+    from formats.losses import Losses
 
 NAMESPACE: Final = "namespace"  # the `type` of a tool that was taken out of one
 _SEPARATOR: Final = "__"
@@ -40,7 +40,6 @@ def namespaces_by_name(tools: Iterable[Tool]) -> dict[str, str]:
     return {name: space for name, space in found if space is not None}
 
 
-def note_namespaces(tools: Iterable[Tool], ledger: Ledger) -> None:
+def note_namespaces(tools: Iterable[Tool], losses: Losses) -> None:
     if any(namespace_of(tool) is not None for tool in tools):
-        why = "its tools are offered under longer names, without what is said of them together"
-        ledger.note(f"tools[].type={NAMESPACE}", "approximated", why, harmless=True)
+        losses.note("namespace")

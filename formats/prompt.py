@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from formats.errors import Unsupported
-
 if TYPE_CHECKING:
     from formats.canonical import Request
-    from formats.ledger import Ledger
+    from formats.losses import Losses
 
 
-def as_conversation(request: Request, ledger: Ledger) -> None:
+def as_conversation(request: Request, losses: Losses) -> None:
     """Every writer asks this first of a request that came in another format than its own."""
     if request.bound:
-        raise Unsupported(request.bound[0], "only an upstream of the client's own format has this")
+        raise losses.refusal("bound", at=request.bound[0])
     if request.origin == "completions":
-        why = "a bare prompt is sent as a message of the user's"
-        ledger.note("prompt", "approximated", why)
+        losses.note("prompt")

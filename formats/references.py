@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from formats.errors import Unsupported
-
 if TYPE_CHECKING:
     from formats.canonical import Request
+    from formats.losses import Losses
 
 # The members of Responses. Items that are references are parts of their own kind.
 REFERENCES: Final = ("previous_response_id", "conversation", "prompt", "background")
 
 
-def refuse_references(request: Request) -> None:
+def refuse_references(request: Request, losses: Losses) -> None:
     """For writers of every format but the client's own. Raises Unsupported."""
     if request.origin != "responses":
         return
     for name in REFERENCES:
         if request.extra.get(name):
-            raise Unsupported(name, "only the server that keeps it could know what it means")
+            raise losses.refusal("reference", at=name)

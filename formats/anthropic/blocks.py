@@ -31,12 +31,11 @@ from formats.canonical import (
     ToolResult,
     ToolUse,
 )
-from formats.errors import Unsupported
-from formats.fields import field, lost
+from formats.fields import field
 from formats.opaque import opaque_text
 
 if TYPE_CHECKING:
-    from formats.ledger import Ledger
+    from formats.losses import Losses
 
 JSON = Any
 _Object = dict[str, JSON]
@@ -50,12 +49,12 @@ class BlockWriter:
     """thoughts_dropped: reasoning of the history was left out."""
 
     def __init__(
-        self, request: Request, ledger: Ledger, target: Target, name: Callable[[str], str]
+        self, request: Request, losses: Losses, target: Target, name: Callable[[str], str]
     ) -> None:
         self._origin = request.origin
         self._own = request.origin == NAME
         self._where = field(request.origin, "messages")
-        self._ledger = ledger
+        self._losses = losses
         self._vendor = target.vendor
         self._name = name
         self.thoughts_dropped = False
@@ -87,7 +86,7 @@ class BlockWriter:
             case ToolResult():
                 return self._tool_result(part)
             case Audio():
-                raise Unsupported(field(self._origin, "audio"), "this server takes no sound")
+                raise self._losses.refusal("audio")
             case Opaque():
                 if part.origin == NAME:
                     return dict(part.value)
@@ -96,16 +95,17 @@ class BlockWriter:
                 assert_never(part)
 
     def _finished(
-        self, block: _Object, cache: JSON, extra: Mapping[str, JSON], place: str = "content[]"
+        self, block: _Object, cache: JSON, extra: Mapping[str, JSON], item: str = ""
     ) -> _Object:
         """The block with its mark, and with its own members or a note about them."""
         if (mark := self.mark(cache)) is not None:
             block["cache_control"] = mark
         if self._own:
             return block | dict(extra)
-        for name in lost(self._origin, extra):
-            path = f"{self._where}[].{place}.{name}"
-            self._ledger.note(path, "dropped", "unknown to the Anthropic format")
+        if item:
+            self._losses.note_item(item, extra)
+        else:
+            self._losses.note_rest(f"{self._where}[].content[].", extra)
         return block
 
     def _text(self, part: Text) -> _Object | None:
@@ -116,47 +116,42 @@ class BlockWriter:
             if self._own:
                 block["citations"] = list(part.citations)
             else:
-                why = "citations of another format"
-                path = f"{self._where}[].content[].annotations"
-                self._ledger.note(path, "dropped", why, harmless=True)
+                self._losses.note("citations")
         return self._finished(block, part.cache, part.extra)
 
     def _foreign(self, part: Opaque) -> str:
         """A block that only another vendor understands, in words."""
+        path = f"{self._where}[].{part.type}"
         text = opaque_text(part) if part.origin == "responses" else None
         if not text:
-            path = "messages[].content[].type"
-            path = path if self._where == "messages" else f"{self._where}[].{part.type}"
-            raise Unsupported(path, f"'{part.type}' has no meaning for this server")
-        why = "a block of the vendor's own tools, sent as text"
-        self._ledger.note(f"{self._where}[].{part.type}", "approximated", why)
+            raise self._losses.refusal("vendor's block: no text", at=path, type=part.type)
+        self._losses.note("vendor's block", at=path)
         return text
 
     # --- media ---
 
     def _image(self, part: Image) -> _Object:
-        path = field(self._origin, "image")
         if part.detail is not None:
-            self._ledger.note(f"{path}.detail", "dropped", "there is no such choice", harmless=True)
+            self._losses.note("image.detail")
         source, extra = _source_rest(part.extra) if self._own else ({}, part.extra)
         if part.data is not None:
             mime = part.mime or media.sniff(part.data) or ""
             if not self._own and mime not in _IMAGE_TYPES:
-                raise Unsupported(path, f"images of type '{mime or 'unknown'}' are not taken")
+                raise self._losses.refusal("image: type", mime=mime or "unknown")
             source = {"type": "base64", "media_type": mime, "data": part.data, **source}
         elif part.url is not None:
             source = {"type": "url", "url": part.url, **source}
         else:
-            source = {"type": "file", "file_id": self._file(part.file_id, path), **source}
+            file_id = self._file(part.file_id, "image: stored")
+            source = {"type": "file", "file_id": file_id, **source}
         return self._finished({"type": "image", "source": source}, part.cache, extra)
 
-    def _file(self, file_id: str | None, path: str) -> str:
+    def _file(self, file_id: str | None, case: str) -> str:
         if self._own and file_id is not None:
             return file_id
-        raise Unsupported(path, "a file stored at one vendor cannot be read by another")
+        raise self._losses.refusal(case)
 
     def _document(self, part: Document) -> _Object:
-        path = field(self._origin, "document")
         extra: Mapping[str, JSON] = part.extra
         settings: _Object = {"enabled": True} if part.citations else {}
         source: _Object = {}
@@ -165,7 +160,7 @@ class BlockWriter:
             if isinstance(rest := extra.get("citations"), Mapping):
                 settings |= rest
                 extra = {name: value for name, value in extra.items() if name != "citations"}
-        block: _Object = {"type": "document", "source": self._document_source(part, source, path)}
+        block: _Object = {"type": "document", "source": self._document_source(part, source)}
         if part.name is not None:
             block["title"] = part.name
         if part.context is not None:
@@ -174,7 +169,7 @@ class BlockWriter:
             block["citations"] = settings
         return self._finished(block, part.cache, extra)
 
-    def _document_source(self, part: Document, rest: _Object, path: str) -> _Object:
+    def _document_source(self, part: Document, rest: _Object) -> _Object:
         if part.text is not None:
             if rest.get("type") == "content":
                 return {**rest, "content": part.text}
@@ -186,11 +181,12 @@ class BlockWriter:
                 return {"type": "base64", "media_type": mime, "data": part.data, **rest}
             text = media.decoded_text(part.data) if media.is_text(mime) else None
             if text is None:
-                raise Unsupported(path, f"documents of type '{mime or 'unknown'}' are not taken")
+                raise self._losses.refusal("document: type", mime=mime or "unknown")
             return {"type": "text", "media_type": "text/plain", "data": text}
         if part.url is not None:
             return {"type": "url", "url": part.url, **rest}
-        return {"type": "file", "file_id": self._file(part.file_id, path), **rest}
+        file_id = self._file(part.file_id, "document: stored")
+        return {"type": "file", "file_id": file_id, **rest}
 
     # --- reasoning and calls ---
 
@@ -209,18 +205,16 @@ class BlockWriter:
                     **extra,
                 }
         self.thoughts_dropped = True
-        why = "reasoning goes back only to the vendor that signed it"
-        self._ledger.note(field(self._origin, "reasoning"), "dropped", why)
+        self._losses.note("reasoning")
         return None
 
     def _tool_use(self, part: ToolUse) -> _Object:
         value = call_input(part)
         if value is None:
-            path = field(self._origin, "arguments")
-            self._ledger.note(path, "approximated", "a call's arguments were not a JSON object")
+            self._losses.note("arguments")
             value = {"_raw_arguments": part.arguments}
         block = {"type": "tool_use", "id": part.id, "name": self._name(part.name), "input": value}
-        return self._finished(block, part.cache, part.extra, "tool_calls[]")
+        return self._finished(block, part.cache, part.extra, "tool_calls")
 
     def _tool_result(self, part: ToolResult) -> _Object:
         block: _Object = {"type": "tool_result", "tool_use_id": part.call_id}
@@ -231,7 +225,7 @@ class BlockWriter:
             block["content"] = inner
         if part.is_error:
             block["is_error"] = True
-        return self._finished(block, part.cache, part.extra, "content[]")
+        return self._finished(block, part.cache, part.extra, "content")
 
 
 def _source_rest(extra: Mapping[str, JSON]) -> tuple[_Object, Mapping[str, JSON]]:

@@ -263,9 +263,11 @@ def _message(entry: JSON, path: str) -> list[Message]:
     obj = check.an_object(entry, path)
     role = check.string(obj, "role", path)
     extra = check.rest(obj, _MESSAGE)
-    if obj.get("content") is None:
+    parts: tuple[Part, ...] = ()
+    if obj.get("content") is not None:
+        parts = _content(obj["content"], f"{path}.content")
+    elif role != "system" or not obj.get("output_config"):  # which may say only how to go on
         raise Invalid(f"{path}.content", "this field is required")
-    parts = _content(obj["content"], f"{path}.content")
     results = tuple(part for part in parts if isinstance(part, ToolResult))
     match role:
         case "assistant" | "system":

@@ -24,10 +24,12 @@ from formats.anthropic.blocks import BlockWriter
 from formats.anthropic.models import Traits, traits
 from formats.anthropic.wire import NAME
 from formats.canonical import Message, Request, Target, Thinking, Tool, ToolChoice
-from formats.errors import Unsupported
-from formats.fields import field, lost
+from formats.fields import field
+from formats.freeform import as_function
 from formats.history import joined_text, settle
 from formats.ids import ANTHROPIC, ANTHROPIC_NAMES, NameMap
+from formats.limits import capped_tokens
+from formats.losses import Losses
 from formats.namespaces import note_namespaces
 from formats.prompt import as_conversation
 from formats.references import refuse_references
@@ -35,7 +37,7 @@ from formats.token import TOKEN_PREFIX
 from formats.toolschema import as_object, for_anthropic_format
 
 if TYPE_CHECKING:
-    from formats.ledger import Ledger, What
+    from formats.ledger import Ledger
 
 JSON = Any
 _Object = dict[str, JSON]
@@ -56,48 +58,23 @@ _BUDGETS = {
 _MODES = {"auto": "adaptive", "on": "enabled", "off": "disabled", "between": "between_tools"}
 # Members of the request that hold others; the reader keeps their unknown members as `parent.name`.
 _PARENTS = ("output_config.format", "output_config", "thinking", "metadata", "tool_choice")
-# Fields of other formats whose loss does not change an answer.
-_HARMLESS = frozenset(
-    [
-        "stream_options",
-        "store",
-        "include",
-        "client_metadata",
-        "safety_identifier",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "truncate",
-        "shift",
-        "options.num_ctx",
-        "options.num_batch",
-        "options.num_gpu",
-        "options.main_gpu",
-        "options.use_mmap",
-        "options.use_mlock",
-        "options.num_thread",
-        "options.num_keep",
-        "options.low_vram",
-        "options.numa",
-    ]
-)
 _JSON_LINE: Final = "Answer with one JSON object and nothing else."
 _MUST_CALL: Final = "You must call one of the tools."
 
 
 def write_request(request: Request, ledger: Ledger, target: Target) -> bytes:
     """The body for the server. Raises Unsupported."""
+    losses = Losses(NAME, request, ledger, request.extra)
     if request.origin != NAME:
-        as_conversation(request, ledger)
-    refuse_references(request)
+        as_conversation(request, losses)
+    refuse_references(request, losses)
     if not request.messages:
-        raise Unsupported(
-            field(request.origin, "messages"), "this server cannot be asked without a message"
-        )
+        raise losses.refusal("messages: none")
     if passes(request, target):
         edits = {} if target.model == request.model else {"model": target.model}
         assert request.raw is not None
         return request.raw.spliced(edits, (plugins.MEMBER,))
-    return jsontext.dump(_Writer(request, ledger, target).body())
+    return jsontext.dump(_Writer(request, ledger, losses, target).body())
 
 
 def passes(request: Request, target: Target) -> bool:
@@ -115,15 +92,16 @@ def passes(request: Request, target: Target) -> bool:
 
 
 class _Writer:
-    def __init__(self, request: Request, ledger: Ledger, target: Target) -> None:
+    def __init__(self, request: Request, ledger: Ledger, losses: Losses, target: Target) -> None:
         self._request = request
         self._ledger = ledger
+        self._losses = losses
         self._target = target
         self._own = request.origin == NAME
         self._traits: Traits = traits(target.model)
         names = NameMap(ANTHROPIC_NAMES, (t.name for t in request.tools if t.kind != "hosted"))
         self._name = (lambda name: name) if self._own else names.to_wire
-        self._blocks = BlockWriter(request, ledger, target, self._name)
+        self._blocks = BlockWriter(request, losses, target, self._name)
         self._lines: list[str] = []  # what must be said to the model in the system prompt
 
     def body(self) -> _Object:
@@ -165,37 +143,28 @@ class _Writer:
 
     # --- notes ---
 
-    def _lose(
-        self, concept: str, why: str, what: What = "dropped", *, harmless: bool = False
-    ) -> None:
-        name = field(self._request.origin, concept, self._request.extra)
-        self._ledger.note(name, what, why, harmless=harmless)
-
     def _refuse(self) -> None:
         """What no server of this format can do."""
         request = self._request
         if (request.sampling.n or 1) > 1:
-            raise Unsupported(field(request.origin, "n"), "this server gives one answer at a time")
+            raise self._losses.refusal("n")
         modalities = request.extra.get("modalities")
         if not self._own and isinstance(modalities, list) and "audio" in modalities:
-            raise Unsupported("modalities", "this server cannot answer with sound")
+            raise self._losses.refusal("modalities")
 
     def _note_rest(self) -> None:
         request = self._request
-        for name in lost(request.origin, request.extra):
-            self._ledger.note(
-                name, "dropped", "unknown to the Anthropic format", harmless=name in _HARMLESS
-            )
-        why = "the Anthropic format has no such field"
+        self._losses.note_rest("", request.extra)
         sampling = request.sampling
         for concept, neutral in _NEVER.items():
             if getattr(sampling, concept) not in (None, neutral):
-                self._lose(concept, why)
-        if request.verbosity is not None:
-            self._lose("verbosity", why)
-        for concept in ("cache_key", "metadata", "keep_alive", "cache"):
+                self._losses.note("sampling", at=self._losses.name(concept))
+        for concept in ("verbosity", "cache_key", "metadata", "keep_alive", "cache"):
             if getattr(request, concept) is not None:
-                self._lose(concept, why, harmless=True)
+                self._losses.note(concept)
+        thinking = request.thinking
+        if thinking is not None and thinking.display is not None and self._asked() is None:
+            self._losses.note("display")
 
     def _restore(self, body: _Object) -> None:
         """The members that only this format knows, back in their places."""
@@ -216,13 +185,9 @@ class _Writer:
         if given is None or (given < 1 and not self._own):
             known = _DEFAULT_MAX_CLAUDE if self._traits.claude else _DEFAULT_MAX
             default = most or max(known, (self._wanted_budget() or 0) + _DEFAULT_MAX)
-            why = f"this format wants a limit: {default}"
-            self._lose("max_tokens", why, "emulated", harmless=True)
+            self._losses.note("max_tokens", most=default)
             return default
-        if most and given > most:
-            self._lose("max_tokens", f"the model's maximum is {most}", "clamped")
-            return most
-        return given
+        return capped_tokens(self._request, self._losses, self._target) or given
 
     def _same_model(self) -> bool:
         return self._own and self._request.model == self._target.model
@@ -239,13 +204,14 @@ class _Writer:
             return values
         if self._traits.sampling == "none":
             for name in values:
-                self._lose(name, f"{self._target.model} does not take it")
+                where = self._losses.name(name)
+                self._losses.note("sampling: model", at=where, model=self._target.model)
             return {}
         if sampling.temperature is not None and sampling.temperature > 1:
-            self._lose("temperature", "the highest this format has is 1", "clamped")
+            self._losses.note("temperature: above 1")
             values["temperature"] = 1
         if self._traits.sampling == "one" and "temperature" in values and "top_p" in values:
-            self._lose("top_p", "the model takes either this or temperature")
+            self._losses.note("top_p: one of two")
             del values["top_p"]
         return values
 
@@ -253,7 +219,7 @@ class _Writer:
         stop = self._request.sampling.stop
         if self._own or all(each.strip() for each in stop):
             return list(stop)
-        self._lose("stop", "a sequence of nothing but blanks is refused")
+        self._losses.note("stop: blank")
         return [each for each in stop if each.strip()]
 
     def _service_tier(self) -> str | None:
@@ -262,20 +228,20 @@ class _Writer:
             return tier
         if tier == "default":
             return "standard_only"
-        self._lose("service_tier", f"there is no tier '{tier}'")
+        self._losses.note("service_tier")
         return None
 
     # --- tools ---
 
     def _tools(self) -> list[_Object]:
         tools = list(self._request.tools)
-        note_namespaces(tools, self._ledger)
+        note_namespaces(tools, self._losses)
         choice = self._request.tool_choice
         if choice is not None and choice.mode == "allowed":
             tools = [tool for tool in tools if tool.name in choice.names]
         written = [each for each in map(self._tool, tools) if each is not None]
         if not written and any(tool.kind == "hosted" for tool in tools):
-            raise Unsupported("tools", "this server has none of the tools that the request offers")
+            raise self._losses.refusal("tools: none left")
         return written
 
     def _tool(self, tool: Tool) -> _Object | None:
@@ -288,7 +254,7 @@ class _Writer:
         out["name"] = self._name(tool.name)
         description, schema = tool.description, tool.parameters
         if tool.kind == "custom":
-            description, schema = self._custom(tool)
+            description, schema = as_function(tool, self._losses)
         if description is not None:
             out["description"] = description
         out["input_schema"] = (
@@ -300,45 +266,28 @@ class _Writer:
             out["cache_control"] = mark
         if self._own:
             return out | dict(tool.extra)
-        for name in lost(self._request.origin, tool.extra):
-            self._ledger.note(f"tools[].{name}", "dropped", "unknown to the Anthropic format")
+        self._losses.note_rest("tools[].", tool.extra)
         return out
 
     def _note_left_out(self, tool: Tool) -> None:
-        choice = self._request.tool_choice
+        choice, path = self._request.tool_choice, f"tools[].type={tool.type}"
         if choice is not None and choice.mode == "named" and choice.kind == "hosted":
-            raise Unsupported("tool_choice", f"this server has no tool '{tool.type}'")
-        self._ledger.note(f"tools[].type={tool.type}", "dropped", "this server has no such tool")
-
-    def _custom(self, tool: Tool) -> tuple[str, _Object]:
-        """A tool that takes plain text, as one that takes an object with that text."""
-        description = f'{tool.description or ""} Put the whole input text in "input".'.lstrip()
-        form = tool.format
-        if isinstance(form, Mapping) and form.get("type") not in (None, "text"):
-            description += f"\nThe input must follow this grammar:\n{jsontext.dumps(dict(form))}"
-            self._ledger.note("tools[].format", "approximated", "the grammar is only described")
-        return description, {
-            "type": "object",
-            "properties": {"input": {"type": "string"}},
-            "required": ["input"],
-            "additionalProperties": False,
-        }
+            raise self._losses.refusal("hosted tool: needed", at=path)
+        self._losses.note("hosted tool", at=path)
 
     def _schema(self, tool: Tool, schema: Mapping[str, JSON] | None) -> _Object:
         out = as_object(schema)
         properties = out.get("properties")
         for name in properties if self._target.vendor and isinstance(properties, Mapping) else ():
             if not _PROPERTY.fullmatch(name):
-                why = f"the property name '{name}' of tool '{tool.name}' is refused"
-                raise Unsupported("tools[].schema", why)
+                raise self._losses.refusal("tools: property", name=name, tool=tool.name)
         if out.get("type") != "object":
-            self._ledger.note("tools[].schema", "approximated", "a tool's input is an object")
+            self._losses.note("tools: object")
             out["type"] = "object"
         if tool.strict:
             out, lost = for_anthropic_format(out)
             if lost:
-                why = f"strict tools cannot hold {', '.join(lost)}"
-                self._ledger.note("tools[].schema", "approximated", why)
+                self._losses.note("tools: strict", words=", ".join(lost))
         return out
 
     def _tool_choice(self, tools: list[_Object]) -> _Object | None:
@@ -353,7 +302,7 @@ class _Writer:
         if out is None or tools or self._own:
             return out
         if out["type"] not in ("auto", "none"):
-            self._lose("tool_choice", "there is no tool to choose")
+            self._losses.note("tool_choice: no tools")
         return None
 
     def _choice(self, choice: ToolChoice) -> _Object:
@@ -374,7 +323,7 @@ class _Writer:
                 assert_never(choice.mode)
         if self._traits.forced_choice or self._same_model():
             return out
-        self._lose("tool_choice", f"{self._target.model} cannot be forced to call", "emulated")
+        self._losses.note("tool_choice: emulated", model=self._target.model)
         self._lines.append(_MUST_CALL)
         return {"type": "auto"}
 
@@ -385,21 +334,17 @@ class _Writer:
         if output is None:
             return None
         if output.kind == "json":
-            self._lose("output", "asked for in words: the format has no such mode", "approximated")
+            self._losses.note("output: json")
             self._lines.append(_JSON_LINE)
             return None
         if self._own:
             return {"type": "json_schema", "schema": output.schema or {}}
         if not self._traits.output_format:
-            name = field(self._request.origin, "output")
-            raise Unsupported(name, f"{self._target.model} cannot bind its answer to a schema")
+            raise self._losses.refusal("output: unable", model=self._target.model)
         schema, lost = for_anthropic_format(as_object(output.schema))
         if lost:
-            why = f"schemas cannot hold {', '.join(lost)}"
-            self._lose("output", why, "approximated")
-        if output.name is not None or output.description is not None or output.strict is not None:
-            name = field(self._request.origin, "output") + ".name"
-            self._ledger.note(name, "dropped", "a schema has no name here", harmless=True)
+            self._losses.note("output: schema", words=", ".join(lost))
+        self._losses.note_schema(output)
         return {"type": "json_schema", "schema": schema}
 
     # --- thinking ---
@@ -430,12 +375,12 @@ class _Writer:
                 and self._clamped(max_tokens)
             ):
                 given["budget_tokens"] = max_tokens - 1
-                self._lose("thinking", f"{max_tokens} tokens are the model's maximum", "clamped")
+                self._losses.note("thinking: clamped", most=max_tokens, room=max_tokens - 1)
             return given, None if thinking is None else thinking.effort
         if asked is None:
             return None, None
         if self._traits.thinking == "none":
-            self._lose("thinking", f"{self._target.model} does not think")
+            self._losses.note("thinking: unable", model=self._target.model)
             return None, None
         if _is_off(asked):
             return self._off()
@@ -443,12 +388,12 @@ class _Writer:
         if budget is None:
             return self._adaptive(asked), self._effort(asked.effort)
         if max_tokens <= _MIN_BUDGET:
-            self._lose("thinking", f"{max_tokens} tokens leave no room for it")
+            self._losses.note("thinking: no room", most=max_tokens)
             return None, None
         # A quarter is kept for the answer, as far as the smallest budget that is taken allows.
         room = max(_MIN_BUDGET, min(budget, max_tokens * 3 // 4))
         if room < budget:
-            self._lose("thinking", f"{max_tokens} tokens leave room for {room}", "clamped")
+            self._losses.note("thinking: clamped", most=max_tokens, room=room)
         return {"type": "enabled", "budget_tokens": room}, None
 
     def _clamped(self, max_tokens: int) -> bool:
@@ -457,9 +402,7 @@ class _Writer:
     def _off(self) -> tuple[_Object | None, str | None]:
         match self._traits.thinking:
             case "always":
-                self._lose(
-                    "thinking", "the model always thinks; it is told to little", "approximated"
-                )
+                self._losses.note("thinking: always")
                 return None, "low"
             case "between":
                 return {"type": "between_tools"}, None
@@ -472,14 +415,14 @@ class _Writer:
             # Without being asked these models send no text, and clients of other formats want it.
             out["display"] = "summarized"
         if asked.budget_tokens is not None:
-            self._lose("thinking", "the model decides how long it thinks", "approximated")
+            self._losses.note("thinking: adaptive")
         return out
 
     def _effort(self, effort: str | None) -> str | None:
         if effort == "minimal":
             return "low"
         if effort == "xhigh" and not self._traits.takes_xhigh:
-            self._lose("effort", "the model has no level between high and max", "clamped")
+            self._losses.note("effort: xhigh")
             return "high"
         return effort
 
@@ -491,13 +434,11 @@ class _Writer:
         if type_ in (None, "disabled") or not self._traits.claude:
             return thinking
         if type_ == "enabled" and self._lacks_thinking(messages):
-            self._lose(
-                "thinking", "the history lacks the thinking that must stand before its calls"
-            )
+            self._losses.note("thinking: history")
             return None
         forced = choice is not None and choice["type"] in ("any", "tool")
         if forced and not self._own:
-            self._lose("thinking", "it cannot be had together with a forced tool")
+            self._losses.note("thinking: forced tool")
             return self._off()[0]
         return thinking
 
@@ -529,7 +470,7 @@ class _Writer:
         rest = messages[lead:]
         written = self._as_came(rest) if self._own else self._in_order(rest)
         if not written:
-            raise Unsupported(path, "nothing remains that could be sent to this server")
+            raise self._losses.refusal("messages: none")
         return _short(system), written
 
     def _leads(self, message: Message) -> bool:
@@ -581,17 +522,16 @@ class _Writer:
                 _add(runs, role, blocks)
         runs = self._placed(runs)
         if not runs or runs[0][0] != "user":
-            self._lose("messages", "a conversation begins with the user", "emulated")
+            self._losses.note("messages: first")
             runs.insert(0, ("user", [{"type": "text", "text": "(conversation start)"}]))
         self._end(runs)
         return [{"role": role, "content": _short(blocks)} for role, blocks in runs]
 
     def _note_message(self, message: Message) -> None:
         if message.name is not None and message.role != "tool":
-            self._lose("name", "messages have no name here")
+            self._losses.note("name")
         where = field(self._request.origin, "messages")
-        for name in lost(self._request.origin, message.extra):
-            self._ledger.note(f"{where}[].{name}", "dropped", "unknown to the Anthropic format")
+        self._losses.note_rest(f"{where}[].", message.extra)
 
     def _placed(self, runs: list[tuple[str, list[_Object]]]) -> list[tuple[str, list[_Object]]]:
         """System messages inside the conversation: kept where model and place allow it, else said
@@ -606,7 +546,7 @@ class _Writer:
             elif able and out and out[-1][0] == "user" and follower == "assistant":
                 out.append((kind, blocks))
             else:
-                self._lose("system", "a late system message is sent by the user", "approximated")
+                self._losses.note("system")
                 text = "\n".join(block["text"] for block in blocks)
                 wrapped = f"<system-reminder>\n{text}\n</system-reminder>"
                 _add(out, "user", [{"type": "text", "text": wrapped}])
@@ -619,8 +559,7 @@ class _Writer:
         if role != "assistant" or last["type"] != "text":
             return
         if not self._traits.prefill:
-            path = field(self._request.origin, "messages")
-            raise Unsupported(path, f"{self._target.model} cannot go on from a begun answer")
+            raise self._losses.refusal("prefill", model=self._target.model)
         last["text"] = last["text"].rstrip()
 
     # --- cache marks ---
@@ -629,7 +568,7 @@ class _Writer:
         """At most four marks; the later ones reach furthest, so they win."""
         marked = [block for block in _markable(body) if "cache_control" in block]
         if len(marked) > _MAX_MARKS:
-            self._lose("cache", "at most four marks are taken", harmless=True)
+            self._losses.note("cache: four")
             for block in marked[:-_MAX_MARKS]:
                 del block["cache_control"]
 

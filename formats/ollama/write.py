@@ -38,12 +38,14 @@ from formats.canonical import (
     ToolResult,
     ToolUse,
 )
-from formats.errors import Invalid, Unsupported
-from formats.fields import field, lost
+from formats.errors import Invalid
+from formats.fields import field
 from formats.fold import parsed_arguments
-from formats.freeform import flat_format
+from formats.freeform import as_function
 from formats.history import joined_text, settle
 from formats.ids import OLLAMA
+from formats.limits import capped_tokens
+from formats.losses import CASES, Losses, record
 from formats.media import document_text
 from formats.namespaces import note_namespaces
 from formats.ollama.wire import LEVELS, NUMBERS, TOO_LARGE, WHOLE
@@ -60,28 +62,12 @@ if TYPE_CHECKING:
 
 # What a model writes its calls as well without.
 _MILD = frozenset({"additionalProperties", "examples", "oneOf", "default"})
-# Members of other formats without which the answer is practically the same.
-_HARMLESS = frozenset(
-    {
-        "stream_options",
-        "store",
-        "include",
-        "client_metadata",
-        "safety_identifier",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "defer_loading",  # a deferred tool is offered at once
-        "eager_input_streaming",
-    }
-)
 
 
 def write_request(request: Request, ledger: Ledger, target: Target, /) -> bytes:
     """The body for an Ollama server. Raises Unsupported."""
     if request.origin == "ollama" and request.raw is not None:
         return passed_request(request, request.raw, ledger, target)
-    if request.origin != "ollama":
-        as_conversation(request, ledger)
     try:
         return jsontext.dump(_Writer(request, ledger, target).body())
     except ValueError:
@@ -117,7 +103,7 @@ def _spliced(raw: RawBody, writer: _Writer) -> bytes:
 class _Writer:
     """One request on its way to one server. `native`: an Ollama client sent it, to either call."""
 
-    __slots__ = ("_where", "ledger", "native", "request", "target")
+    __slots__ = ("_losses", "_where", "ledger", "native", "request", "target")
 
     def __init__(self, request: Request, ledger: Ledger, target: Target) -> None:
         self.request = request
@@ -125,10 +111,13 @@ class _Writer:
         self.target = target
         self.native = request.origin in ("ollama", "generate")
         self._where = field(request.origin, "messages")
+        self._losses = Losses("ollama", request, ledger, request.extra)
 
     def body(self) -> dict[str, JSON]:
         request = self.request
-        refuse_references(request)
+        if not self.native or request.origin == "generate":
+            as_conversation(request, self._losses)
+        refuse_references(request, self._losses)
         tools, line = self._tools()
         body: dict[str, JSON] = {
             "model": self.target.model,
@@ -152,44 +141,20 @@ class _Writer:
             self._note_members()
         return body
 
-    # --- the ledger
-
-    def _name(self, concept: str) -> str:
-        return field(self.request.origin, concept)
-
-    def _drop(self, concept: str, why: str = "Ollama has no such field") -> None:
-        self.ledger.note(self._name(concept), "dropped", why)
-
-    def _drop_mildly(self, concept: str, why: str = "Ollama has no such field") -> None:
-        self.ledger.note(self._name(concept), "dropped", why, harmless=True)
-
-    def _note_extra(self, extra: Mapping[str, JSON], prefix: str) -> None:
-        for key in lost(self.request.origin, extra):
-            mild = key in _HARMLESS
-            self.ledger.note(prefix + key, "dropped", "Ollama has no such field", harmless=mild)
-
     def _note_members(self) -> None:
         """Whatever else the client's format has at the top of its requests."""
         request = self.request
-        for concept, value in (
-            ("user", request.user),
-            ("metadata", request.metadata),
-            ("cache", request.cache),
-            ("cache_key", request.cache_key),
-            ("service_tier", request.service_tier),
-        ):
-            if value is not None:
-                self._drop_mildly(concept)
-        if request.verbosity is not None:
-            self._drop("verbosity")
+        for concept in ("user", "metadata", "cache", "cache_key", "service_tier", "verbosity"):
+            if getattr(request, concept) is not None:
+                self._losses.note(concept)
         if request.parallel_tool_calls is False:
-            self._drop("parallel_tool_calls", "Ollama has no way to ask for one call at a time")
+            self._losses.note("parallel_tool_calls")
         modalities = request.extra.get("modalities")
         if type(modalities) is list and any(kind != "text" for kind in modalities):
-            raise Unsupported("modalities", "Ollama answers in text only")
+            raise self._losses.refusal("modalities")
         if request.extra.get("mcp_servers"):
-            raise Unsupported("mcp_servers", "Ollama calls no MCP servers: their tools would lack")
-        self._note_extra(request.extra, "")
+            raise self._losses.refusal("mcp_servers")
+        self._losses.note_rest("", request.extra)
 
     # --- messages
 
@@ -234,23 +199,23 @@ class _Writer:
 
     def _note_message(self, message: Message) -> None:
         if message.name is not None:
-            self._drop("name")
-        self._note_extra(message.extra, f"{self._where}[].")
+            self._losses.note("name")
+        self._losses.note_rest(f"{self._where}[].", message.extra)
         call_seen = False
         for part in message.parts:
             if isinstance(part, ToolUse):
                 call_seen = True
             elif isinstance(part, Text) and part.text and call_seen:
-                why = "text behind a tool call is sent before it"
-                self.ledger.note(f"{self._where}[].content", "approximated", why, harmless=True)
+                self._losses.note("content: order")
             elif isinstance(part, Thought):
                 self._note_thought(part)
 
     def _note_thought(self, part: Thought) -> None:
-        why = "only the vendor that signed it can read it"
-        if part.redacted is not None or part.signature is not None:
-            self.ledger.note(self._name("signature"), "dropped", why, harmless=bool(part.text))
-        self._note_extra(part.extra, f"{self._where}[].content[].")
+        if part.redacted is not None:
+            self._losses.note("redacted")
+        elif part.signature is not None:
+            self._losses.note("signature: text kept" if part.text else "signature")
+        self._losses.note_item("content", part.extra)
 
     def _gathered(self, parts: Sequence[Part]) -> tuple[list[Part], list[str]]:
         """What goes into `content` and what into `images`."""
@@ -261,10 +226,7 @@ class _Writer:
                 case Text():
                     texts.append(part)
                     if part.citations:
-                        note = "Ollama has no citations"
-                        self.ledger.note(
-                            f"{self._where}[].content[].citations", "dropped", note, harmless=True
-                        )
+                        self._losses.note("citations")
                 case Image():
                     media.append(self._image(part))
                 case Audio():
@@ -276,47 +238,44 @@ class _Writer:
                 case Thought() | ToolUse() | ToolResult():
                     continue
             if not isinstance(part, Opaque):
-                self._note_extra(part.extra, f"{self._where}[].content[].")
+                self._losses.note_item("content", part.extra)
                 if not isinstance(part, Audio) and part.cache is not None:
-                    self._drop_mildly("cache")
+                    self._losses.note("cache")
         return texts, media
 
     def _image(self, part: Image) -> str:
-        place = self._name("image")
         if part.data is None:
             what = "a stored file" if part.file_id is not None else "an image's URL"
-            raise Unsupported(place, f"Ollama takes images as base64 data, not {what}")
+            raise self._losses.refusal("image: bytes", kind=what)
         if not self.native and part.mime not in ("image/jpeg", "image/png", "image/webp"):
-            kind = part.mime or "data of an unknown kind"
-            raise Unsupported(place, f"Ollama takes JPEG, PNG and WebP images, not {kind}")
+            mime = part.mime or "data of an unknown kind"
+            raise self._losses.refusal("image: type", mime=mime)
         if part.detail is not None:
-            self.ledger.note(
-                f"{place}.detail", "dropped", "Ollama has no such field", harmless=True
-            )
+            self._losses.note("image.detail")
         return part.data
 
     def _audio(self, part: Audio) -> str:
         able = self.target.capabilities
         if able is not None and "audio" not in able and not self.native:
-            raise Unsupported(self._name("audio"), f"{self.target.model} does not take audio")
+            raise self._losses.refusal("audio", model=self.target.model)
+        if part.format and not self.native:
+            self._losses.note("audio.format")
         return part.data
 
     def _document(self, part: Document) -> str:
-        place = self._name("document")
         text = document_text(part)
         if text is None:
-            kind = part.mime or "file"
-            raise Unsupported(place, f"Ollama takes text documents only, not this {kind} document")
+            raise self._losses.refusal("document: type", mime=part.mime or "file")
         if part.citations:
-            self.ledger.note(f"{place}.citations", "dropped", "Ollama has no citations")
+            self._losses.note("document.citations")
         return text
 
     def _opaque(self, part: Opaque) -> str:
+        path = f"{self._where}[].{part.type}"
         text = opaque_text(part)
         if text is None:
-            raise Unsupported(f"{self._where}[].{part.type}", "Ollama has no such part")
-        why = "a block of the vendor's own tools, sent as text"
-        self.ledger.note(f"{self._where}[].{part.type}", "approximated", why)
+            raise self._losses.refusal("vendor's block: no text", at=path, type=part.type)
+        self._losses.note("vendor's block", at=path)
         return text
 
     def _call(self, call: ToolUse, index: int) -> dict[str, JSON]:
@@ -331,8 +290,8 @@ class _Writer:
             _unfold(call.extra, out, function)
         else:
             if call.cache is not None:
-                self._drop_mildly("cache")
-            self._note_extra(call.extra, f"{self._where}[].tool_calls[].")
+                self._losses.note("cache")
+            self._losses.note_item("tool_calls", call.extra)
         return out
 
     def _call_arguments(self, call: ToolUse) -> Mapping[str, JSON]:
@@ -342,8 +301,7 @@ class _Writer:
             return dict(call.input)
         parsed = parsed_arguments(call.arguments)
         if parsed is None:
-            why = "Ollama takes arguments as an object, and these are not the text of one"
-            self.ledger.note(self._name("arguments"), "approximated", why)
+            self._losses.note("arguments")
             return {"_raw_arguments": call.arguments}
         return parsed
 
@@ -364,8 +322,8 @@ class _Writer:
             out.update(result.extra)
         else:
             if result.cache is not None:
-                self._drop_mildly("cache")
-            self._note_extra(result.extra, f"{self._where}[].")
+                self._losses.note("cache")
+            self._losses.note_rest(f"{self._where}[].", result.extra)
         return out
 
     # --- tools
@@ -373,17 +331,19 @@ class _Writer:
     def _tools(self) -> tuple[list[JSON], str]:
         """The tools to send, and what to tell the model in place of a `tool_choice`."""
         choice = self.request.tool_choice
-        place = self._name("tool_choice")
         if choice is not None and choice.mode == "none":
             if self.request.tools:
-                self.ledger.note(place, "approximated", "the tools are left out instead")
+                self._losses.note("tool_choice: none")
             return [], ""
         kept = self._own_tools()
         line = ""
         if choice is not None and choice.mode in ("named", "allowed"):
             known = {tool.name for tool in kept}
             if choice.mode == "named" and not known.issuperset(choice.names[:1]):
-                raise Invalid(place, f"there is no tool {choice.names[0]!r} to call")
+                raise Invalid(
+                    self._losses.name("tool_choice"),
+                    f"there is no tool {choice.names[0]!r} to call",
+                )
             kept = [tool for tool in kept if tool.name in choice.names]
         if choice is not None and kept:
             must = "You must call one of the tools."
@@ -392,25 +352,24 @@ class _Writer:
             elif choice.mode == "required" or choice.must:
                 line = must
         if line:
-            self.ledger.note(place, "dropped", "Ollama cannot force a call: the model is told to")
+            self._losses.note("tool_choice: told")
         elif choice is not None and choice.mode == "allowed":
-            self.ledger.note(place, "approximated", "the other tools are left out instead")
+            self._losses.note("tool_choice: allowed")
         elif choice is not None and choice.mode == "required":
-            self.ledger.note(place, "dropped", "there is no tool to call")
+            self._losses.note("tool_choice: no tools")
         return [self._tool(tool) for tool in kept], line
 
     def _own_tools(self) -> list[Tool]:
         """The tools but those that a vendor runs, which nobody would run here."""
         request, choice = self.request, self.request.tool_choice
-        note_namespaces(request.tools, self.ledger)
+        note_namespaces(request.tools, self._losses)
         hosted = [tool for tool in request.tools if tool.kind == "hosted"]
         for tool in hosted:
             what = tool.type or tool.name
             forced = choice is not None and (choice.kind == "hosted" or tool.name in choice.names)
             if forced or len(hosted) == len(request.tools):
-                raise Unsupported("tools[].type", f"only its own vendor can run the tool {what!r}")
-            why = "only its own vendor can run it"
-            self.ledger.note(f"tools[].type={what}", "dropped", why)
+                raise self._losses.refusal("hosted tool: needed", at=f"tools[].type={what}")
+            self._losses.note("hosted tool", at=f"tools[].type={what}")
         return [tool for tool in request.tools if tool.kind != "hosted"]
 
     def _tool(self, tool: Tool) -> dict[str, JSON]:
@@ -424,34 +383,18 @@ class _Writer:
             _unfold(tool.extra, out, function)
             return out
         if tool.kind == "custom":
-            self._write_custom(tool, function)
+            function["description"], function["parameters"] = as_function(tool, self._losses)
         else:
             function["parameters"], lost = for_ollama(tool.parameters)
             if lost:
-                why = f"Ollama loses {', '.join(sorted(set(lost)))} of a schema"
-                mild = _MILD.issuperset(lost)
-                self.ledger.note("tools[].schema", "approximated", why, harmless=mild)
+                case = "tools: schema, mild" if _MILD.issuperset(lost) else "tools: schema"
+                self._losses.note(case, words=", ".join(sorted(set(lost))))
         if tool.strict:
-            self._drop("strict")
+            self._losses.note("strict")
         if tool.cache is not None:
-            self._drop_mildly("cache")
-        self._note_extra(tool.extra, "tools[].")
+            self._losses.note("cache")
+        self._losses.note_rest("tools[].", tool.extra)
         return out
-
-    def _write_custom(self, tool: Tool, function: dict[str, JSON]) -> None:
-        """A tool that takes free text becomes a function with one string."""
-        hint = 'Put the whole input text in "input".'
-        form = flat_format(tool.format)
-        grammar = form.get("definition") if type(form) is dict else None
-        if tool.format is not None:
-            self.ledger.note("tools[].format", "approximated", "it is told in the description")
-        texts = [tool.description or "", hint, grammar if type(grammar) is str else ""]
-        function["description"] = " ".join(text for text in texts if text)
-        function["parameters"] = {
-            "type": "object",
-            "properties": {"input": {"type": "string"}},
-            "required": ["input"],
-        }
 
     # --- the rest
 
@@ -461,6 +404,8 @@ class _Writer:
             return None
         if output.kind == "json" or output.schema is None:
             return "json"
+        if not self.native:
+            self._losses.note_schema(output)
         return output.schema
 
     def options(self) -> dict[str, JSON]:
@@ -479,20 +424,17 @@ class _Writer:
         if request.max_tokens is not None:
             own["num_predict"] = self._limit(request.max_tokens)
         if sampling.n is not None and sampling.n != 1:
-            raise Unsupported(self._name("n"), "Ollama gives one answer at a time")
+            raise self._losses.refusal("n")
         if sampling.logit_bias is not None:
-            self._drop("logit_bias")
+            self._losses.note("logit_bias")
         return merged_options(own, self.ledger, self.target)
 
     def _limit(self, tokens: int) -> int:
         if tokens <= 0:
-            raise Unsupported(self._name("max_tokens"), "to Ollama that means no limit at all")
-        most = self.target.max_output
-        if most and tokens > most and not self.native:
-            why = f"{self.target.model} gives at most {most} tokens"
-            self.ledger.note(self._name("max_tokens"), "clamped", why)
-            return most
-        return tokens
+            raise self._losses.refusal("max_tokens: none")
+        if self.native:
+            return tokens
+        return capped_tokens(self.request, self._losses, self.target) or tokens
 
     def think(self) -> bool | str | None:
         thinking = self.request.thinking
@@ -500,14 +442,15 @@ class _Writer:
             return None
         wanted = _wanted(thinking)
         able = self.target.capabilities
-        concept = "effort" if thinking.mode is None else "thinking"
         if thinking.display is not None:
-            self._drop_mildly("display")
+            self._losses.note("display")
         if thinking.mode == "between" and wanted is None:
-            self._drop(concept, "Ollama cannot think only in between")
+            self._losses.note("thinking: between")
         elif able is not None and "thinking" not in able:
             if wanted is not False:
-                self._drop(concept, f"{self.target.model} does not think")
+                concept = "effort" if thinking.mode is None else "thinking"
+                where = self._losses.name(concept)
+                self._losses.note("thinking: unable", at=where, model=self.target.model)
             return None
         return wanted
 
@@ -516,8 +459,7 @@ def merged_options(own: dict[str, JSON], ledger: Ledger, target: Target) -> dict
     """The client's options over the configured ones, but for the size of the context."""
     configured = target.options
     if "num_ctx" in configured and own.pop("num_ctx", None) not in (None, configured["num_ctx"]):
-        why = "the configuration's holds: another value makes the server reload the model"
-        ledger.note("options.num_ctx", "dropped", why, harmless=True)
+        record(ledger, CASES["ollama"]["num_ctx"], "options.num_ctx")
     return {**configured, **own}
 
 

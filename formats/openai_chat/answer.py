@@ -36,13 +36,14 @@ from formats.canonical import (
 )
 from formats.errors import Failure, FormatError, Garbled, Invalid
 from formats.fold import parsed_arguments
+from formats.freeform import custom_names, unwrapped
 from formats.ids import ClientNames
 from formats.jsontext import dump, dumps, loads
 from formats.openai_chat.errors import error_object, failure_of
 from formats.openai_chat.parse import NAME, is_legacy, reasoning_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from formats.ledger import Ledger
 
@@ -407,7 +408,7 @@ def citation_of(citation: JSON, start: int, end: int) -> dict[str, JSON] | None:
 def _message(
     response: Response, ledger: Ledger, stamp: Stamp, request: Request | None
 ) -> dict[str, JSON]:
-    names = ClientNames(request)
+    names, customs = ClientNames(request), custom_names(request)
     texts: list[str] = []
     refusals: list[str] = []
     thoughts: list[str] = []
@@ -426,7 +427,7 @@ def _message(
                 thoughts.append(text)
                 note_signature(part.signature or part.redacted, ledger)
             case ToolUse():
-                calls.append(_written_call(part, len(calls), stamp, names))
+                calls.append(_written_call(part, len(calls), stamp, names, customs))
             case Opaque() | Image() | Document() | Audio() | ToolResult():
                 note_unshown(part.type if isinstance(part, Opaque) else "", ledger)
     if response.stop == "refusal" and not texts and not refusals:
@@ -474,20 +475,27 @@ def shown_id(call_id: str, ordinal: int, stamp: Stamp) -> str:
     return ids.legal_id(call_id, ids.OPENAI)
 
 
-def _written_call(call: ToolUse, ordinal: int, stamp: Stamp, names: ClientNames) -> dict[str, JSON]:
-    text = call.arguments
-    inner: dict[str, JSON] = {"name": names.client_name(call.name)}
-    if call.kind == "custom":
-        inner["input"] = text
+def _written_call(
+    call: ToolUse, ordinal: int, stamp: Stamp, names: ClientNames, customs: Container[str]
+) -> dict[str, JSON]:
+    """customs: the names of the client's custom tools, which other formats call as functions."""
+    text, name = call.arguments, names.client_name(call.name)
+    inner: dict[str, JSON] = {"name": name}
+    kind = "custom" if name in customs else call.kind
+    if kind == "custom":
+        inner["input"] = text if call.kind == "custom" else _custom_input(call)
     else:
         if not text.strip():
             text = safe_dumps(call.input or {})
         inner["arguments"] = text
-    out: dict[str, JSON] = {"id": shown_id(call.id, ordinal, stamp), "type": call.kind}
-    out[call.kind] = inner
+    out: dict[str, JSON] = {"id": shown_id(call.id, ordinal, stamp), "type": kind, kind: inner}
     if "extra_content" in call.extra:  # Gemini's signatures: they must come back with the call
         out["extra_content"] = call.extra["extra_content"]
     return out
+
+
+def _custom_input(call: ToolUse) -> str:
+    return unwrapped(call.arguments or safe_dumps(call.input or {}))
 
 
 def safe_dumps(value: Mapping[str, JSON]) -> str:

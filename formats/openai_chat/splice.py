@@ -14,22 +14,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from formats import plugins
-from formats.fields import field
+from formats.limits import capped_tokens
 from formats.openai_chat.parse import NAME
 
 if TYPE_CHECKING:
     from formats.canonical import JSON, Request, Target
     from formats.jsontext import RawBody
-    from formats.ledger import Ledger
+    from formats.losses import Losses
 
 
-def passed_request(request: Request, raw: RawBody, ledger: Ledger, target: Target) -> bytes:
+def passed_request(request: Request, raw: RawBody, losses: Losses, target: Target) -> bytes:
     edits: dict[str, JSON] = {}
     remove = [plugins.MEMBER]
     if raw.value["model"] != target.model:
         edits["model"] = target.model
     _edit_roles(raw, target, edits)
-    _edit_max_tokens(request, raw, ledger, target, edits, remove)
+    _edit_max_tokens(request, raw, losses, target, edits, remove)
     edit_stream_options(request, raw, target, edits, remove)
     edits |= {name: value for name, value in target.options.items() if name not in raw.members}
     return raw.spliced(edits, remove).removeprefix(b"\xef\xbb\xbf")
@@ -66,7 +66,7 @@ def max_tokens_name(target: Target) -> str:
 def _edit_max_tokens(
     request: Request,
     raw: RawBody,
-    ledger: Ledger,
+    losses: Losses,
     target: Target,
     edits: dict[str, JSON],
     remove: list[str],
@@ -80,23 +80,13 @@ def _edit_max_tokens(
     }
     if not sent:
         return
-    limit = capped_tokens(request, ledger, target)
+    limit = capped_tokens(request, losses, target)
     wanted = max_tokens_name(target)
     if wanted not in sent and (target.max_tokens_field or not target.vendor):
         remove += sent
         edits[wanted] = limit
     elif limit != request.max_tokens:
         edits |= dict.fromkeys(sent, limit)
-
-
-def capped_tokens(request: Request, ledger: Ledger, target: Target) -> int | None:
-    limit = request.max_tokens
-    if limit is None or not target.max_output or limit <= target.max_output:
-        return limit
-    present = request.raw.members if request.raw is not None else ()
-    why = f"the model writes at most {target.max_output} tokens"
-    ledger.note(field(request.origin, "max_tokens", present), "clamped", why)
-    return target.max_output
 
 
 def edit_stream_options(

@@ -43,6 +43,7 @@ from formats.canonical import (
 )
 from formats.errors import Failure, FormatError, Garbled, TooLong
 from formats.fold import unfold
+from formats.freeform import Unwrapper, custom_names
 from formats.ids import ClientNames
 from formats.jsontext import dump, loads
 from formats.openai_chat.answer import (
@@ -471,6 +472,7 @@ class ChatEncoder:
     __slots__ = (
         "_calls",
         "_content",
+        "_custom",
         "_head",
         "_included",
         "_ledger",
@@ -501,6 +503,7 @@ class ChatEncoder:
         self._tail = b',"usage":null}\n\n' if self._included else b"}\n\n"
         self._text_tail = b'},"logprobs":null,"finish_reason":null}]' + self._tail
         self._names = ClientNames(request)
+        self._custom = custom_names(request)
         self._legacy = is_legacy(request)
         self._set_model(stamp.model or request.model)
 
@@ -572,18 +575,20 @@ class ChatEncoder:
         index = len(self._calls)
         if self._legacy:
             return self._function_started(event, index)
-        custom = event.kind == "custom"
+        name = self._names.client_name(event.name)
+        custom = event.kind == "custom" or name in self._custom
+        kind = "custom" if custom else "function"
         member = b'"custom":{"input":' if custom else b'"function":{"arguments":'
         head = b'{"index":0,"delta":{"tool_calls":[{"index":%d,' % index
-        self._calls[event.part] = _Shown(self._head + head + member, custom)
+        shown = _Shown(self._head + head + member, custom)
+        if custom and event.kind != "custom":
+            shown.unwrapper = Unwrapper()
+        self._calls[event.part] = shown
         call: dict[str, JSON] = {
             "index": index,
             "id": shown_id(event.id, index, self._stamp),
-            "type": event.kind,
-            event.kind: {
-                "name": self._names.client_name(event.name),
-                "input" if custom else "arguments": "",
-            },
+            "type": kind,
+            kind: {"name": name, "input" if custom else "arguments": ""},
         }
         if "extra_content" in event.extra:
             call["extra_content"] = event.extra["extra_content"]
@@ -601,6 +606,11 @@ class ChatEncoder:
 
     def _tool_delta(self, part: int, fragment: str) -> bytes:
         call = self._calls.get(part)
+        if call is not None and call.unwrapper is not None:
+            fragment = call.unwrapper.feed(fragment)
+        return self._piece(call, fragment)
+
+    def _piece(self, call: _Shown | None, fragment: str) -> bytes:
         if call is None or not fragment:
             return b""
         call.empty = call.empty and fragment.isspace()
@@ -609,9 +619,11 @@ class ChatEncoder:
     def _part_ended(self, part: int) -> bytes:
         """A call without arguments gets an empty object: many clients fail on empty text."""
         call = self._calls.get(part)
+        if call is not None and call.unwrapper is not None:
+            return self._piece(call, call.unwrapper.end())
         if call is None or not call.empty or call.custom:
             return b""
-        return self._tool_delta(part, "{}")
+        return self._piece(call, "{}")
 
     def _citation(self, part: int, citation: JSON) -> bytes:
         note = citation_of(citation, self._starts.get(part, self._length), self._length)
@@ -639,13 +651,14 @@ class ChatEncoder:
 class _Shown:
     """A call as the client sees it: what stands before and after each piece of its arguments."""
 
-    __slots__ = ("custom", "empty", "head", "tail")
+    __slots__ = ("custom", "empty", "head", "tail", "unwrapper")
 
     def __init__(self, head: bytes, custom: bool, tail: bytes = b"}}]") -> None:
         self.head = head
         self.tail = tail
         self.custom = custom
         self.empty = True
+        self.unwrapper: Unwrapper | None = None  # of a custom tool that is a function upstream
 
 
 def quoted(text: str) -> bytes:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING, assert_never
 
-from formats import history, ids, media, openai_models, toolschema
+from formats import history, ids, media, openai_models, stops, toolschema
 from formats.canonical import (
     JSON,
     Audio,
@@ -35,39 +35,32 @@ from formats.canonical import (
     ToolResult,
     ToolUse,
 )
-from formats.errors import Unsupported
-from formats.fields import field, lost
-from formats.freeform import nested_format
+from formats.fields import field
+from formats.freeform import as_function, nested_format, wrapped
 from formats.jsontext import dump, dumps
+from formats.limits import capped_tokens
+from formats.losses import Losses
 from formats.namespaces import note_namespaces
 from formats.opaque import opaque_text
 from formats.openai_chat.answer import CARRIED
 from formats.openai_chat.parse import NAME, is_legacy
-from formats.openai_chat.splice import capped_tokens, max_tokens_name, passed_request, system_role
+from formats.openai_chat.splice import max_tokens_name, passed_request, system_role
 from formats.prompt import as_conversation
 from formats.references import refuse_references
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from formats.ledger import Ledger, What
+    from formats.ledger import Ledger
 
 IMAGES_FOLLOW = "Images from tool results:"
-# Members of other formats whose absence does not change an answer.
-# Members of `options` and of tools that tune a server's speed, not its answer.
-_HARMLESS = frozenset(
-    """num_ctx num_batch num_gpu main_gpu num_thread num_keep use_mmap use_mlock low_vram numa
-    truncate shift logits_all vocab_only eager_input_streaming include store client_metadata
-    prompt_cache_options prompt_cache_retention""".split()  # noqa: SIM905
-)
 
 
 def write_request(request: Request, ledger: Ledger, target: Target, /) -> bytes:
     """The body for an upstream of this format. Raises Unsupported."""
     if request.origin == NAME and request.raw is not None:
-        return passed_request(request, request.raw, ledger, target)
-    if request.origin != NAME:
-        as_conversation(request, ledger)
+        losses = Losses(NAME, request, ledger, request.raw.members)
+        return passed_request(request, request.raw, losses, target)
     return dump(_Writer(request, ledger, target).body())
 
 
@@ -85,6 +78,7 @@ class _Writer:
     __slots__ = (
         "_ledger",
         "_legacy",
+        "_losses",
         "_names",
         "_origin",
         "_request",
@@ -100,12 +94,16 @@ class _Writer:
         self._origin = request.origin
         self._same = request.origin == NAME
         self._legacy = self._same and is_legacy(request)
+        present = request.raw.members if request.raw is not None else request.extra
+        self._losses = Losses(NAME, request, ledger, present)
         self._where = field(request.origin, "messages")
         names = [] if self._same else [t.name for t in request.tools if t.kind != "hosted"]
         self._names = ids.NameMap(ids.OPENAI_NAMES, names)
 
     def body(self) -> dict[str, JSON]:
-        refuse_references(self._request)
+        if not self._same:
+            as_conversation(self._request, self._losses)
+        refuse_references(self._request, self._losses)
         body: dict[str, JSON] = {"model": self._target.model, "messages": self._messages()}
         self._put_tools(body)
         self._put_limits(body)
@@ -116,18 +114,6 @@ class _Writer:
         self._put_stream(body)
         self._put_extra(body)
         return {**self._target.options, **body} if self._target.options else body
-
-    def _note(self, concept: str, what: What, why: str, *, harmless: bool = False) -> None:
-        present = self._request.raw.members if self._request.raw is not None else ()
-        path = field(self._origin, concept, present)
-        self._ledger.note(path, what, why, harmless=harmless)
-
-    def _note_extra(self, where: str, extra: Mapping[str, JSON]) -> None:
-        for name in lost(self._origin, extra):
-            why = "Chat Completions has no word for it"
-            self._ledger.note(
-                where + name, "dropped", why, harmless=name.rpartition(".")[2] in _HARMLESS
-            )
 
     def _name(self, name: str) -> str:
         return name if self._same else self._names.to_wire(name)
@@ -162,16 +148,15 @@ class _Writer:
             return history.settle(messages, self._ledger, ids.OPENAI)
         messages = history.settle(messages, self._ledger, ids.OPENAI, path=self._where)
         if not messages:
-            raise Unsupported(self._where, "a conversation without messages has no meaning here")
+            raise self._losses.refusal("messages: none")
         if messages[-1].role == "assistant" and "prefill" not in (self._target.capabilities or ()):
-            why = "the last message is the assistant's, and this upstream cannot continue it"
-            raise Unsupported(f"{self._where}[{len(messages) - 1}]", why)
+            raise self._losses.refusal("prefill", at=f"{self._where}[{len(messages) - 1}]")
         return messages
 
     def _message(self, message: Message) -> dict[str, JSON]:
         role = system_role(message.role, self._origin, self._target)
         if role != message.role and not self._same:
-            self._note("system", "approximated", f"sent as {role}", harmless=True)
+            self._losses.note("system", role=role)
         out: dict[str, JSON] = {"role": role}
         if message.role == "assistant":
             self._put_assistant(out, message)
@@ -181,7 +166,7 @@ class _Writer:
             out["name"] = message.name
         if self._same:
             return {**message.extra, **out} if message.extra else out
-        self._note_extra(f"{self._where}[].", message.extra)
+        self._losses.note_rest(f"{self._where}[].", message.extra)
         return out
 
     def _content(self, message: Message) -> JSON:
@@ -224,33 +209,38 @@ class _Writer:
         seen = False
         for part in parts:
             if seen and isinstance(part, Text):
-                why = "text after a tool call stands before it here"
-                self._ledger.note(f"{self._where}[].content", "approximated", why, harmless=True)
+                self._losses.note("content: order")
             seen = seen or isinstance(part, ToolUse)
 
     def _put_thoughts(self, out: dict[str, JSON], thoughts: Sequence[Thought]) -> None:
         if not thoughts:
             return
         text = "".join(thought.text for thought in thoughts)
+        sealed = any(thought.redacted is not None for thought in thoughts)
+        if sealed:
+            self._losses.note("redacted")
         echo = self._target.reasoning_echo
         if self._target.vendor or echo == "none":
-            self._note("reasoning", "dropped", "the upstream takes no reasoning", harmless=True)
+            self._losses.note("reasoning")
             return
         if text:
             out[echo] = text
-        if any(thought.signature or thought.redacted for thought in thoughts):
-            self._note("signature", "dropped", "signed reasoning is only good where it was made")
-        elif not text:
-            self._note("reasoning", "dropped", "the reasoning has no text", harmless=True)
+        signed = any(thought.signature for thought in thoughts)
+        if signed:
+            self._losses.note("signature")
+        if not (sealed or signed or text):
+            self._losses.note("reasoning: empty")
         if not self._same:
             for thought in thoughts:
-                self._note_extra(f"{self._where}[].content[].", thought.extra)
+                self._losses.note_item("content", thought.extra)
 
     def _call(self, call: ToolUse) -> dict[str, JSON]:
         arguments = call.arguments
         if not arguments and call.input:
             arguments = dumps(dict(call.input))
-        kind = call.kind
+        kind = self._kind(call.kind)
+        if kind != call.kind:
+            arguments = wrapped(arguments)
         inner = {"name": self._name(call.name)}
         inner["input" if kind == "custom" else "arguments"] = arguments
         if kind == "function" and not arguments.strip() and not self._same:
@@ -258,10 +248,10 @@ class _Writer:
         if self._same:
             return _with_extra({"id": call.id, "type": kind, kind: inner}, call.extra)
         if call.cache is not None:
-            self._note("cache", "dropped", "no cache marks on tool calls", harmless=True)
+            self._losses.note("cache: calls")
         own = {name: call.extra[name] for name in CARRIED if name in call.extra}
         rest = {name: value for name, value in call.extra.items() if name not in own}
-        self._note_extra(f"{self._where}[].content[].", rest)
+        self._losses.note_item("content", rest)
         return {"id": call.id, "type": kind, kind: inner, **own}
 
     # --- tool results ---
@@ -301,12 +291,11 @@ class _Writer:
                 texts.append(Text(place))
                 shown.append(block)
         if count:
-            why = "tool results hold only text here: sent in a message of the user's after them"
-            self._note("image", "approximated", why, harmless=True)
+            self._losses.note("image: result")
         text = history.joined_text(texts, role="tool")
         if result.cache is not None:
-            self._note("cache", "dropped", "no cache marks on tool results", harmless=True)
-        self._note_extra(f"{self._where}[].content[].", result.extra)
+            self._losses.note("cache: calls")
+        self._losses.note_item("content", result.extra)
         if result.is_error:
             text = _as_error(text)
         return {"role": "tool", "tool_call_id": result.call_id, "content": text}
@@ -335,8 +324,7 @@ class _Writer:
 
     def _text(self, part: Text) -> dict[str, JSON]:
         if part.citations:
-            path = f"{self._where}[].content[].citations"
-            self._ledger.note(path, "dropped", "texts have no citations here", harmless=True)
+            self._losses.note("citations")
         key = "refusal" if part.refusal else "text"
         return self._marked({"type": key, key: part.text}, part.cache, part.extra)
 
@@ -351,10 +339,10 @@ class _Writer:
         if cache is not None:
             if openai_models.takes_breakpoints(self._target):
                 block["prompt_cache_breakpoint"] = openai_models.breakpoint_of(cache)
-                self._note("cache", "approximated", "as a breakpoint of 30 minutes", harmless=True)
+                self._losses.note("cache: breakpoint")
             else:
-                self._note("cache", "dropped", "the upstream caches by itself", harmless=True)
-        self._note_extra(f"{self._where}[].content[].", extra)
+                self._losses.note("cache")
+        self._losses.note_rest(f"{self._where}[].content[].", extra)
         return block
 
     def _image(self, part: Image) -> dict[str, JSON]:
@@ -363,24 +351,22 @@ class _Writer:
         elif part.url is not None:
             url = part.url
         else:
-            raise Unsupported(field(self._origin, "image"), "a stored file cannot be read here")
+            raise self._losses.refusal("image: stored")
         inner: dict[str, JSON] = {"url": url}
         if part.detail is not None:
             inner["detail"] = part.detail
         return {"type": "image_url", "image_url": inner}
 
     def _document(self, part: Document) -> dict[str, JSON]:
-        path = field(self._origin, "document")
         if part.citations:
-            self._ledger.note(f"{path}.citations", "dropped", "no citations are made here")
+            self._losses.note("document.citations")
         if not self._same:
             text = media.document_text(part)
             if text is not None:
-                why = "a text document, sent as text"
-                self._ledger.note(path, "approximated", why, harmless=True)
+                self._losses.note("document: text")
                 return {"type": "text", "text": text}
             if part.context:
-                self._ledger.note(f"{path}.context", "dropped", "files have no context here")
+                self._losses.note("document.context")
         inner: dict[str, JSON] = {}
         if part.text is not None:
             data = b64encode(part.text.encode("utf-8", "surrogatepass")).decode()
@@ -390,19 +376,17 @@ class _Writer:
         elif part.file_id is not None and self._same:
             inner["file_id"] = part.file_id
         else:
-            why = "a document by URL or of another vendor's store cannot be read here"
-            raise Unsupported(path, why)
+            raise self._losses.refusal("document: unreadable")
         if part.name is not None or not self._same:
             inner["filename"] = part.name or "document.pdf"
         return {"type": "file", "file": inner}
 
     def _opaque(self, part: Opaque) -> str:
+        path = f"{self._where}[].{part.type}"
         text = opaque_text(part)
         if text is None:
-            why = f"a block of type {part.type!r} has no counterpart here"
-            raise Unsupported(f"{self._where}[].{part.type}", why)
-        why = "a block of the vendor's own tools, sent as text"
-        self._ledger.note(f"{self._where}[].{part.type}", "approximated", why)
+            raise self._losses.refusal("vendor's block: no text", at=path, type=part.type)
+        self._losses.note("vendor's block", at=path)
         return text
 
     # --- tools ---
@@ -424,7 +408,7 @@ class _Writer:
         elif tools or self._same:
             body["tool_choice"] = self._choice(choice)
         elif choice.mode != "none":
-            self._note("tool_choice", "dropped", "there are no tools", harmless=True)
+            self._losses.note("tool_choice: no tools")
 
     def _offered(self) -> list[Tool]:
         """The tools that this upstream can be told of."""
@@ -433,12 +417,12 @@ class _Writer:
             return tools
         choice = self._request.tool_choice
         kept = [tool for tool in tools if tool.kind != "hosted"]
-        note_namespaces(kept, self._ledger)
+        note_namespaces(kept, self._losses)
         for tool in tools:
             if tool.kind == "hosted":
                 self._leave_out(tool, only=not kept, choice=choice)
         if choice is not None and choice.mode == "allowed" and not self._target.vendor:
-            self._note("tool_choice", "approximated", "only the allowed tools are sent")
+            self._losses.note("tool_choice: allowed")
             kept = [tool for tool in kept if tool.name in choice.names]
         return kept
 
@@ -447,8 +431,8 @@ class _Writer:
         forced = choice is not None and choice.mode == "named" and tool.name in choice.names
         forced = forced or (choice is not None and tool.type in choice.names)
         if only or forced or tool.type.startswith("mcp"):
-            raise Unsupported(path, "this tool is run by its vendor; no other upstream has it")
-        self._ledger.note(path, "dropped", "this tool is run by its vendor")
+            raise self._losses.refusal("hosted tool: needed", at=path)
+        self._losses.note("hosted tool", at=path)
 
     def _tool(self, tool: Tool) -> dict[str, JSON]:
         if tool.kind == "hosted":
@@ -456,18 +440,26 @@ class _Writer:
         inner: dict[str, JSON] = {"name": self._name(tool.name)}
         if tool.description is not None:
             inner["description"] = tool.description
-        if tool.kind == "custom":
+        kind = self._kind(tool.kind)
+        if kind == "custom":
             if tool.format is not None:
                 inner["format"] = tool.format if self._same else nested_format(tool.format)
+        elif tool.kind == "custom":
+            inner["description"], inner["parameters"] = as_function(tool, self._losses)
         else:
             self._put_schema(inner, tool)
-        block = {"type": tool.kind, tool.kind: inner}
+        block = {"type": kind, kind: inner}
         if self._same:
             return _with_extra(block, tool.extra)
         if tool.cache is not None:
-            self._note("cache", "dropped", "no cache marks on tools", harmless=True)
-        self._note_extra("tools[].", tool.extra)
+            self._losses.note("cache: calls")
+        self._losses.note_rest("tools[].", tool.extra)
         return block
+
+    def _kind(self, kind: str) -> str:
+        """Of a tool or a call, as this upstream knows it: only the vendor has custom tools."""
+        custom = kind == "custom" and (self._same or self._target.vendor)
+        return "custom" if custom else "function"
 
     def _put_schema(self, inner: dict[str, JSON], tool: Tool) -> None:
         if tool.parameters is not None:
@@ -483,7 +475,8 @@ class _Writer:
         if choice.mode == "named":
             if kind == "hosted":
                 return {"type": choice.names[0]}
-            return {"type": kind, kind: {"name": self._name(choice.names[0])}}
+            known = self._kind(kind)
+            return {"type": known, known: {"name": self._name(choice.names[0])}}
         if choice.mode != "allowed":
             return choice.mode
         mode = "required" if choice.must else "auto"
@@ -503,20 +496,16 @@ class _Writer:
     # --- settings ---
 
     def _put_limits(self, body: dict[str, JSON]) -> None:
-        limit = capped_tokens(self._request, self._ledger, self._target)
+        limit = capped_tokens(self._request, self._losses, self._target)
         if limit == 0 and not self._same:
-            path = field(self._origin, "max_tokens")
-            raise Unsupported(path, "an answer of no tokens cannot be asked for here")
+            raise self._losses.refusal("max_tokens: none")
         if limit is not None:
             body[max_tokens_name(self._target)] = limit
-        stop = list(self._request.sampling.stop)
-        if len(stop) > 4 and self._target.vendor and not self._same:
-            self._note(
-                "stop", "dropped", "only four stop sequences are taken: the rest is left out"
-            )
-            stop = stop[:4]
-        if stop and self._plain_sampling("stop"):
-            body["stop"] = stop
+        untold = stops.untold(self._request, NAME, self._target)
+        if untold:
+            self._losses.note("stop: emulated")
+        if told := [each for each in self._request.sampling.stop if each not in untold]:
+            body["stop"] = told
 
     def _put_sampling(self, body: dict[str, JSON]) -> None:
         sampling = self._request.sampling
@@ -539,7 +528,7 @@ class _Writer:
             return True
         if not openai_models.is_reasoning(self._target.model):
             return True
-        self._note(name, "dropped", "the vendor's reasoning models refuse it")
+        self._losses.note("sampling: reasoning model", at=self._losses.name(name))
         return False
 
     def _put_local_sampling(self, body: dict[str, JSON]) -> None:
@@ -550,7 +539,7 @@ class _Writer:
             if value is None:
                 continue
             if self._target.vendor and not self._same:
-                self._note(name, "dropped", "the vendor has no such setting")
+                self._losses.note("sampling: vendor", at=self._losses.name(name))
                 continue
             body[name] = value
             if name == "repeat_penalty":
@@ -561,11 +550,11 @@ class _Writer:
         if thinking is None:
             return
         if thinking.display is not None:
-            self._note("display", "dropped", "how it is shown is not asked for", harmless=True)
+            self._losses.note("display")
         able = self._target.capabilities
         if able is not None and "thinking" not in able and not self._same:
             if thinking.mode != "off":
-                self._note("thinking", "dropped", "the model does not reason")
+                self._losses.note("thinking: unable", model=self._target.model)
             return
         effort = self._effort()
         if effort is not None:
@@ -584,14 +573,11 @@ class _Writer:
         if thinking.budget_tokens is not None:
             budget = thinking.budget_tokens
             effort = openai_models.effort_of(budget)
-            self._note(
-                "thinking", "approximated", f"a budget of {budget} tokens is sent as {effort}"
-            )
+            self._losses.note("thinking: budget", budget=budget, effort=effort)
             return effort
         if thinking.mode is None:
             return None
-        why = "sent without an effort: the model decides"
-        self._note("thinking", "approximated", why, harmless=True)
+        self._losses.note("thinking: no effort")
         return None
 
     def _put_output(self, body: dict[str, JSON]) -> None:
@@ -624,10 +610,9 @@ class _Writer:
             body["verbosity"] = request.verbosity
         self._put_tier(body)
         if request.cache is not None:
-            self._note("cache", "dropped", "the upstream caches by itself", harmless=True)
+            self._losses.note("cache")
         if request.keep_alive is not None:
-            why = "how long a model stays loaded is the upstream's affair"
-            self._note("keep_alive", "dropped", why, harmless=True)
+            self._losses.note("keep_alive")
 
     def _put_tier(self, body: dict[str, JSON]) -> None:
         tier = self._request.service_tier
@@ -638,7 +623,7 @@ class _Writer:
         elif self._target.vendor and tier in ("auto", "standard_only"):
             body["service_tier"] = "auto" if tier == "auto" else "default"
         else:
-            self._note("service_tier", "dropped", "the upstream has no such tier", harmless=True)
+            self._losses.note("service_tier")
 
     def _put_stream(self, body: dict[str, JSON]) -> None:
         given = self._request.extra.get("stream_options") if self._same else None
@@ -657,9 +642,9 @@ class _Writer:
             if self._same:
                 body.setdefault(name, value)
             elif self._origin == "ollama" and name == "options" and isinstance(value, dict):
-                self._note_extra("options.", value)
+                self._losses.note_rest("options.", value)
             else:
-                self._note_extra("", {name: value})
+                self._losses.note_rest("", {name: value})
 
 
 # --- small things ---------------------------------------------------------------------------------

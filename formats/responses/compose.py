@@ -31,8 +31,7 @@ from formats.canonical import (
     ToolResult,
     ToolUse,
 )
-from formats.errors import Unsupported
-from formats.fields import field, lost
+from formats.fields import field
 from formats.jsontext import dumps
 from formats.namespaces import inner_name, namespaces_by_name
 from formats.opaque import opaque_text
@@ -42,16 +41,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from formats.ledger import Ledger
+    from formats.losses import Losses
 
 _Object = dict[str, JSON]
 
 
 class Composer:
     def __init__(
-        self, request: Request, ledger: Ledger, target: Target, name: Callable[[str], str]
+        self,
+        request: Request,
+        ledger: Ledger,
+        losses: Losses,
+        target: Target,
+        name: Callable[[str], str],
     ) -> None:
         self._request = request
         self._ledger = ledger
+        self._losses = losses
         self._target = target
         self._name = name
         self._origin = request.origin
@@ -72,7 +78,7 @@ class Composer:
         if not self._same:
             items = self._without_orphans(items)
         if not items and not self._same:
-            raise Unsupported(self._where, "a conversation without messages has no meaning here")
+            raise self._losses.refusal("messages: none")
         return instructions, list(items)
 
     def _settled(self) -> tuple[Message, ...]:
@@ -82,8 +88,7 @@ class Composer:
         messages = history.settle(messages, self._ledger, ids.RESPONSES, path=self._where)
         able = self._target.capabilities or ()
         if messages and messages[-1].role == "assistant" and "prefill" not in able:
-            why = "the last message is the assistant's, and this upstream cannot continue it"
-            raise Unsupported(f"{self._where}[{len(messages) - 1}]", why)
+            raise self._losses.refusal("prefill", at=f"{self._where}[{len(messages) - 1}]")
         return messages
 
     def _instructions(self, leading: list[Message]) -> str:
@@ -91,28 +96,22 @@ class Composer:
         for message in leading:
             for part in message.parts:
                 if not isinstance(part, Text):
-                    path = f"{self._where}[].content"
-                    raise Unsupported(path, "instructions are nothing but text here")
+                    raise self._losses.refusal("instructions")
                 texts.append(part.text)
                 if not self._same:
                     self._block(part, "system")  # for what it has besides its text
         return "\n\n".join(texts)
 
-    def _note(self, concept: str, why: str, *, harmless: bool = False) -> None:
-        self._ledger.note(field(self._origin, concept), "dropped", why, harmless=harmless)
-
-    def _note_extra(self, where: str, extra: Mapping[str, JSON]) -> None:
-        for name in lost(self._origin, extra):
-            path = f"{self._where}[].{where}{name}"
-            self._ledger.note(path, "dropped", "Responses has no word for it")
+    def _note_rest(self, where: str, extra: Mapping[str, JSON]) -> None:
+        self._losses.note_rest(f"{self._where}[].{where}", extra)
 
     # --- messages ---
 
     def _items(self, message: Message) -> list[_Object]:
         if message.name is not None and message.role != "tool" and not self._same:
-            self._note("name", "messages have no name here")
+            self._losses.note("name")
         if not self._same:
-            self._note_extra("", message.extra)
+            self._note_rest("", message.extra)
         if message.role == "assistant":
             return self._turn(message)
         if message.role == "tool":
@@ -140,8 +139,7 @@ class Composer:
             return self._target.system_role
         kept = self._same or (self._target.vendor and self._origin == "openai")
         if not kept and role != "system":
-            why = "sent as system"
-            self._ledger.note(field(self._origin, "system"), "approximated", why, harmless=True)
+            self._losses.note("system")
         return role if kept else "system"
 
     def _turn(self, message: Message) -> list[_Object]:
@@ -183,21 +181,29 @@ class Composer:
         if self._same:
             sealed = part.signature if part.origin == NAME else None
             if sealed is None and part.origin != NAME and (self._target.vendor or not part.text):
-                self._note("reasoning", "reasoning of another upstream, which this cannot read")
+                self._losses.note("reasoning: foreign")
                 return None
             return _reasoning(part, sealed, given=True)
         if part.origin == NAME and part.signature:
             return _reasoning(part, part.signature, given=False)
         if self._target.vendor or self._target.reasoning_echo == "none":
-            why = "the upstream takes only reasoning of its own"
-            self._note("reasoning", why, harmless=not part.signature)
+            if not self._note_sealed(part):
+                self._losses.note("reasoning: own only")
             return None
-        if part.signature or part.redacted is not None:
-            self._note("signature", "signed reasoning is only good where it was made")
+        self._note_sealed(part)
         if not part.text:
             return None
         own: JSON = [{"type": "reasoning_text", "text": part.text}]
         return {**_reasoning(part, None, given=False), "content": own}
+
+    def _note_sealed(self, part: Thought) -> bool:
+        if part.redacted is not None:
+            self._losses.note("redacted")
+        elif part.signature:
+            self._losses.note("signature")
+        else:
+            return False
+        return True
 
     def _without_orphans(self, items: list[_Object]) -> list[_Object]:
         """The vendor refuses reasoning that led to nothing."""
@@ -207,7 +213,7 @@ class Composer:
         follows = False  # something of the assistant's
         for item in reversed(items):
             if item["type"] == "reasoning" and not follows:
-                self._note("reasoning", "reasoning that led to nothing is refused", harmless=True)
+                self._losses.note("reasoning: last")
                 continue
             follows = item["type"].endswith("_call") or item["type"] == "reasoning"
             follows = follows or item.get("role") == "assistant"
@@ -236,8 +242,8 @@ class Composer:
                 item["namespace"] = space
             return {**call.extra, **item}
         if call.cache is not None:
-            self._note("cache", "no cache marks on tool calls", harmless=True)
-        self._note_extra("tool_calls[].", call.extra)
+            self._losses.note("cache: calls")
+        self._note_rest("tool_calls[].", call.extra)
         return item
 
     def _result(self, result: ToolResult) -> _Object:
@@ -252,8 +258,8 @@ class Composer:
                 item["name"] = result.name
             return {**result.extra, **item}
         if result.cache is not None:
-            self._note("cache", "no cache marks on tool results", harmless=True)
-        self._note_extra("content[].", result.extra)
+            self._losses.note("cache: calls")
+        self._note_rest("content[].", result.extra)
         return item
 
     def _output(self, result: ToolResult) -> JSON:
@@ -279,7 +285,7 @@ class Composer:
                 return self._marked(self._document(part), part.cache, part.extra)
             case Audio(data, format):
                 if self._origin == "ollama":
-                    raise Unsupported(field(self._origin, "audio"), "this server takes no sound")
+                    raise self._losses.refusal("audio")
                 block = {"type": "input_audio", "input_audio": {"data": data, "format": format}}
                 return self._marked(block, None, part.extra)
             case Opaque(origin, _, value):
@@ -304,8 +310,7 @@ class Composer:
             if role == "assistant":
                 block["annotations"] = list(part.citations)
         elif part.citations:
-            path = f"{self._where}[].content[].citations"
-            self._ledger.note(path, "dropped", "citations of another format", harmless=True)
+            self._losses.note("citations")
         return self._marked(block, part.cache, extra)
 
     def _marked(self, block: _Object, cache: JSON, extra: Mapping[str, JSON]) -> _Object:
@@ -317,11 +322,10 @@ class Composer:
         if cache is not None:
             if openai_models.takes_breakpoints(self._target):
                 block["prompt_cache_breakpoint"] = openai_models.breakpoint_of(cache)
-                path, why = field(self._origin, "cache"), "as a breakpoint of this vendor"
-                self._ledger.note(path, "approximated", why, harmless=True)
+                self._losses.note("cache: breakpoint")
             else:
-                self._note("cache", "the upstream caches by itself", harmless=True)
-        self._note_extra("content[].", extra)
+                self._losses.note("cache")
+        self._note_rest("content[].", extra)
         return block
 
     def _image(self, part: Image) -> _Object:
@@ -335,21 +339,19 @@ class Composer:
         elif self._same:
             block["file_id"] = part.file_id
         else:
-            raise Unsupported(field(self._origin, "image"), "a stored file cannot be read here")
+            raise self._losses.refusal("image: stored")
         return block
 
     def _document(self, part: Document) -> _Object:
-        path = field(self._origin, "document")
         if part.citations:
-            self._ledger.note(f"{path}.citations", "dropped", "no citations are made here")
+            self._losses.note("document.citations")
         if not self._same:
             text = media.document_text(part)
             if text is not None:
-                why = "a text document, sent as text"
-                self._ledger.note(path, "approximated", why, harmless=True)
+                self._losses.note("document: text")
                 return {"type": "input_text", "text": text}
             if part.context:
-                self._ledger.note(f"{path}.context", "dropped", "files have no context here")
+                self._losses.note("document.context")
         block: _Object = {"type": "input_file"}
         if part.text is not None:
             data = b64encode(part.text.encode("utf-8", "surrogatepass")).decode()
@@ -361,7 +363,7 @@ class Composer:
         elif part.file_id is not None and self._same:
             block["file_id"] = part.file_id
         else:
-            raise Unsupported(path, "a document of another vendor's store cannot be read here")
+            raise self._losses.refusal("document: unreadable")
         if part.name is not None:
             block["filename"] = part.name
         elif part.data is not None and not self._same:
@@ -369,12 +371,11 @@ class Composer:
         return block
 
     def _opaque(self, part: Opaque) -> str:
+        path = f"{self._where}[].{part.type}"
         text = opaque_text(part)
         if text is None:
-            why = f"a block of type {part.type!r} has no counterpart here"
-            raise Unsupported(f"{self._where}[].{part.type}", why)
-        why = "a block of the vendor's own tools, sent as text"
-        self._ledger.note(f"{self._where}[].{part.type}", "approximated", why)
+            raise self._losses.refusal("vendor's block: no text", at=path, type=part.type)
+        self._losses.note("vendor's block", at=path)
         return text
 
 

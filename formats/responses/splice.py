@@ -14,17 +14,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from formats import plugins
-from formats.fields import field
-from formats.responses.wire import NAME, texts_of
+from formats.limits import capped_tokens
+from formats.responses.wire import texts_of
 from formats.token import TOKEN_PREFIX, is_token
 
 if TYPE_CHECKING:
     from formats.canonical import JSON, Request, Target
     from formats.jsontext import RawBody
-    from formats.ledger import Ledger
+    from formats.losses import Losses
 
 
-def passed_request(request: Request, raw: RawBody, ledger: Ledger, target: Target) -> bytes:
+def passed_request(request: Request, raw: RawBody, losses: Losses, target: Target) -> bytes:
     edits: dict[str, JSON] = {}
     if raw.value["model"] != target.model:
         edits["model"] = target.model
@@ -32,23 +32,14 @@ def passed_request(request: Request, raw: RawBody, ledger: Ledger, target: Targe
     if type(items) is list:
         edited = _with_roles(items, target)
         if TOKEN_PREFIX in raw.text:
-            edited = _without_tokens(edited, ledger, target)
+            edited = _without_tokens(edited, losses, target)
         if edited != items:
             edits["input"] = edited
-    limit = capped_tokens(request, ledger, target)
+    limit = capped_tokens(request, losses, target)
     if limit != request.max_tokens:
         edits["max_output_tokens"] = limit
     edits |= {name: value for name, value in target.options.items() if name not in raw.members}
     return raw.spliced(edits, [plugins.MEMBER]).removeprefix(b"\xef\xbb\xbf")
-
-
-def capped_tokens(request: Request, ledger: Ledger, target: Target) -> int | None:
-    limit = request.max_tokens
-    if limit is None or not target.max_output or limit <= target.max_output:
-        return limit
-    why = f"the model writes at most {target.max_output} tokens"
-    ledger.note(field(request.origin, "max_tokens"), "clamped", why)
-    return target.max_output
 
 
 def _with_roles(items: list[JSON], target: Target) -> list[JSON]:
@@ -64,7 +55,7 @@ def _with_roles(items: list[JSON], target: Target) -> list[JSON]:
     return out
 
 
-def _without_tokens(items: list[JSON], ledger: Ledger, target: Target) -> list[JSON]:
+def _without_tokens(items: list[JSON], losses: Losses, target: Target) -> list[JSON]:
     out: list[JSON] = []
     for item in items:
         sealed = item.get("encrypted_content") if type(item) is dict else None
@@ -73,8 +64,7 @@ def _without_tokens(items: list[JSON], ledger: Ledger, target: Target) -> list[J
             continue
         shown = texts_of(item.get("summary")) + texts_of(item.get("content"))
         if target.vendor or not any(shown):
-            why = "reasoning of another upstream, which this one cannot read"
-            ledger.note(field(NAME, "reasoning"), "dropped", why)
+            losses.note("reasoning: foreign")
         else:
             out.append({n: v for n, v in item.items() if n != "encrypted_content"})
     return out

@@ -16,24 +16,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from formats import ids, openai_models, toolschema
+from formats import ids, openai_models, stops, toolschema
 from formats.canonical import Target
-from formats.errors import Unsupported
-from formats.fields import field, lost
 from formats.freeform import flat_format
 from formats.jsontext import dump
+from formats.limits import capped_tokens
+from formats.losses import Losses
 from formats.namespaces import inner_name, namespace_of
 from formats.prompt import as_conversation
 from formats.responses.compose import Composer
 from formats.responses.parse import LOGPROBS
-from formats.responses.splice import capped_tokens, passed_request
+from formats.responses.splice import passed_request
 from formats.responses.wire import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from formats.canonical import JSON, Request, Tool, ToolChoice
-    from formats.ledger import Ledger, What
+    from formats.ledger import Ledger
 
 _LEAST_TOKENS = 16  # the vendor answers less with 400
 # What has no name here, with the value that changes nothing.
@@ -51,20 +51,12 @@ _NEVER: Mapping[str, JSON] = {
 _SHARED = frozenset(
     ["store", "safety_identifier", "prompt_cache_retention", "prompt_cache_options", "moderation"]
 )
-# Members of other formats whose absence does not change an answer.
-_HARMLESS = frozenset(
-    """stream_options num_ctx num_batch num_gpu main_gpu num_thread num_keep use_mmap use_mlock
-    low_vram numa truncate shift logits_all vocab_only eager_input_streaming
-    defer_loading""".split()  # noqa: SIM905
-)
 
 
 def write_request(request: Request, ledger: Ledger, target: Target, /) -> bytes:
     """The body for an upstream of this format. Raises Unsupported."""
     if request.origin == NAME and request.raw is not None:
-        return passed_request(request, request.raw, ledger, target)
-    if request.origin != NAME:
-        as_conversation(request, ledger)
+        return passed_request(request, request.raw, Losses(NAME, request, ledger), target)
     return dump(_Writer(request, ledger, target).body())
 
 
@@ -76,7 +68,7 @@ def written_settings(request: Request, ledger: Ledger) -> dict[str, JSON]:
 class _Writer:
     """One request on its way out. `same`: it came in this format, so nothing is translated."""
 
-    __slots__ = ("_ledger", "_names", "_origin", "_request", "_same", "_target")
+    __slots__ = ("_ledger", "_losses", "_names", "_origin", "_request", "_same", "_target")
 
     def __init__(self, request: Request, ledger: Ledger, target: Target) -> None:
         self._request = request
@@ -84,12 +76,16 @@ class _Writer:
         self._target = target
         self._origin = request.origin
         self._same = request.origin == NAME
+        present = request.raw.members if request.raw is not None else request.extra
+        self._losses = Losses(NAME, request, ledger, present)
         names = [] if self._same else [t.name for t in request.tools if t.kind != "hosted"]
         self._names = ids.NameMap(ids.OPENAI_NAMES, names)
 
     def body(self) -> dict[str, JSON]:
+        if not self._same:
+            as_conversation(self._request, self._losses)
         self._refuse()
-        composer = Composer(self._request, self._ledger, self._target, self._name)
+        composer = Composer(self._request, self._ledger, self._losses, self._target, self._name)
         instructions, items = composer.composed()
         body: dict[str, JSON] = {"model": self._target.model}
         if instructions is not None:
@@ -115,17 +111,6 @@ class _Writer:
                 _merge(body, name, self._request.extra[name])
         return body
 
-    def _note(self, concept: str, what: What, why: str, *, harmless: bool = False) -> None:
-        present = self._request.raw.members if self._request.raw is not None else ()
-        path = field(self._origin, concept, present)
-        self._ledger.note(path, what, why, harmless=harmless)
-
-    def _note_extra(self, where: str, extra: Mapping[str, JSON]) -> None:
-        for name in lost(self._origin, extra):
-            mild = name.rpartition(".")[2] in _HARMLESS
-            why = "Responses has no word for it"
-            self._ledger.note(where + name, "dropped", why, harmless=mild)
-
     def _name(self, name: str) -> str:
         return name if self._same else self._names.to_wire(name)
 
@@ -133,12 +118,12 @@ class _Writer:
         """What no server of this format can do."""
         request = self._request
         if (request.sampling.n or 1) > 1:
-            raise Unsupported(field(self._origin, "n"), "this server gives one answer at a time")
+            raise self._losses.refusal("n")
         modalities = request.extra.get("modalities")
         if not self._same and isinstance(modalities, list) and "audio" in modalities:
-            raise Unsupported("modalities", "this server cannot answer with sound")
+            raise self._losses.refusal("modalities")
         if not self._same and request.extra.get("mcp_servers"):
-            raise Unsupported("mcp_servers", "the tools of these servers would be missing")
+            raise self._losses.refusal("mcp_servers")
 
     # --- tools ---
 
@@ -154,7 +139,7 @@ class _Writer:
         if tools or self._same:
             body["tool_choice"] = self._choice(choice)
         elif choice.mode != "none":
-            self._note("tool_choice", "dropped", "there are no tools", harmless=True)
+            self._losses.note("tool_choice: no tools")
 
     def _tools(self) -> list[JSON]:
         out: list[JSON] = []
@@ -182,7 +167,7 @@ class _Writer:
             if tool.kind == "hosted":
                 self._leave_out(tool, only=not kept, choice=choice)
         if choice is not None and choice.mode == "allowed" and not self._target.vendor:
-            self._note("tool_choice", "approximated", "only the allowed tools are sent")
+            self._losses.note("tool_choice: allowed")
             kept = [tool for tool in kept if tool.name in choice.names]
         return kept
 
@@ -190,8 +175,8 @@ class _Writer:
         path = f"tools[].type={tool.type}"
         names = choice.names if choice is not None and choice.mode == "named" else ()
         if only or tool.name in names or tool.type in names or tool.type.startswith("mcp"):
-            raise Unsupported(path, "this tool is run by its vendor; no other upstream has it")
-        self._ledger.note(path, "dropped", "this tool is run by its vendor")
+            raise self._losses.refusal("hosted tool: needed", at=path)
+        self._losses.note("hosted tool", at=path)
 
     def _tool(self, tool: Tool) -> dict[str, JSON]:
         if tool.kind == "hosted":
@@ -210,8 +195,8 @@ class _Writer:
         if self._same:
             return {**tool.extra, **out} if tool.extra else out
         if tool.cache is not None:
-            self._note("cache", "dropped", "no cache marks on tools", harmless=True)
-        self._note_extra("tools[].", tool.extra)
+            self._losses.note("cache: calls")
+        self._losses.note_rest("tools[].", tool.extra)
         return out
 
     def _put_schema(self, out: dict[str, JSON], tool: Tool) -> None:
@@ -252,12 +237,11 @@ class _Writer:
     # --- settings ---
 
     def _put_limits(self, body: dict[str, JSON]) -> None:
-        limit = capped_tokens(self._request, self._ledger, self._target)
+        limit = capped_tokens(self._request, self._losses, self._target)
         if limit is not None and limit < 1 and not self._same:
-            path = field(self._origin, "max_tokens")
-            raise Unsupported(path, "an answer of no tokens cannot be asked for here")
+            raise self._losses.refusal("max_tokens: none")
         if limit is not None and limit < _LEAST_TOKENS and self._target.vendor and not self._same:
-            self._note("max_tokens", "clamped", f"the least that is taken is {_LEAST_TOKENS}")
+            self._losses.note("max_tokens: least", least=_LEAST_TOKENS)
             limit = _LEAST_TOKENS
         if limit is not None:
             body["max_output_tokens"] = limit
@@ -275,9 +259,9 @@ class _Writer:
             body["top_logprobs"] = sampling.top_logprobs
         for name, neutral in _NEVER.items():
             if getattr(sampling, name) not in (None, neutral):
-                self._note(name, "dropped", "Responses has no such setting")
-        if sampling.stop:
-            self._note("stop", "dropped", "Responses has no stop sequences")
+                self._losses.note("sampling", at=self._losses.name(name))
+        if stops.untold(self._request, NAME, self._target):
+            self._losses.note("stop: emulated")
 
     def _takes(self, name: str) -> bool:
         """Whether the model may be told this: the vendor's reasoning models answer it with 400."""
@@ -285,7 +269,7 @@ class _Writer:
             return True
         if not openai_models.is_reasoning(self._target.model):
             return True
-        self._note(name, "dropped", "the vendor's reasoning models refuse it")
+        self._losses.note("sampling: reasoning model", at=self._losses.name(name))
         return False
 
     def _put_thinking(self, body: dict[str, JSON]) -> None:
@@ -299,7 +283,7 @@ class _Writer:
         able = self._target.capabilities
         if able is not None and "thinking" not in able:
             if thinking.mode != "off":
-                self._note("thinking", "dropped", "the model does not reason")
+                self._losses.note("thinking: unable", model=self._target.model)
             return
         wanted: dict[str, JSON] = {}
         effort = self._effort()
@@ -308,7 +292,7 @@ class _Writer:
         if thinking.mode in ("auto", "on") and thinking.display != "omitted":
             wanted["summary"] = "auto"  # without being asked servers show none
         elif thinking.display is not None:
-            self._note("display", "dropped", "the reasoning is not asked for", harmless=True)
+            self._losses.note("display")
         if wanted:
             body["reasoning"] = wanted
 
@@ -322,12 +306,10 @@ class _Writer:
         if thinking.budget_tokens is not None:
             budget = thinking.budget_tokens
             effort = openai_models.effort_of(budget)
-            why = f"a budget of {budget} tokens is sent as {effort}"
-            self._note("thinking", "approximated", why)
+            self._losses.note("thinking: budget", budget=budget, effort=effort)
             return effort
         if thinking.mode is not None:
-            why = "sent without an effort: the model decides"
-            self._note("thinking", "approximated", why, harmless=True)
+            self._losses.note("thinking: no effort")
         return None
 
     def _put_text(self, body: dict[str, JSON]) -> None:
@@ -370,10 +352,9 @@ class _Writer:
             body["prompt_cache_key"] = request.cache_key
         self._put_tier(body)
         if request.cache is not None:
-            self._note("cache", "dropped", "the upstream caches by itself", harmless=True)
+            self._losses.note("cache")
         if request.keep_alive is not None:
-            why = "how long a model stays loaded is the upstream's affair"
-            self._note("keep_alive", "dropped", why, harmless=True)
+            self._losses.note("keep_alive")
 
     def _put_tier(self, body: dict[str, JSON]) -> None:
         tier = self._request.service_tier
@@ -384,7 +365,7 @@ class _Writer:
         elif self._target.vendor and tier in ("auto", "standard_only"):
             body["service_tier"] = "auto" if tier == "auto" else "default"
         else:
-            self._note("service_tier", "dropped", "the upstream has no such tier", harmless=True)
+            self._losses.note("service_tier")
 
     def _put_extra(self, body: dict[str, JSON]) -> None:
         for name, value in self._request.extra.items():
@@ -393,9 +374,9 @@ class _Writer:
             elif self._origin == "openai" and name in _SHARED:
                 body.setdefault(name, value)
             elif self._origin == "ollama" and name == "options" and isinstance(value, dict):
-                self._note_extra("options.", value)
+                self._losses.note_rest("options.", value)
             else:
-                self._note_extra("", {name: value})
+                self._losses.note_rest("", {name: value})
         if not self._same:
             body.setdefault("store", False)  # who did not ask for it does not expect it
 

@@ -167,7 +167,8 @@ async def _stream(
     if work.ext.wants_response and not lane.holds:
         await _look(work, lane)
     await work.reply.finish()
-    await _drain(exchange)
+    if not lane.cut:
+        await _drain(exchange)
     return None
 
 

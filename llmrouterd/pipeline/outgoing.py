@@ -21,6 +21,7 @@ from urllib.parse import unquote
 from formats import FORMATS, speaks
 from formats.canonical import Target
 from formats.errors import Failure, Invalid
+from formats.stops import CuttingDecoder, cut_response, untold
 from formats.thinktags import ThinkTags, split_response
 from llmrouterd.pipeline import headers
 
@@ -46,7 +47,8 @@ _STRICT = frozenset({"dropped", "clamped", "approximated"})
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """One request, ready to be sent. same: the client speaks the codec's format. passes: the answer
-    may go to the client as it comes. recalls: what the client will not hand back is remembered."""
+    may go to the client as it comes. recalls: what the client will not hand back is remembered.
+    stops: sequences that the upstream was not told, so that the answer is ended here."""
 
     provider: Provider
     model: str
@@ -57,6 +59,7 @@ class Outgoing:
     same: bool
     passes: bool
     recalls: bool
+    stops: tuple[str, ...] = ()
 
     @property
     def _splits(self) -> bool:
@@ -65,12 +68,16 @@ class Outgoing:
     def decoder(self, limit: int) -> Decoder:
         """For the answer as a stream. limit: bytes of one event."""
         decoder = self.codec.decoder(limit=limit)
-        return ThinkTags(decoder) if self._splits else decoder
+        if self._splits:
+            decoder = ThinkTags(decoder)
+        return CuttingDecoder(decoder, self.stops) if self.stops else decoder
 
     def parse_response(self, body: bytes) -> Response:
         """The whole answer. Raises Garbled."""
         response = self.codec.parse_response(body)
-        return split_response(response) if self._splits else response
+        if self._splits:
+            response = split_response(response)
+        return cut_response(response, self.stops) if self.stops else response
 
 
 def outgoing(
@@ -91,8 +98,9 @@ def outgoing(
     if recalls:
         request = work.daemon.recall.filled(request)
     codec = FORMATS[spoken]
+    upstream = target_of(work, provider, candidate, info)
     try:
-        body = codec.write_request(request, ledger, target_of(work, provider, candidate, info))
+        body = codec.write_request(request, ledger, upstream)
     except Invalid as error:
         return Failure(error.kind, str(error))
     except RecursionError:
@@ -112,6 +120,7 @@ def outgoing(
         same=same,
         passes=same and not work.ext.edits_events and not splits,
         recalls=recalls,
+        stops=untold(request, spoken, upstream),
     )
 
 

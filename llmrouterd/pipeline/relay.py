@@ -34,6 +34,7 @@ from formats.canonical import (
 )
 from formats.errors import Failure, FormatError, TooLong, Truncated
 from formats.fold import Folder, unfold
+from formats.stops import CuttingDecoder
 from llmrouterd.model import Unread
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Lane(Protocol):
     content: content has come. failure: the stream's own error, once it came. finished: the
     format's end mark has come. usage: figures so far. holds: nothing may reach the client before
     the end. told: what `feed` returned holds the failure, in an event that the client's readers
-    raise on.
+    raise on. cut: the answer was ended here: whatever the upstream still says is of no use.
     """
 
     @property
@@ -77,6 +78,8 @@ class Lane(Protocol):
     def holds(self) -> bool: ...
     @property
     def told(self) -> bool: ...
+    @property
+    def cut(self) -> bool: ...
 
     def feed(self, data: bytes) -> bytes: ...
 
@@ -91,6 +94,7 @@ class PassLane:
     """Same format on both sides and nobody edits: the upstream's own bytes, whole events only."""
 
     holds = False
+    cut = False
 
     def __init__(self, fmt: Format, observer: Observer, *, keep: bool, limit: int) -> None:
         self._format = fmt
@@ -187,6 +191,10 @@ class TurnLane:
         self.failure: Failure | None = None
         self.told = False
         self.usage: Usage | None = None
+
+    @property
+    def cut(self) -> bool:
+        return isinstance(self._decoder, CuttingDecoder) and self._decoder.cut
 
     def feed(self, data: bytes) -> bytes:
         return self._turn(self._decoder.feed(data))

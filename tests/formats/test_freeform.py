@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formats.freeform import Unwrapper, flat_format, nested_format, unwrapped
+from formats.canonical import Request, Tool
+from formats.freeform import (
+    Unwrapper,
+    as_function,
+    custom_names,
+    flat_format,
+    nested_format,
+    unwrapped,
+    wrapped,
+)
+from formats.ledger import Ledger
+from formats.losses import Losses
 from tests import strategies
 
 FLAT = {"type": "grammar", "syntax": "lark", "definition": "start: WORD"}
@@ -63,3 +74,34 @@ def test_a_cut_text_is_given_as_far_as_it_came():
     assert unwrapper.feed("u00") == ""
     assert unwrapper.end() == ""
     assert not unwrapper.whole
+
+
+def test_a_tool_of_plain_text_as_a_function():
+    ledger = Ledger()
+    losses = Losses("openai", Request("responses", "m"), ledger)
+    description, schema = as_function(Tool("patch", "Edits.", kind="custom"), losses)
+    assert description == 'Edits. Put the whole input text in "input".'
+    assert (schema["required"], schema["additionalProperties"]) == (["input"], False)
+    as_function(Tool("patch", kind="custom", format={"type": "text"}), losses)
+    assert ledger.entries == []
+
+
+def test_a_grammar_can_only_be_described():
+    ledger = Ledger()
+    losses = Losses("openai", Request("responses", "m"), ledger)
+    form = {"type": "grammar", "syntax": "lark", "definition": "start: X"}
+    for each in (form, nested_format(form)):
+        description, _ = as_function(Tool("patch", kind="custom", format=each), losses)
+        assert description.endswith("It must follow this grammar (lark):\nstart: X")
+    assert ledger.names() == ("tools[].format",)
+
+
+@given(st.text())
+def test_an_input_that_was_wrapped_is_unwrapped(text):
+    assert unwrapped(wrapped(text)) == text
+
+
+def test_the_custom_tools_of_a_client():
+    tools = (Tool("a", kind="custom"), Tool("b"), Tool("c", kind="hosted"))
+    assert custom_names(Request("openai", "m", tools=tools)) == {"a"}
+    assert custom_names(None) == frozenset()

@@ -18,6 +18,7 @@ from formats.canonical import (
 )
 from formats.errors import Unsupported
 from formats.ledger import Ledger
+from formats.losses import Losses
 from tests.strategies import PDF, PNG
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
@@ -25,9 +26,9 @@ IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png"
 
 def written(*parts, origin="openai", vendor=False):
     ledger = Ledger()
-    writer = BlockWriter(
-        Request(origin, "m"), ledger, Target("t", vendor=vendor), lambda name: name
-    )
+    request = Request(origin, "m")
+    losses = Losses("anthropic", request, ledger)
+    writer = BlockWriter(request, losses, Target("t", vendor=vendor), lambda name: name)
     return writer.blocks(Message("user", parts)), ledger.names()
 
 

@@ -480,7 +480,8 @@ def test_a_schema_is_bound_and_json_is_asked_for_in_words():
     out, ledger = written(output=OutputFormat("schema", schema, name="n", strict=True))
     assert out["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
     assert [(loss.path, loss.harmless) for loss in ledger.entries] == [
-        ("response_format.name", True)
+        ("response_format.json_schema.name", True),
+        ("response_format.json_schema.strict", True),
     ]
     out, ledger = written(
         output=OutputFormat("json"), messages=(Message("system", (Text("S"),)), user("x"))

@@ -430,7 +430,9 @@ def test_a_custom_tool_becomes_a_function_of_one_text():
     tool = Tool("patch", "Edits.", kind="custom", format={"type": "grammar", "definition": "g: x"})
     body, ledger = written(canonical(tools=(tool,)))
     function = body["tools"][0]["function"]
-    assert function["description"] == 'Edits. Put the whole input text in "input". g: x'
+    assert function["description"] == (
+        'Edits. Put the whole input text in "input". It must follow this grammar:\ng: x'
+    )
     assert function["parameters"]["required"] == ["input"]
     assert ledger.names() == ("tools[].format",)
 
@@ -458,7 +460,7 @@ def test_a_tool_that_its_vendor_runs_is_left_out_and_noted():
 def test_a_vendor_s_tool_that_is_needed_is_refused(members):
     with pytest.raises(Unsupported) as caught:
         written(canonical(**members))
-    assert caught.value.path == "tools[].type"
+    assert caught.value.path == "tools[].type=web_search_20250305"
 
 
 # --- thinking, form, sampling, the rest ---

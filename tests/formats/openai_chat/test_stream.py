@@ -1,6 +1,7 @@
 """Streams of all kinds of servers of this format: decoded and encoded."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -537,6 +538,18 @@ def test_a_client_of_functions_gets_a_function_call():
     stream = encoded(events, request)
     assert deltas(stream)[1:] == [{"function_call": {"name": "f", "arguments": ""}}, {"function_call": {"arguments": "{}"}}, {}]  # fmt: skip
     assert objects(stream)[-1]["choices"][0]["finish_reason"] == "function_call"
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 100])
+def test_a_custom_tool_that_was_called_as_a_function_is_called_as_one(size):
+    request = replace(ASKED, tools=(Tool("patch", kind="custom"),))
+    arguments = '{"input": "a \\"b\\"\\n"}'
+    pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]
+    events = [ToolStarted(0, "c", "patch"), *(ToolDelta(0, each) for each in pieces)]
+    stream = encoded([Started("i", "m"), *events, PartEnded(0), Finished("tool_use")], request)
+    [first, *rest] = [d["tool_calls"][0] for d in deltas(stream) if "tool_calls" in d]
+    assert (first["type"], first["custom"]) == ("custom", {"name": "patch", "input": ""})
+    assert "".join(each["custom"]["input"] for each in rest) == 'a "b"\n'
 
 
 @given(strategies.event_streams())

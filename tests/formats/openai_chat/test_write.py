@@ -469,10 +469,10 @@ def test_the_vendors_reasoning_models_are_spared_what_they_refuse():
     assert written(request, Target("gpt-5.6"))["temperature"] == 0.3
 
 
-def test_the_vendor_takes_four_stop_sequences():
+def test_the_vendor_takes_four_stop_sequences_and_the_router_looks_out_for_the_rest():
     request = from_anthropic(sampling=Sampling(stop=tuple("abcdef")))
     assert written(request, VENDOR)["stop"] == list("abcd")
-    assert losses(request, VENDOR) == {"stop_sequences": ("dropped", False)}
+    assert losses(request, VENDOR) == {"stop_sequences": ("emulated", True)}
     assert written(request)["stop"] == list("abcdef")
 
 

@@ -78,7 +78,7 @@ WHOLE = {
     "include": ["reasoning.encrypted_content"],
     "prompt_cache_key": "k",
 }
-SOFT = {"include", "store", "prompt_cache_key"}
+SOFT = {"input[].id", "include", "store", "prompt_cache_key"}
 
 
 def hard(ledger):
@@ -102,7 +102,11 @@ def test_a_whole_request_for_ollama():
     assert (body["think"], body["options"]) == ("max", {"num_predict": 500})
     assert (body["truncate"], body["stream"], len(body["tools"])) == (False, False, 1)
     assert hard(ledger) == {"tools[].type=web_search"}
-    assert set(ledger.names()) == {"tools[].type=web_search", "input[].encrypted_content", *SOFT}
+    assert set(ledger.names()) == {
+        "tools[].type=web_search",
+        "input[].encrypted_content",
+        *SOFT,
+    }
 
 
 def test_a_whole_request_for_chat_completions():
@@ -154,10 +158,15 @@ def test_a_custom_tool_is_one_where_there_are_such_and_else_a_function():
     use = {"type": "custom_tool_call", "call_id": "c", "name": "patch", "input": "raw"}
     result = {"type": "custom_tool_call_output", "call_id": "c", "output": "ok"}
     asked = {"input": [user(), use, result], "tools": [tool]}
-    body, _ = written("openai", asked)
+    body, _ = written("openai", asked, Target("m", vendor=True))
     nested = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: X"}}
     assert body["tools"][0]["custom"]["format"] == nested
     assert body["messages"][1]["tool_calls"][0]["custom"] == {"name": "patch", "input": "raw"}
+    body, ledger = written("openai", asked)
+    call = {"name": "patch", "arguments": '{"input":"raw"}'}
+    assert body["messages"][1]["tool_calls"][0]["function"] == call
+    assert "start: X" in body["tools"][0]["function"]["description"]
+    assert body["tools"][0]["type"] == "function"
     body, ledger = written("anthropic", asked)
     assert body["messages"][1]["content"][0]["input"] == {"input": "raw"}
     assert "start: X" in body["tools"][0]["description"]

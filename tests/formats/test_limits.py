@@ -1,0 +1,26 @@
+"""The most tokens that an answer may have."""
+
+import pytest
+
+from formats.canonical import Request, Target
+from formats.ledger import Ledger, Loss
+from formats.limits import capped_tokens
+from formats.losses import Losses
+
+
+@pytest.mark.parametrize(
+    ("asked", "most", "sent"), [(None, 0, None), (None, 9, None), (5, 0, 5), (5, 5, 5), (5, 9, 5)]
+)
+def test_what_the_model_can_write_is_not_touched(asked, most, sent):
+    request, ledger = Request("openai", "m", max_tokens=asked), Ledger()
+    target = Target("m", max_output=most)
+    assert capped_tokens(request, Losses("openai", request, ledger), target) == sent
+    assert ledger.entries == []
+
+
+def test_more_than_the_model_can_write_is_cut_and_named_as_the_client_calls_it():
+    request, ledger = Request("ollama", "m", max_tokens=100), Ledger()
+    target = Target("m", max_output=60)
+    assert capped_tokens(request, Losses("openai", request, ledger), target) == 60
+    why = "the model writes at most 60 tokens"
+    assert ledger.entries == [Loss("options.num_predict", "clamped", why)]
