@@ -160,6 +160,7 @@ _ANY: Mapping[str, Case] = {
     "mcp_servers": Case("refused", "mcp_servers", "the tools of these servers would be missing"),
     "messages: none": Case("refused", "messages", "there is no message that could be sent"),
     "bound": Case("refused", "", "only an upstream of the client's own format has this"),
+    "thread": Case("refused", "thread", "no thread is kept here: send the whole conversation"),
     "reference": Case("refused", "", "only the server that keeps it could know what it means"),
     "image: stored": Case("refused", "image", "a file stored at one vendor is read by no other"),
     "image.detail": Case("dropped", "image.detail", "there is no such choice", harmless=True),

@@ -9,17 +9,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from formats.canonical import Request
     from formats.losses import Losses
 
-# The members of Responses. Items that are references are parts of their own kind.
-REFERENCES: Final = ("previous_response_id", "conversation", "prompt", "background")
+# By the client's format: members that lean on what its own server keeps or runs. Items that are
+# references are parts of their own kind.
+REFERENCES: Final[Mapping[str, Mapping[str, str]]] = {
+    "responses": dict.fromkeys(
+        ("previous_response_id", "conversation", "prompt", "background"), "reference"
+    ),
+    "anthropic": {"thread": "thread", "mcp_servers": "mcp_servers"},
+}
+# Those that even a server of the same format must be the vendor itself for: others overlook them.
+_VENDORS_ONLY: Final = frozenset({"thread"})
 
 
-def refuse_references(request: Request, losses: Losses) -> None:
-    """For writers of every format but the client's own. Raises Unsupported."""
-    if request.origin != "responses":
-        return
-    for name in REFERENCES:
-        if request.extra.get(name):
-            raise losses.refusal("reference", at=name)
+def refuse_references(
+    request: Request, losses: Losses, *, own: bool = False, vendor: bool = False
+) -> None:
+    """own: the upstream is of the client's own format. vendor: it is that format's vendor. Raises
+    Unsupported."""
+    for name, case in REFERENCES.get(request.origin, {}).items():
+        kept = own and (vendor or name not in _VENDORS_ONLY)
+        if not kept and request.extra.get(name):
+            raise losses.refusal(case, at=name)

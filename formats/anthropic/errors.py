@@ -147,7 +147,13 @@ def error_object(failure: Failure) -> dict[str, JSON]:
     type_ = _TYPE_OF_KIND.get(failure.kind, "api_error")
     if failure.kind == "quota" and failure.status == 402:
         type_ = "billing_error"
-    return {"type": "error", "error": {"type": type_, "message": message}}
+    error: dict[str, JSON] = {"type": type_, "message": message}
+    if failure.kind == "unsupported" and failure.param == "thread":
+        error["details"] = dict(_NO_THREADS)  # at this the SDKs send the whole conversation
+    return {"type": "error", "error": error}
+
+
+_NO_THREADS = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
 
 
 def _overflow_message(failure: Failure) -> str:

@@ -37,6 +37,7 @@ from formats.token import TOKEN_PREFIX
 from formats.toolschema import as_object, for_anthropic_format
 
 if TYPE_CHECKING:
+    from formats.jsontext import RawBody
     from formats.ledger import Ledger
 
 JSON = Any
@@ -67,12 +68,14 @@ def write_request(request: Request, ledger: Ledger, target: Target) -> bytes:
     losses = Losses(NAME, request, ledger, request.extra)
     if request.origin != NAME:
         as_conversation(request, losses)
-    refuse_references(request, losses)
+    own = request.origin == NAME
+    refuse_references(request, losses, own=own, vendor=target.vendor)
     if not request.messages:
         raise losses.refusal("messages: none")
     if passes(request, target):
         edits = {} if target.model == request.model else {"model": target.model}
         assert request.raw is not None
+        edits |= _with_room(request, request.raw, losses)
         return request.raw.spliced(edits, (plugins.MEMBER,))
     return jsontext.dump(_Writer(request, ledger, losses, target).body())
 
@@ -89,6 +92,17 @@ def passes(request: Request, target: Target) -> bool:
     if renamed and any(name in raw.value for name in ("temperature", "top_p", "top_k")):
         return False
     return TOKEN_PREFIX not in raw.text
+
+
+def _with_room(request: Request, raw: RawBody, losses: Losses) -> _Object:
+    """The edit that leaves an answer some room beside its thinking: servers refuse a budget that
+    takes it all."""
+    budget = request.thinking.budget_tokens if request.thinking else None
+    most = request.max_tokens
+    if budget is None or most is None or budget < most or most <= _MIN_BUDGET:
+        return {}
+    losses.note("thinking: clamped", most=most, room=most - 1)
+    return {"thinking": {**raw.value["thinking"], "budget_tokens": most - 1}}
 
 
 class _Writer:
@@ -369,11 +383,7 @@ class _Writer:
         thinking, asked = self._request.thinking, self._asked()
         if self._own:
             given = _as_given(thinking, self._request.extra)
-            if (
-                given
-                and 0 < max_tokens <= given.get("budget_tokens", 0)
-                and self._clamped(max_tokens)
-            ):
+            if given and _MIN_BUDGET < max_tokens <= given.get("budget_tokens", 0):
                 given["budget_tokens"] = max_tokens - 1
                 self._losses.note("thinking: clamped", most=max_tokens, room=max_tokens - 1)
             return given, None if thinking is None else thinking.effort
@@ -395,9 +405,6 @@ class _Writer:
         if room < budget:
             self._losses.note("thinking: clamped", most=max_tokens, room=room)
         return {"type": "enabled", "budget_tokens": room}, None
-
-    def _clamped(self, max_tokens: int) -> bool:
-        return self._request.max_tokens != max_tokens
 
     def _off(self) -> tuple[_Object | None, str | None]:
         match self._traits.thinking:

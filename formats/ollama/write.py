@@ -152,8 +152,6 @@ class _Writer:
         modalities = request.extra.get("modalities")
         if type(modalities) is list and any(kind != "text" for kind in modalities):
             raise self._losses.refusal("modalities")
-        if request.extra.get("mcp_servers"):
-            raise self._losses.refusal("mcp_servers")
         self._losses.note_rest("", request.extra)
 
     # --- messages
@@ -452,6 +450,8 @@ class _Writer:
                 where = self._losses.name(concept)
                 self._losses.note("thinking: unable", at=where, model=self.target.model)
             return None
+        elif not self.native and thinking.budget_tokens is not None and isinstance(wanted, str):
+            self._losses.note("thinking: budget", budget=thinking.budget_tokens, effort=wanted)
         return wanted
 
 

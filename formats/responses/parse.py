@@ -91,7 +91,7 @@ def _messages(obj: Mapping[str, JSON]) -> tuple[Message, ...]:
     elif given is not None:
         why = f"expected a string or a list of items, got {check.named(given)}"
         raise Invalid("input", why)
-    if not given and not any(obj.get(name) for name in REFERENCES):
+    if not given and not any(obj.get(name) for name in REFERENCES["responses"]):
         why = "there must be at least one item" if given is not None else "this field is required"
         raise Invalid("input", why)
     return tuple(messages)

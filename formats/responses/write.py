@@ -24,6 +24,7 @@ from formats.limits import capped_tokens
 from formats.losses import Losses
 from formats.namespaces import inner_name, namespace_of
 from formats.prompt import as_conversation
+from formats.references import refuse_references
 from formats.responses.compose import Composer
 from formats.responses.parse import LOGPROBS
 from formats.responses.splice import passed_request
@@ -122,8 +123,7 @@ class _Writer:
         modalities = request.extra.get("modalities")
         if not self._same and isinstance(modalities, list) and "audio" in modalities:
             raise self._losses.refusal("modalities")
-        if not self._same and request.extra.get("mcp_servers"):
-            raise self._losses.refusal("mcp_servers")
+        refuse_references(request, self._losses, own=self._same, vendor=self._target.vendor)
 
     # --- tools ---
 

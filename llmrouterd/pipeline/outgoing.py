@@ -102,7 +102,7 @@ def outgoing(
     try:
         body = codec.write_request(request, ledger, upstream)
     except Invalid as error:
-        return Failure(error.kind, str(error))
+        return Failure(error.kind, str(error), param=error.path or None)
     except RecursionError:
         return Failure("bad_request", "the request is nested too deeply")
     failure = too_lossy(work, candidate, ledger)

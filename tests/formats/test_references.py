@@ -13,7 +13,7 @@ SAID = (Message("user", (Text("hi"),)),)
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("member", REFERENCES)
+@pytest.mark.parametrize("member", REFERENCES["responses"])
 def test_what_another_server_keeps_is_refused_by_its_name(member, name):
     value = True if member == "background" else "resp_1"
     request = Request("responses", "m", SAID, extra={member: value})
@@ -38,3 +38,29 @@ def test_an_item_that_another_server_keeps_is_refused(name):
     with pytest.raises(Unsupported) as caught:
         FORMATS[name].write_request(request, Ledger(), Target("m"))
     assert "item_reference" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["openai", "responses", "ollama"])
+@pytest.mark.parametrize("member", REFERENCES["anthropic"])
+def test_what_only_anthropic_keeps_or_runs_is_refused_elsewhere(member, name):
+    request = Request("anthropic", "m", SAID, max_tokens=9, extra={member: [{"type": "create"}]})
+    with pytest.raises(Unsupported) as caught:
+        FORMATS[name].write_request(request, Ledger(), Target("m"))
+    assert caught.value.path == member
+
+
+def test_a_thread_is_kept_by_the_vendor_and_by_nobody_who_speaks_alike():
+    extra = {"thread": {"type": "create"}}
+    request = Request("anthropic", "m", SAID, max_tokens=9, extra=extra)
+    write = FORMATS["anthropic"].write_request
+    assert b'"thread"' in write(request, Ledger(), Target("m", vendor=True))
+    with pytest.raises(Unsupported) as caught:
+        write(request, Ledger(), Target("m"))
+    assert caught.value.path == "thread"
+
+
+def test_mcp_servers_are_left_to_whoever_speaks_the_format():
+    extra = {"mcp_servers": [{"type": "url", "name": "a", "url": "https://example.com"}]}
+    request = Request("anthropic", "m", SAID, max_tokens=9, extra=extra)
+    out = FORMATS["anthropic"].write_request(request, Ledger(), Target("m"))
+    assert b'"mcp_servers"' in out

@@ -75,9 +75,28 @@ def plainer(value):
 def test_what_real_clients_send_goes_out_as_it_came(path):
     body = json.loads(path.read_text())["body"]
     request = parse_request(json.dumps(body).encode())
-    out, ledger = written(request, model=request.model)
+    out, ledger = written(request, model=Target(request.model, vendor=True))
+    if body.get("thinking", {}).get("budget_tokens", 0) >= body["max_tokens"]:  # refused by all
+        body["thinking"]["budget_tokens"] = body["max_tokens"] - 1
+        assert ledger.names() == ("thinking",)
+    else:
+        assert ledger.entries == []
     assert plainer(out) == plainer(body)
-    assert ledger.entries == []
+
+
+def test_a_budget_that_leaves_no_room_is_cut_in_the_clients_own_text():
+    text = (
+        b'{"model": "m", "max_tokens": 2000,'
+        b' "thinking": {"type": "enabled", "budget_tokens": 2000, "x": 1},'
+        b' "messages": [{"role": "user",  "content": "hi"}]}'
+    )
+    ledger = Ledger()
+    out = write_request(parse_request(text), ledger, Target("m"))
+    assert out == text.replace(
+        b'{"type": "enabled", "budget_tokens": 2000, "x": 1}',
+        b'{"type":"enabled","budget_tokens":1999,"x":1}',
+    )
+    assert [(loss.path, loss.what) for loss in ledger.entries] == [("thinking", "clamped")]
 
 
 RICH = {

@@ -236,7 +236,6 @@ def test_a_tier(origin, tier, vendor, wanted):
     [
         {"sampling": Sampling(n=2)},
         {"extra": {"modalities": ["text", "audio"]}},
-        {"extra": {"mcp_servers": [{"name": "x"}]}},
     ],
 )
 def test_what_nobody_here_can_do_is_refused(members):
