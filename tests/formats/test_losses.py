@@ -11,7 +11,7 @@ from formats.canonical import OutputFormat, Request
 from formats.errors import Unsupported
 from formats.fields import field
 from formats.ledger import Ledger, Loss
-from formats.losses import CASES, HARMLESS, Losses
+from formats.losses import ANSWERS, CASES, HARMLESS, Losses, note_answer
 
 ROOT = Path(formats.__file__).parent
 TARGETS = ("openai", "responses", "anthropic", "ollama")
@@ -110,6 +110,32 @@ def test_items_of_responses_are_named_where_they_stand():
     losses.note_item("content", {"status": "completed"})
     losses.note_rest("input[].content[].", {"item": {"phase": "final"}, "mood": 1})
     assert ledger.names() == ("input[].status", "input[].phase", "input[].content[].mood")
+
+
+ANSWERING = sorted(
+    [
+        *ROOT.glob("*/answer.py"),
+        *ROOT.glob("*/encode.py"),
+        *ROOT.glob("*/stream.py"),
+        ROOT / "completions.py",
+        ROOT / "generate.py",
+    ]
+)
+
+
+@pytest.mark.parametrize("path", ANSWERING, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_an_answer_loses_only_by_the_table(path):
+    names = [called(call) for call in calls(path)]
+    assert [name for name in names if name.endswith("ledger.note")] == []
+
+
+@pytest.mark.parametrize("client", ANSWERS)
+def test_every_case_of_an_answer_can_be_told(client):
+    for name, case in ANSWERS[client].items():
+        ledger = Ledger()
+        note_answer(ledger, client, name, at="" if case.place else "somewhere")
+        [entry] = ledger.entries
+        assert (entry.path, entry.what) == (case.place or "somewhere", case.what)
 
 
 def test_what_a_schema_has_besides_itself():
