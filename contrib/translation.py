@@ -24,7 +24,7 @@ from formats.canonical import Target  # noqa: E402
 from formats.errors import Invalid, Unsupported  # noqa: E402
 from formats.fields import field  # noqa: E402
 from formats.ledger import Ledger, Loss  # noqa: E402
-from formats.losses import CASES  # noqa: E402
+from formats.losses import ANSWERS, CASES  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -548,6 +548,11 @@ def _case_lines() -> Iterator[str]:
     for to in LETTERS:
         own = {n: c for n, c in CASES[to].items() if CASES[""].get(n) is not c}
         yield from _cases(f"To {NAMES[to]}", own)
+    for client, cases in ANSWERS.items():
+        name = NAMES.get(
+            client, {"completions": "/v1/completions", "generate": "/api/generate"}.get(client)
+        )
+        yield from _cases(f"Of answers, for clients of {name}", cases)
 
 
 def _cases(title: str, cases: Mapping[str, Any]) -> Iterator[str]:

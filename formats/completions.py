@@ -52,7 +52,7 @@ from formats.errors import Failure, Garbled, Invalid, Unsupported
 from formats.fold import unfold
 from formats.jsontext import dump, loads, parse_body
 from formats.limits import capped_tokens
-from formats.losses import Losses
+from formats.losses import Losses, note_answer
 from formats.openai_chat import answer, parse
 from formats.openai_chat.errors import event_for_client, parse_error, write_failure
 from formats.openai_chat.splice import edit_stream_options
@@ -283,15 +283,15 @@ def _shown(response: Response, ledger: Ledger) -> str:
 
 
 def _note_thought(ledger: Ledger) -> None:
-    ledger.note("reasoning", "dropped", "a text completion shows no reasoning", harmless=True)
+    note_answer(ledger, NAME, "reasoning")
 
 
 def _note_call(ledger: Ledger) -> None:
-    ledger.note("tool_calls", "dropped", "a text completion has no place for a call")
+    note_answer(ledger, NAME, "call")
 
 
 def _note_citation(ledger: Ledger) -> None:
-    ledger.note("citations", "dropped", "a text completion has no citations", harmless=True)
+    note_answer(ledger, NAME, "citations")
 
 
 # --- streams --------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from formats.canonical import (
     ToolUse,
 )
 from formats.errors import Invalid, Unsupported
+from formats.losses import note_answer
 from formats.ollama.answer import response_of, whole_answer
 from formats.ollama.errors import parse_error, write_failure
 from formats.ollama.parse import Reader, model_of, request_of
@@ -170,14 +171,14 @@ def write_response(
         if isinstance(part, Text):
             texts.append(part.text)
             if part.citations:
-                ledger.note("citations", "dropped", "Ollama has no citations", harmless=True)
+                note_answer(ledger, NAME, "citations")
         elif isinstance(part, Thought):
             thoughts.append(part.text)
         elif isinstance(part, ToolUse):
             _note_call(ledger)
         else:
             what = part.type if isinstance(part, Opaque) else type(part).__name__.lower()
-            ledger.note(what, "dropped", "Ollama answers have no such part")
+            note_answer(ledger, NAME, "block", at=what)
     if response.stop == "refusal" and not any(texts):
         texts.append(refusal_words(response.stop_details))
     said = {"response": "".join(texts)}
@@ -193,7 +194,7 @@ def write_response(
 
 
 def _note_call(ledger: Ledger) -> None:
-    ledger.note("tool_calls", "dropped", "an answer of /api/generate has no place for a call")
+    note_answer(ledger, NAME, "call")
 
 
 def _context(request: Request | None, answer: str | None, ledger: Ledger) -> Mapping[str, JSON]:
@@ -205,7 +206,7 @@ def _context(request: Request | None, answer: str | None, ledger: Ledger) -> Map
         said = Message("assistant", (Text(answer),))
         numbers = context.packed((*request.messages, said))
     if numbers is None:
-        ledger.note("context", "dropped", "there is no way to hold this conversation in one")
+        note_answer(ledger, NAME, "context")
         return {}
     return {"context": numbers}
 

@@ -1,8 +1,9 @@
 """What no translation can carry over unchanged: the one table of it.
 
 Owns: for each format that an upstream may speak, every case in which a request loses something or
-is refused: what is done, why, and whether the answer may differ for it. The writers of requests say
-which case it is, and nothing about it; docs/translation.md is made from the same lines.
+is refused: what is done, why, and whether the answer may differ for it; and the same of answers for
+each format of a client. The writers say which case it is, and nothing about it; docs/translation.md
+is made from the same lines.
 Refuses to know: when a case comes up. That is the writers' business.
 
 Laws:
@@ -377,3 +378,69 @@ CASES: Mapping[str, Mapping[str, Case]] = MappingProxyType(
         "": _ANY,
     }
 )
+
+# --- of answers -----------------------------------------------------------------------------------
+
+_CITATIONS = Case("dropped", "citations", "this format has no citations", harmless=True)
+_BLOCK = Case("dropped", "", "a block that this format has no word for")
+# By the client's format: what it cannot be shown of an answer. The places are those of the answer.
+ANSWERS: Mapping[str, Mapping[str, Case]] = MappingProxyType(
+    {
+        "openai": {
+            "citations": Case(
+                "dropped", "citations", "only web pages can be cited here", harmless=True
+            ),
+            "signature": Case(
+                "dropped", "reasoning.signature", "no place for signatures", harmless=True
+            ),
+            "block": _BLOCK,
+            "second call": Case(
+                "dropped", "function_call", "a client of functions takes one call in an answer"
+            ),
+        },
+        "responses": {
+            "citations": Case(
+                "dropped", "annotations", "only web pages and files can be cited here", True
+            ),
+            "block": Case("dropped", "", "a block of another format", harmless=True),
+        },
+        "anthropic": {
+            "citations": Case(
+                "dropped", "content[].annotations", "citations of another format", harmless=True
+            ),
+            "block": Case("dropped", "", "a block of another format", harmless=True),
+            "arguments": Case(
+                "approximated",
+                "content[].tool_use.input",
+                "the model's arguments were not a JSON object",
+            ),
+            "arguments: cut": Case(
+                "dropped", "content[].tool_use.input", "the answer was cut within a call"
+            ),
+        },
+        "ollama": {"citations": _CITATIONS, "block": _BLOCK},
+        "completions": {
+            "reasoning": Case(
+                "dropped", "reasoning", "a text completion shows no reasoning", harmless=True
+            ),
+            "call": Case("dropped", "tool_calls", "a text completion has no place for a call"),
+            "citations": _CITATIONS,
+        },
+        "generate": {
+            "citations": _CITATIONS,
+            "block": _BLOCK,
+            "call": Case(
+                "dropped", "tool_calls", "an answer of /api/generate has no place for a call"
+            ),
+            "context": Case(
+                "dropped", "context", "there is no way to hold this conversation in one"
+            ),
+        },
+    }
+)
+
+
+def note_answer(ledger: Ledger, client: str, case: str, at: str = "") -> None:
+    """Put down what a client of this format is not shown. at: its place, where it may be anything."""
+    found = ANSWERS[client][case]
+    record(ledger, found, at or found.place)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,6 +71,25 @@ class Secret:
 
     def __reduce__(self) -> str:
         raise TypeError("a Secret is not pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a request comes from, by its key. name: "" for whoever has the shared key, or anybody where
+    no key is asked for: they may do everything. models: globs of the names that may be asked for,
+    all if there are none. strict: a loss in translation is refused. admin: model administration and
+    the dashboard."""
+
+    name: str = ""
+    models: tuple[str, ...] = ()
+    strict: bool = False
+    admin: bool = True
+
+    def may_ask(self, model: str) -> bool:
+        return not self.models or any(fnmatchcase(model, glob) for glob in self.models)
+
+
+ANYBODY = Caller()
 
 
 class Headers:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 MANUAL = (ROOT / "contrib" / "llmrouter.toml").read_text("utf-8")
 OFF = re.compile(r"(?m)^#(?=[^ \n]|    \{)")  # the "#" of what is commented out, not of prose
 BANNER = re.compile(r"(?m)^# ==== (.*?) =+$")
-ENVIRON = {"OPENAI_API_KEY": "sk-o", "ANTHROPIC_API_KEY": "sk-a"}
+ENVIRON = {"OPENAI_API_KEY": "sk-o", "EDITOR_KEY": "k-e", "ANTHROPIC_API_KEY": "sk-a"}
 
 
 def sections() -> dict[str, str]:
@@ -37,7 +37,15 @@ def names_in(table: keys.Keys) -> set[str]:
 
 def known_keys() -> set[str]:
     """Every key of this version. That of telemetry's switch is there so that it may be off."""
-    tables = [keys.TOP, keys.SERVER, keys.LOGGING, keys.TELEMETRY, keys.PROVIDER, keys.TARGET]
+    tables = [
+        keys.TOP,
+        keys.SERVER,
+        keys.CLIENT,
+        keys.LOGGING,
+        keys.TELEMETRY,
+        keys.PROVIDER,
+        keys.TARGET,
+    ]
     tables += [*keys.RULES.values(), *keys.CLASSIFIERS.values(), *keys.PLUGINS.values()]
     tables += keys.RESPONSE_CLASSIFIERS.values()
     return {name for table in tables for name in names_in(table)}

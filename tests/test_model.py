@@ -111,7 +111,7 @@ def test_an_answer_is_read_once_and_only_when_asked() -> None:
 NOUNS = [
     noun
     for _, noun in inspect.getmembers(model, dataclasses.is_dataclass)
-    if noun.__module__ == model.__name__
+    if isinstance(noun, type) and noun.__module__ == model.__name__
 ]
 
 

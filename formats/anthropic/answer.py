@@ -44,6 +44,7 @@ from formats.canonical import (
 )
 from formats.errors import Garbled
 from formats.ids import ANTHROPIC, ClientNames, legal_id, minted_id
+from formats.losses import note_answer
 from formats.token import write_token
 
 if TYPE_CHECKING:
@@ -175,8 +176,7 @@ def _content(
                 block = dict(value)
             case _:
                 name = part.type if isinstance(part, Opaque) else type(part).__name__.lower()
-                why = "a block of another format"
-                ledger.note(f"content[].{name}", "dropped", why, harmless=True)
+                note_answer(ledger, NAME, "block", at=f"content[].{name}")
                 block = None
         if block is not None:
             blocks.append(block)
@@ -191,8 +191,7 @@ def _text_block(part: Text, ledger: Ledger) -> _Object | None:
     if citations:
         block["citations"] = citations
     if len(citations) < len(part.citations):
-        why = "citations of another format"
-        ledger.note("content[].annotations", "dropped", why, harmless=True)
+        note_answer(ledger, NAME, "citations")
     return block
 
 
@@ -214,11 +213,10 @@ def _call_block(
 ) -> _Object | None:
     value = call_input(part)
     if value is None:
-        path = "content[].tool_use.input"
         if response.stop in CUT_SHORT:
-            ledger.note(path, "dropped", "the answer was cut within a call")
+            note_answer(ledger, NAME, "arguments: cut")
             return None
-        ledger.note(path, "approximated", "the model's arguments were not a JSON object")
+        note_answer(ledger, NAME, "arguments")
         value = {"_raw_arguments": part.arguments}
     block: _Object = {"type": "tool_use", "id": "", "name": names.client_name(part.name)}
     block["input"] = value

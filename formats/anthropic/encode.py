@@ -52,6 +52,7 @@ from formats.canonical import (
 )
 from formats.errors import Failure, TooLong
 from formats.ids import ANTHROPIC, ClientNames, legal_id, minted_id
+from formats.losses import note_answer
 from formats.sse import write_sse
 from formats.token import TOKEN_TEXT_BYTES, write_token
 
@@ -306,7 +307,7 @@ class Encoder:
     def _citation(self, event: CitationSeen) -> bytes:
         citation = event.citation
         if type(citation) is not dict or citation.get("type") not in CITATION_TYPES:
-            self._note("annotations", "citations of another format")
+            note_answer(self._ledger, NAME, "citations")
             return b""
         delta = {"type": "citations_delta", "citation": citation}
         out = self._opened_text(event.part)
@@ -415,8 +416,7 @@ class Encoder:
         text = "".join(self._said)
         if not text.strip():
             return self._prefix + b'"{}"' + _END
-        why = "the model's arguments were not a JSON object"
-        self._ledger.note("content[].tool_use.input", "approximated", why)
+        note_answer(self._ledger, NAME, "arguments")
         value = jsontext.dumps({"_raw_arguments": text})
         return self._prefix + quoted(value) + _END
 
@@ -424,7 +424,7 @@ class Encoder:
 
     def _opaque(self, event: OpaquePart) -> bytes:
         if event.origin != NAME:
-            self._note(event.type, "a block of another format")
+            note_answer(self._ledger, NAME, "block", at=f"content[].{event.type}")
             return b""
         value = dict(event.value) or {"type": event.type}
         given = value.get("input")
@@ -435,9 +435,6 @@ class Encoder:
         if isinstance(given, dict):
             out += self._prefix + quoted(jsontext.dumps(given)) + _END
         return out + self._close()
-
-    def _note(self, name: str, why: str) -> None:
-        self._ledger.note(f"content[].{name}", "dropped", why, harmless=True)
 
     def _finish(self, event: Finished) -> bytes:
         out = self._advance(last=True) + self._close() + self._begin()

@@ -30,6 +30,7 @@ from formats.canonical import (
 from formats.errors import Garbled
 from formats.fold import parsed_arguments
 from formats.ids import ClientNames, minted_id
+from formats.losses import note_answer
 from formats.ollama.wire import (
     BAD_CALL,
     call_text,
@@ -124,7 +125,7 @@ def write_response(
         if isinstance(part, Text):
             texts.append(part.text)
             if part.citations:
-                ledger.note("citations", "dropped", "Ollama has no citations", harmless=True)
+                note_answer(ledger, "ollama", "citations")
         elif isinstance(part, Thought):
             thoughts.append(part.text)
         elif isinstance(part, ToolUse):
@@ -136,7 +137,7 @@ def write_response(
                 raise Garbled(BAD_CALL)
         else:
             what = part.type if isinstance(part, Opaque) else type(part).__name__.lower()
-            ledger.note(what, "dropped", "Ollama answers have no such part")
+            note_answer(ledger, "ollama", "block", at=what)
     if response.stop == "refusal" and not any(texts):
         texts.append(refusal_words(response.stop_details))
     message["content"] = "".join(texts)

@@ -46,6 +46,7 @@ from formats.errors import Failure, FormatError, TooLong
 from formats.fold import parsed_arguments
 from formats.framing import LineFramer
 from formats.ids import ClientNames, minted_id
+from formats.losses import note_answer
 from formats.ndjson import NDJSONDecoder, write_ndjson
 from formats.ollama.wire import (
     BAD_CALL,
@@ -277,9 +278,9 @@ class Encoder:
                 self._ended = True
                 return write_ndjson(error_line(failure))
             case CitationSeen():
-                self._ledger.note("citations", "dropped", "Ollama has no citations", harmless=True)
+                note_answer(self._ledger, "ollama", "citations")
             case OpaquePart(_, _, type):
-                self._ledger.note(type, "dropped", "Ollama has nothing like it")
+                note_answer(self._ledger, "ollama", "block", at=type)
             case Started() | ThoughtSigned():
                 pass
         return b""

@@ -39,6 +39,7 @@ from formats.fold import parsed_arguments
 from formats.freeform import custom_names, unwrapped
 from formats.ids import ClientNames
 from formats.jsontext import dump, dumps, loads
+from formats.losses import note_answer
 from formats.openai_chat.errors import error_object, failure_of
 from formats.openai_chat.parse import NAME, is_legacy, reasoning_of
 
@@ -451,21 +452,21 @@ def _message(
 def _annotations(part: Text, at: int, ledger: Ledger) -> list[JSON]:
     made = [citation_of(citation, at, at + len(part.text)) for citation in part.citations]
     if any(note is None for note in made):
-        ledger.note("citations", "dropped", "only web pages can be cited here", harmless=True)
+        note_answer(ledger, NAME, "citations")
     return [note for note in made if note is not None]
 
 
 def note_signature(signature: str | None, ledger: Ledger) -> None:
     if signature:
-        ledger.note("reasoning.signature", "dropped", "no place for signatures", harmless=True)
+        note_answer(ledger, NAME, "signature")
 
 
 def note_unshown(name: str, ledger: Ledger) -> None:
-    ledger.note(name or "content", "dropped", "a block that this format has no word for")
+    note_answer(ledger, NAME, "block", at=name or "content")
 
 
 def note_second_call(ledger: Ledger) -> None:
-    ledger.note("function_call", "dropped", "a client of functions takes one call in an answer")
+    note_answer(ledger, NAME, "second call")
 
 
 def shown_id(call_id: str, ordinal: int, stamp: Stamp) -> str:

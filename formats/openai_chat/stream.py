@@ -46,6 +46,7 @@ from formats.fold import unfold
 from formats.freeform import Unwrapper, custom_names
 from formats.ids import ClientNames
 from formats.jsontext import dump, loads
+from formats.losses import note_answer
 from formats.openai_chat.answer import (
     BROKEN_OFF,
     CALL_MEMBERS,
@@ -628,8 +629,7 @@ class ChatEncoder:
     def _citation(self, part: int, citation: JSON) -> bytes:
         note = citation_of(citation, self._starts.get(part, self._length), self._length)
         if note is None:
-            why = "only web pages can be cited here"
-            self._ledger.note("citations", "dropped", why, harmless=True)
+            note_answer(self._ledger, "openai", "citations")
             return b""
         return self._chunk({"annotations": [note]})
 

@@ -42,6 +42,7 @@ from formats.errors import Failure, TooLong
 from formats.fold import parsed_arguments
 from formats.freeform import Unwrapper
 from formats.ids import RESPONSES, digest, legal_id, minted_id
+from formats.losses import note_answer
 from formats.openai_chat.answer import refusal_words
 from formats.responses.echo import echoed
 from formats.responses.errors import error_members
@@ -402,8 +403,7 @@ class Encoder:
         end = sum(map(len, self._said)) if event.part == self._open_part else 0
         note = annotation_of(event.citation, 0, end)
         if note is None:
-            why = "only web pages and files can be cited here"
-            self._ledger.note("annotations", "dropped", why, harmless=True)
+            note_answer(self._ledger, NAME, "citations")
             return b""
         out = self._opened(event.part, "text")
         assert self._item is not None
@@ -536,8 +536,7 @@ class Encoder:
     def _opaque(self, event: OpaquePart) -> bytes:
         value = dict(event.value)
         if event.origin != NAME or type(value.get("id")) is not str:
-            why = "a block of another format"
-            self._ledger.note(event.type or "output", "dropped", why, harmless=True)
+            note_answer(self._ledger, NAME, "block", at=event.type or "output")
             return b""
         out = self._close()
         members = _json({"output_index": len(self._output), "item": value})[1:]

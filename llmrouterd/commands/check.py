@@ -102,8 +102,9 @@ def printable(text: str) -> str:
 
 
 def _access(config: Config) -> str:
-    if config.server.api_key is not None:
-        return "asks for a key"
+    if config.server.api_key is not None or config.clients:
+        named = ", ".join(printable(holder.caller.name) for holder in config.clients)
+        return "asks for a key" + (f", clients: {named}" if named else "")
     return "open to everybody" if config.server.allow_unauthenticated else "open to this machine"
 
 
@@ -193,7 +194,8 @@ def as_json(config: Config) -> dict[str, Any]:
         "server": {
             "host": server.host,
             "port": server.port,
-            "key": server.api_key is not None,
+            "key": server.api_key is not None or bool(config.clients),
+            "clients": [holder.caller.name for holder in config.clients],
             "dashboard": server.dashboard,
         },
         "logging": {"enabled": config.logging.enabled, "path": config.logging.path},

@@ -101,7 +101,7 @@ def _announce(running: Running) -> None:
         where = masked(provider.base_url) or "embedded"
         say(f"  provider  {provider.name} ({provider.format}) {where}")
     url = f"http://{_reachable(running.addresses[0])}"
-    key = "$KEY" if server.api_key else "none"
+    key = "$KEY" if server.api_key or running.config.clients else "none"
     say(f"llmrouter listens on {', '.join('http://' + a for a in running.addresses)}")
     say(f"  OpenAI     export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}")
     say(f"  Anthropic  export ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN={key}")

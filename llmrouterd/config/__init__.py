@@ -5,6 +5,6 @@ rules.py make the nouns of two of them, load.py puts the whole together.
 """
 
 from llmrouterd.config.load import load, overridden, parse
-from llmrouterd.config.nouns import Config, Logging, Server
+from llmrouterd.config.nouns import Config, KeyHolder, Logging, Server
 
-__all__ = ["Config", "Logging", "Server", "load", "overridden", "parse"]
+__all__ = ["Config", "KeyHolder", "Logging", "Server", "load", "overridden", "parse"]

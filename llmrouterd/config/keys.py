@@ -269,6 +269,19 @@ CLASSIFIERS_LATER = ("structure", "pii", "secrets", "llm", "semantic")
 RESPONSE_CLASSIFIERS_LATER = ("empty", "truncated", "invalid-json", "pii", "llm")
 PLUGINS_LATER = ("web", "pdf", "redact", "cache", "system-prompt", "model-params")
 
+CLIENT: Keys = {
+    "name": Key("text", required=True, filled=True),
+    "key_env": Key("text", required=True, filled=True),
+    "models": Key("texts", (), filled=True),
+    "strict": Key("switch", False),
+    "admin": Key("switch", False),
+    "priority": later("interactive"),
+    "rpm": later(0),
+    "tpm": later(0),
+    "max_concurrency": later(0),
+    "budget_usd_per_day": later(0),
+}
+
 TOP: Keys = {
     "server": Key("table"),
     "logging": Key("table"),
@@ -277,7 +290,7 @@ TOP: Keys = {
     "providers": Key("tables", ()),
     "routers": Key("tables", ()),
     "policies": later([]),
-    "clients": later([]),
+    "clients": Key("tables", ()),
     "models": Key("table"),
     "classifiers": Key("table"),
     "response_classifiers": Key("table"),

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from llmrouterd import tomlpos
 from llmrouterd.config import keys
+from llmrouterd.config.clients import read_clients
 from llmrouterd.config.nouns import Config, Logging, Server
 from llmrouterd.config.providers import NoKeyError, key_from, names_of, read_providers
 from llmrouterd.config.read import NOT_YET, Problems, nearest, quoted, read
@@ -62,7 +63,9 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     document = _toml(text, path)
     problems = Problems(path, tomlpos.lines(text))
     top = read(problems, (), document, keys.TOP)
-    server, failover = _server(problems, top["server"] or {}, environ)
+    named = bool(top["clients"])
+    server, failover = _server(problems, top["server"] or {}, environ, has_clients=named)
+    clients = read_clients(problems, top["clients"], environ, server.api_key)
     read(problems, ("telemetry",), top["telemetry"] or {}, keys.TELEMETRY)
     names = names_of(top["providers"])
     providers, skipped = read_providers(problems, top["providers"], environ)
@@ -78,6 +81,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
         server=server,
         logging=Logging(**read(problems, ("logging",), top["logging"] or {}, keys.LOGGING)),
         images=_images(problems, top["images"] or {}),
+        clients=clients,
         providers=providers,
         routing=routing,
         classifiers=_extensions(problems, "classifiers", top),
@@ -106,7 +110,8 @@ def overridden(config: Config, host: str | None = None, port: int | None = None)
         host=config.server.host if host is None else new_host,
         port=config.server.port if port is None else values["port"],
     )
-    _check_listening(problems, ("host",), server)
+    if not config.clients:
+        _check_listening(problems, ("host",), server)
     problems.settle()
     return replace(config, server=server)
 
@@ -132,7 +137,7 @@ def _toml(text: str, path: str) -> dict[str, Any]:
 
 
 def _server(
-    problems: Problems, table: Mapping[str, Any], environ: Mapping[str, str]
+    problems: Problems, table: Mapping[str, Any], environ: Mapping[str, str], *, has_clients: bool
 ) -> tuple[Server, bool]:
     values = read(problems, ("server",), table, keys.SERVER)
     for name, key in keys.SERVER.items():
@@ -152,7 +157,9 @@ def _server(
     values["cors_origins"] = tuple(values["cors_origins"])
     values["trusted_hosts"] = tuple(_unbracketed(host) for host in values["trusted_hosts"])
     server = Server(**values)
-    if not table.get("api_key_env"):  # a key that is missing has been complained about already
+    if (
+        not table.get("api_key_env") and not has_clients
+    ):  # a key that is missing has been complained about already
         _check_listening(problems, ("server", "host"), server)
     return server, failover
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from llmrouterd.model import EMPTY, Images, Provider, Routing, Secret
+from llmrouterd.model import EMPTY, Caller, Images, Provider, Routing, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +44,14 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """One of `[[clients]]`, with the key that is its alone."""
+
+    key: Secret
+    caller: Caller
+
+
+@dataclass(frozen=True, slots=True)
 class Logging:
     """`[logging]`. max_bytes: rotate when the file has grown to this; 0 means never."""
 
@@ -65,6 +73,7 @@ class Config:
     server: Server = Server()
     logging: Logging = Logging()
     images: Images = field(default_factory=Images)
+    clients: tuple[KeyHolder, ...] = ()
     providers: tuple[Provider, ...] = ()
     routing: Routing = field(default_factory=lambda: Routing(implicit=True))
     classifiers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)

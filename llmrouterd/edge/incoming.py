@@ -25,6 +25,7 @@ from llmrouterd.edge.client import ClientGone
 from llmrouterd.edge.coding import UnknownCoding, inflater
 from llmrouterd.edge.framing import ChunkGuard
 from llmrouterd.edge.wire import Broken
+from llmrouterd.model import ANYBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,12 +90,14 @@ class Source(Protocol):
 class Incoming:
     """A request's head, and `body()`.
 
-    path: percent-decoded, without the query; target: as sent (origin form).
+    path: percent-decoded, without the query; target: as sent (origin form). caller: who it is from,
+    as far as its key has been looked at.
     """
 
     __slots__ = (
         "_body",
         "_source",
+        "caller",
         "headers",
         "http_version",
         "method",
@@ -116,6 +119,7 @@ class Incoming:
         peer: str = "",
         scheme: str = "http",
     ) -> None:
+        self.caller = ANYBODY
         self.method = method
         self.target = target
         path, _, self.query = target.partition("?")

@@ -19,11 +19,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from formats.errors import Failure
+from llmrouterd.config import KeyHolder
+from llmrouterd.model import ANYBODY
 
 if TYPE_CHECKING:
-    from llmrouterd.config import Server
+    from collections.abc import Iterable
+
+    from llmrouterd.config import Config, Server
     from llmrouterd.edge.incoming import Incoming
-    from llmrouterd.model import Headers
+    from llmrouterd.model import Caller, Headers
 
 COOKIE = "llmrouter_key"
 Fields = list[tuple[str, str]]
@@ -56,15 +60,35 @@ def _cookie(headers: Headers) -> list[str]:
     return [unquote(value) for name, _, value in pairs if name == COOKIE]
 
 
-def check_key(server: Server, incoming: Incoming, *, cookie: bool = False) -> Failure | None:
-    """None when the request may come in."""
-    key = server.api_key
-    if key is None:
+def caller_of(config: Config, offered: Iterable[str]) -> Caller | None:
+    """Whose keys these are; None: nobody's. Every key is compared with every other, so that the time
+    it takes tells nothing."""
+    holders = list(config.clients)
+    if config.server.api_key is not None:
+        holders.insert(0, KeyHolder(config.server.api_key, ANYBODY))
+    if not holders:
+        return ANYBODY
+    found = [holder for key in offered for holder in holders if holder.key.matches(key)]
+    return found[0].caller if found else None
+
+
+def check_key(config: Config, incoming: Incoming, *, cookie: bool = False) -> Failure | None:
+    """None when the request may come in; it then says from whom it is."""
+    if config.server.api_key is None and not config.clients:
         return None
-    matched = False
-    for offered in offered_keys(incoming, cookie=cookie):
-        matched |= key.matches(offered)
-    return None if matched else Failure("unauthorized", "missing or invalid API key")
+    caller = caller_of(config, offered_keys(incoming, cookie=cookie))
+    if caller is None:
+        return Failure("unauthorized", "missing or invalid API key")
+    incoming.caller = caller
+    return None
+
+
+def check_rights(incoming: Incoming, path: str) -> Failure | None:
+    """What only the owner and clients with `admin = true` may see: everybody's requests."""
+    if incoming.caller.admin or not path.startswith(("/dashboard", "/metrics")):
+        return None
+    words = f"client {incoming.caller.name!r} may not see this: it takes admin = true"
+    return Failure("forbidden", words)
 
 
 def check_host(server: Server, incoming: Incoming) -> Failure | None:

@@ -4,7 +4,8 @@ Owns: whether it is allowed, which server it is for, and passing its answer on p
 Refuses to know: what is pulled or deleted.
 
 Laws:
-1. Off unless the owner said `allow_model_admin = true`: whoever may chat may not delete.
+1. Off unless the owner said `allow_model_admin = true`, or `admin = true` of the client that asks:
+   whoever may chat may not delete.
 2. It goes to the one Ollama server there is; with several, nobody guesses.
 """
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from llmrouterd.edge.client import Client
     from llmrouterd.edge.exchange import Exchange
     from llmrouterd.edge.incoming import Incoming
-    from llmrouterd.model import Provider
+    from llmrouterd.model import Caller, Provider
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
 LOG = logging.getLogger("llmrouter.admin")
@@ -46,7 +47,7 @@ class Admin:
         self._allowed = allowed
 
     async def page(self, incoming: Incoming, client: Client) -> None:
-        provider = self._server()
+        provider = self._server(incoming.caller)
         if isinstance(provider, Failure):
             return await refuse(client, "ollama", provider)
         body = await incoming.body()
@@ -58,9 +59,12 @@ class Admin:
             return client.abort()
         return await refuse(client, "ollama", failure)
 
-    def _server(self) -> Provider | Failure:
-        if not self._allowed:
-            words = "model administration is off: allow_model_admin = true in [server] turns it on"
+    def _server(self, caller: Caller) -> Provider | Failure:
+        if not (self._allowed or (caller.name and caller.admin)):
+            words = (
+                "model administration is off: allow_model_admin = true in [server] turns it on, "
+                "or admin = true of a client"
+            )
             return Failure("forbidden", words)
         servers = [p for p in self._gen.providers.values() if p.format == "ollama"]
         if len(servers) != 1:

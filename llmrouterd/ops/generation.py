@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from llmrouterd import classifiers, plugins
 from llmrouterd.config.keys import PLUGINS_LATER
 from llmrouterd.edge.pool import Origin
-from llmrouterd.model import ConfigError, Provider
+from llmrouterd.model import ConfigError, Provider, Secret
 from llmrouterd.pipeline.daemon import Generation, Installed
 
 if TYPE_CHECKING:
@@ -47,13 +47,20 @@ def build(config: Config, number: int, user_agent: str) -> Generation:
         ),
         life_sign_s=config.server.life_sign,
         user_agent=user_agent,
-        own_key=config.server.api_key,
+        own_keys=own_keys(config),
         images=config.images,
         strict=config.server.strict,
     )
     if problems:
         raise ConfigError(problems)
     return generation
+
+
+def own_keys(config: Config) -> tuple[Secret, ...]:
+    """What clients show to come in here, and what is nobody else's business."""
+    shared = config.server.api_key
+    named = tuple(holder.key for holder in config.clients)
+    return named if shared is None else (shared, *named)
 
 
 def upstream(provider: Provider) -> tuple[Origin, str]:

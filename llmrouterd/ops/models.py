@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from llmrouterd.edge.client import Client
     from llmrouterd.edge.incoming import Incoming
-    from llmrouterd.model import ProviderState
+    from llmrouterd.model import Caller, ProviderState
     from llmrouterd.ops.lists import Listed
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
@@ -42,14 +42,18 @@ class Models:
         self._daemon = daemon
         self._created = daemon.wall_ms() // 1000
 
-    def _listed(self) -> dict[str, Listed]:
-        return lists.listed(self._daemon.fleet(0), self._gen.routing.aliases)
+    def _listed(self, caller: Caller) -> dict[str, Listed]:
+        """The models that this client may ask for."""
+        found = lists.listed(self._daemon.fleet(0), self._gen.routing.aliases)
+        if not caller.models:
+            return found
+        return {name: each for name, each in found.items() if caller.may_ask(name)}
 
     # --- OpenAI and Anthropic ---------------------------------------------------------------------
 
     async def all(self, incoming: Incoming, client: Client) -> None:
         """GET /v1/models, in Anthropic's shape for its clients."""
-        models = self._listed()
+        models = self._listed(incoming.caller)
         if "anthropic-version" not in incoming.headers:
             return await answer(client, lists.openai_list(models, self._created))
         page = lists.anthropic_page(models, incoming.query)
@@ -61,7 +65,7 @@ class Models:
         """GET /v1/models/NAME; a name may hold slashes and colons, written as they are or not."""
         name = incoming.path[incoming.path.index("/models/") + len("/models/") :]
         anthropic = "anthropic-version" in incoming.headers
-        model = lists.find(self._listed(), name)
+        model = lists.find(self._listed(incoming.caller), name)
         if model is None:
             fmt = "anthropic" if anthropic else "openai"
             return await refuse(client, fmt, lists.unknown_model(name))
@@ -71,7 +75,10 @@ class Models:
     # --- Ollama -----------------------------------------------------------------------------------
 
     async def tags(self, incoming: Incoming, client: Client) -> None:
-        models = [lists.ollama_tag(model, self._created) for model in self._listed().values()]
+        models = [
+            lists.ollama_tag(model, self._created)
+            for model in self._listed(incoming.caller).values()
+        ]
         await answer(client, {"models": models})
 
     async def show(self, incoming: Incoming, client: Client) -> None:
@@ -80,7 +87,7 @@ class Models:
         name = value.get("model") or value.get("name")
         if not isinstance(name, str):
             return await refuse(client, "ollama", Failure("bad_request", "model is required"))
-        model = lists.find(self._listed(), name)
+        model = lists.find(self._listed(incoming.caller), name)
         if model is None:
             return await refuse(client, "ollama", lists.unknown_model(name))
         state = lists.state_of(self._daemon.fleet(0), model)

@@ -167,10 +167,11 @@ class Pages:
             return await self._sign_in(incoming, client)
         if path != "/health":
             cookie = path.startswith("/dashboard") and incoming.method in ("GET", "HEAD")
-            failure = access.check_key(server, incoming, cookie=cookie)
+            failure = access.check_key(self._config, incoming, cookie=cookie)
             if failure is not None and self._is_browser(path, incoming):
                 assert self._dashboard is not None
                 return await self._dashboard.door(client)
+            failure = failure or access.check_rights(incoming, path)
             if failure is not None:
                 return await self._refuse(incoming, client, failure)
         chat = _CHATS.get(path)
@@ -192,9 +193,9 @@ class Pages:
             text = f"a key comes in a body with its length, at most {_KEY_BYTES} bytes"
             return await self._refuse(incoming, client, Failure("too_large", text))
         key = (await incoming.body()).decode("utf-8", "replace")
-        wanted = self._config.server.api_key
-        if wanted is not None and not wanted.matches(key):
-            failure = Failure("unauthorized", "that is not this router's key")
+        caller = access.caller_of(self._config, [key])
+        if caller is None or not caller.admin:
+            failure = Failure("unauthorized", "that is not a key for this page")
             return await self._refuse(incoming, client, failure)
         return await client.respond(204, cookie_fields(key), b"")
 

@@ -75,7 +75,7 @@ async def _ask(
         same_format=same,
         stream=False,
         agent=gen.user_agent,
-        own_key=gen.own_key,
+        own_keys=gen.own_keys,
     )
     body = request.raw.spliced({"model": place.model})
     target = f"{prefix}/messages/count_tokens"

@@ -49,7 +49,7 @@ class Generation:
 
     upstreams: provider name -> where its connections go, and the path that stands before all of
     its paths. plugins: in the order of the configuration. plugins_later: ids that only a later
-    version has. own_key: what clients show to come in, and no upstream ever sees. strict: as if
+    version has. own_keys: what clients show to come in, and no upstream ever sees. strict: as if
     every client had sent X-Router-Strict.
     """
 
@@ -65,7 +65,7 @@ class Generation:
     event_limit_bytes: int = 16 * 1024 * 1024
     response_limit_bytes: int = 64 * 1024 * 1024
     user_agent: str = "llmrouter"
-    own_key: Secret | None = None
+    own_keys: tuple[Secret, ...] = ()
     strict: bool = False
     images: Images = field(default_factory=Images)
 

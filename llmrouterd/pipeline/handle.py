@@ -36,7 +36,7 @@ from llmrouterd.route.plan import next_step
 
 if TYPE_CHECKING:
     from formats.canonical import Request
-    from llmrouterd.model import Headers
+    from llmrouterd.model import Caller, Headers
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
 
@@ -55,6 +55,7 @@ class Call:
 async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) -> EndState:
     """Serve one chat request. Returns how it ended; raises only on our own bugs."""
     story = Story(daemon, client_format=call.format, endpoint=call.endpoint)
+    story.client = call.incoming.caller.name
     reply = Reply(client, FORMATS[call.format], story, life_sign_s=gen.life_sign_s)
     end: EndState = "internal_error"
     ext: Extensions | None = None
@@ -65,10 +66,15 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
             end = "refused"
             return end
         request = embedded.as_request(asked) if isinstance(asked, EmbedRequest) else asked
+        if not call.incoming.caller.may_ask(request.model):
+            await reply.fail(_not_for(call.incoming.caller, request.model))
+            end = "refused"
+            return end
         reply.request = request
         story.opened(request)
         ext = Extensions(embedded.quiet(gen) if call.embeds else gen, request, story)
-        fields, strict = call.incoming.headers, gen.strict or _is_strict(call.incoming.headers)
+        fields, caller = call.incoming.headers, call.incoming.caller
+        strict = gen.strict or caller.strict or _is_strict(fields)
         work = Work(request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict)
         work.embed = asked if isinstance(asked, EmbedRequest) else None
         end = await _resume(work) or await _serve(call, work)
@@ -90,6 +96,11 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
             daemon.tell(record)
             if ext is not None and awaited:
                 await ext.end(record)  # noqa: ASYNC102 - shielded and bounded in there
+
+
+def _not_for(caller: Caller, model: str) -> Failure:
+    words = f"client {caller.name!r} may not ask for the model {model[:200]!r}"
+    return Failure("forbidden", words, param="model")
 
 
 def _is_strict(fields: Headers) -> bool:
@@ -177,7 +188,13 @@ async def _serve(call: Call, work: Work) -> EndState:
 
 async def _routed(call: Call, work: Work) -> EndState:
     story, gen, daemon = work.story, work.gen, work.daemon
-    known = facts(work.request, tags=story.tags, wish=call.wish, forced=work.ext.forced)
+    known = facts(
+        work.request,
+        tags=story.tags,
+        client=story.client,
+        wish=call.wish,
+        forced=work.ext.forced,
+    )
     if work.embed is not None:
         known = embedded.facts_of(known, work.embed)
     if work.resumed is not None and work.resumed.home is not None:

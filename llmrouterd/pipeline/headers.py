@@ -65,17 +65,17 @@ def for_upstream(
     beta: str = "",
     refused_betas: Collection[str] = (),
     idempotency: str | None = None,
-    own_key: Secret | None = None,
+    own_keys: Collection[Secret] = (),
 ) -> Fields:
     """Header fields for a POST to `provider`. beta: an anthropic-beta value to add, or "".
     refused_betas: those that this server does not know. idempotency: the key for this provider,
-    sent where the client sent one. own_key: the router's, which no upstream ever gets."""
+    sent where the client sent one. own_keys: the router's, which no upstream ever gets."""
     fields: Fields = [("content-type", "application/json"), ("accept-encoding", "identity")]
     fields.append(("accept", _accept(provider, stream)))
     client_agent = incoming.get("user-agent") if same_format else None
     fields.append(("user-agent", client_agent or agent))
     if provider.credentials == "client":
-        fields += client_credentials(incoming, own_key)
+        fields += client_credentials(incoming, own_keys)
         fields += _kept(incoming, _ACCOUNT.get(provider.format, ()) if same_format else ())
     elif provider.key is not None:
         fields.append(_credential(provider))
@@ -100,12 +100,13 @@ def for_upstream(
     ]
 
 
-def client_credentials(incoming: Headers, own_key: Secret | None) -> Fields:
+def client_credentials(incoming: Headers, own_keys: Collection[Secret]) -> Fields:
     """The client's own key or token in the very header in which it came, but for the router's."""
-    found = _kept(incoming, _CREDENTIALS)
-    if own_key is None:
-        return found
-    return [f for f in found if not own_key.matches(f[1].removeprefix("Bearer ").strip())]
+
+    def is_own(value: str) -> bool:
+        return any(key.matches(value.removeprefix("Bearer ").strip()) for key in own_keys)
+
+    return [field for field in _kept(incoming, _CREDENTIALS) if not is_own(field[1])]
 
 
 def _for_vendor(provider: Provider, incoming: Headers) -> Fields:

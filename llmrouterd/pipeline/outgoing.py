@@ -185,7 +185,7 @@ def fields(
         beta=_beta(work, provider),
         refused_betas=work.daemon.lessons.of(candidate).refused_betas,
         idempotency=_idempotency(work, provider),
-        own_key=work.gen.own_key,
+        own_keys=work.gen.own_keys,
     )
 
 

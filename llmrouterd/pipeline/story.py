@@ -61,6 +61,7 @@ class Story:
         self.id = daemon.next_id()
         self.stem = daemon.chance()
         self.request_id = f"req_{self.stem}"
+        self.client = ""  # by the name of its key
         self.client_format = client_format
         self.endpoint = endpoint
         self.begun_ms = daemon.wall_ms()
@@ -185,6 +186,7 @@ class Story:
             ts_ms=self.daemon.wall_ms(),
             end=end,
             status=self.status,
+            client=self.client,
             client_format=self.client_format,
             endpoint=self.endpoint,
             requested_model=self.requested_model,

@@ -232,7 +232,7 @@ def test_what_means_off_is_accepted() -> None:
 def test_features_of_later_are_refused_by_name() -> None:
     text = (
         ECHO
-        + '[telemetry]\nenabled = true\n[[clients]]\nname = "x"\n[plugins.web]\nenabled = true\n'
+        + '[telemetry]\nenabled = true\n[[policies]]\ntag = "x"\n[plugins.web]\nenabled = true\n'
     )
     text += "[classifiers.llm]\nenabled = true\n[response_classifiers.empty]\nenabled = true\n"
     said = problems(text)

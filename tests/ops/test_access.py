@@ -1,16 +1,20 @@
 """Who may come in: keys in every place, Host names, browser origins."""
 
 import hmac
+from dataclasses import replace
 
 import pytest
 
-from llmrouterd.config import Server
+from llmrouterd.config import Config, KeyHolder, Server
 from llmrouterd.edge.incoming import Incoming, WholeBody
-from llmrouterd.model import Headers, Secret
+from llmrouterd.model import ANYBODY, Caller, Headers, Secret
 from llmrouterd.ops import access
 
-KEYED = Server(api_key=Secret("s3cret"))
-OPEN = Server()
+KEYED = Config(server=Server(api_key=Secret("s3cret")))
+OPEN = Config()
+HERE = Server()
+ANN = Caller("ann", models=("small*",), admin=False)
+NAMED = Config(server=KEYED.server, clients=(KeyHolder(Secret("anns"), ANN),))
 
 
 def asking(target: str = "/", *headers: tuple[str, str], method: str = "GET") -> Incoming:
@@ -107,6 +111,43 @@ def test_a_cookie_is_no_key_when_it_is_wrong() -> None:
         assert access.check_key(KEYED, incoming, cookie=True) is not None, text
 
 
+def test_a_client_is_known_by_its_own_key():
+    incoming = asking("/", ("x-api-key", "anns"))
+    assert access.check_key(NAMED, incoming) is None
+    assert incoming.caller == ANN
+
+
+def test_whoever_has_the_shared_key_may_do_everything():
+    incoming = asking("/", ("x-api-key", "s3cret"))
+    assert access.check_key(NAMED, incoming) is None
+    assert incoming.caller == ANYBODY
+    assert access.check_key(OPEN, asking()) is None
+    assert asking().caller == ANYBODY
+
+
+def test_clients_of_their_own_are_a_lock_even_without_a_shared_key():
+    only_clients = replace(NAMED, server=Server())
+    assert access.check_key(only_clients, asking()) is not None
+    assert access.check_key(only_clients, asking("/", ("x-api-key", "anns"))) is None
+
+
+def test_a_key_of_the_router_beside_another_one_is_found():
+    incoming = asking("/", ("x-router-key", "anns"), ("authorization", "Bearer sk-elsewhere"))
+    assert access.check_key(NAMED, incoming) is None
+    assert incoming.caller == ANN
+
+
+@pytest.mark.parametrize("path", ["/dashboard", "/dashboard/events", "/metrics"])
+def test_everybodys_requests_are_for_admins_only(path):
+    incoming = asking(path, ("x-api-key", "anns"))
+    access.check_key(NAMED, incoming)
+    failure = access.check_rights(incoming, path)
+    assert failure is not None
+    assert (failure.kind, "'ann'" in failure.message) == ("forbidden", True)
+    assert access.check_rights(incoming, "/v1/models") is None
+    assert access.check_rights(asking(path), path) is None
+
+
 # --- Host -----------------------------------------------------------------------------------------
 
 
@@ -127,7 +168,7 @@ def test_a_cookie_is_no_key_when_it_is_wrong() -> None:
     ],
 )
 def test_every_spelling_of_this_machine_is_a_host(host: str) -> None:
-    assert access.check_host(OPEN, asking("/", ("host", host))) is None
+    assert access.check_host(HERE, asking("/", ("host", host))) is None
 
 
 @pytest.mark.parametrize(
@@ -166,11 +207,11 @@ def test_a_host_that_the_owner_trusts_is_accepted_in_every_spelling() -> None:
 def test_beyond_loopback_and_without_a_host_field_nothing_is_checked() -> None:
     beyond = Server(host="0.0.0.0", allow_unauthenticated=True)
     assert access.check_host(beyond, asking("/", ("host", "any.example"))) is None
-    assert access.check_host(OPEN, asking()) is None
+    assert access.check_host(HERE, asking()) is None
 
 
 def test_a_long_host_is_not_told_back_whole() -> None:
-    failure = access.check_host(OPEN, asking("/", ("host", "x" * 5000)))
+    failure = access.check_host(HERE, asking("/", ("host", "x" * 5000)))
     assert failure is not None
     assert len(failure.message) < 250
 
@@ -183,8 +224,8 @@ LISTED = Server(cors_origins=("https://App.example",))
 
 def test_a_page_of_another_origin_is_refused_unless_it_is_listed() -> None:
     host = ("host", "127.0.0.1:8090")
-    assert access.check_origin(OPEN, asking("/", host)) is None
-    failure = access.check_origin(OPEN, asking("/", host, APP))
+    assert access.check_origin(HERE, asking("/", host)) is None
+    failure = access.check_origin(HERE, asking("/", host, APP))
     assert failure is not None
     assert failure.kind == "forbidden"
     assert access.check_origin(LISTED, asking("/", host, APP)) is None
@@ -196,12 +237,12 @@ def test_a_page_of_another_origin_is_refused_unless_it_is_listed() -> None:
 def test_our_own_page_may_call_us() -> None:
     own = asking("/", ("host", "LocalHost:8090"), ("origin", "http://localhost:8090"))
     other_port = asking("/", ("host", "localhost:8090"), ("origin", "http://localhost:3000"))
-    assert access.check_origin(OPEN, own) is None
-    assert access.check_origin(OPEN, other_port) is not None
+    assert access.check_origin(HERE, own) is None
+    assert access.check_origin(HERE, other_port) is not None
 
 
 def test_no_cors_field_is_sent_to_who_is_not_listed() -> None:
-    assert access.cors(OPEN, asking("/", APP)) == []
+    assert access.cors(HERE, asking("/", APP)) == []
     assert access.cors(LISTED, asking("/")) == []
     assert ("access-control-allow-origin", "https://app.example") in access.cors(
         LISTED, asking("/", APP)
@@ -216,7 +257,7 @@ def test_a_pre_flight_of_a_listed_page_is_told_what_it_may() -> None:
     told = dict(fields)
     assert "POST" in told["access-control-allow-methods"]
     assert "authorization" in told["access-control-allow-headers"]
-    assert access.preflight(OPEN, asking("/", APP, wants, method="OPTIONS")) == []
+    assert access.preflight(HERE, asking("/", APP, wants, method="OPTIONS")) == []
     assert access.preflight(LISTED, asking("/", APP, method="OPTIONS")) is None
     assert access.preflight(LISTED, asking("/", APP, wants)) is None
 

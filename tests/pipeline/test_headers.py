@@ -161,7 +161,7 @@ OWN = Secret("router-key")
 def test_a_client_s_own_credential_goes_on_in_the_header_it_came_in(name: str, value: str) -> None:
     provider = anthropic(credentials="client")
     account = ("anthropic-workspace-id", "w1")
-    out = sent(provider, (name, value), account, own_key=OWN)
+    out = sent(provider, (name, value), account, own_keys=(OWN,))
     assert out[name] == value
     assert out["anthropic-workspace-id"] == "w1"
     assert "anthropic-workspace-id" not in sent(anthropic(), account)
@@ -172,7 +172,7 @@ def test_a_client_s_own_credential_goes_on_in_the_header_it_came_in(name: str, v
     ("name", "value"), [("authorization", "Bearer router-key"), ("x-api-key", "router-key")]
 )
 def test_the_router_s_own_key_never_goes_on(name: str, value: str) -> None:
-    out = sent(anthropic(credentials="client"), (name, value), own_key=OWN)
+    out = sent(anthropic(credentials="client"), (name, value), own_keys=(OWN,))
     assert "router-key" not in " ".join(out.values())
 
 

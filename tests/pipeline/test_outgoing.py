@@ -86,7 +86,7 @@ DENIED = {"error": {"message": "bad key sk", "type": "invalid_request_error", "c
 
 async def test_a_client_s_own_credential_reaches_its_provider() -> None:
     up = {"a": replies(200, chat_answer("hi"))}
-    async with stage(provider("a", credentials="client"), up=up, own_key=Secret("k")) as st:
+    async with stage(provider("a", credentials="client"), up=up, own_keys=(Secret("k"),)) as st:
         assert (await st.ask("openai", request("openai"), MINE)).status == 200
         (asked,) = st.asked["a"]
     assert asked.headers.get("authorization") == "Bearer sk-mine"

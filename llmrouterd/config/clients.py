@@ -1,0 +1,63 @@
+"""`[[clients]]`: who may come in with a key of its own, and what that key is good for.
+
+Owns: reading and checking that table.
+Refuses to know: the shared key ([server] api_key_env), how a key is offered and compared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmrouterd.config import keys
+from llmrouterd.config.nouns import KeyHolder
+from llmrouterd.config.providers import NoKeyError, key_from
+from llmrouterd.config.read import Problems, quoted, read
+from llmrouterd.model import Caller, Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def read_clients(
+    problems: Problems, tables: Sequence[Any], environ: Mapping[str, str], shared: Secret | None
+) -> tuple[KeyHolder, ...]:
+    """shared: the key of [server], which cannot be a client's too."""
+    holders: list[KeyHolder] = []
+    for index, table in enumerate(tables):
+        values = read(problems, ("clients", index), table, keys.CLIENT)
+        key = _key(problems, index, values["key_env"] or "", environ)
+        _check_name(problems, index, values["name"], holders)
+        if key is not None and _is_taken(key, shared, holders):
+            problems.add(("clients", index, "key_env"), "another client has the same key")
+        caller = Caller(
+            name=values["name"] or "",
+            models=tuple(values["models"]),
+            strict=values["strict"],
+            admin=values["admin"],
+        )
+        if key is not None:
+            holders.append(KeyHolder(key, caller))
+    return tuple(holders)
+
+
+def _key(
+    problems: Problems, index: int, variable: str, environ: Mapping[str, str]
+) -> Secret | None:
+    if not variable:
+        return None  # complained about already: the key is required
+    try:
+        return key_from(problems, ("clients", index, "key_env"), variable, environ)
+    except NoKeyError as why:
+        problems.add(("clients", index, "key_env"), f"{why}: set it, or remove this client")
+        return None
+
+
+def _check_name(
+    problems: Problems, index: int, name: str | None, holders: Sequence[KeyHolder]
+) -> None:
+    if name and any(holder.caller.name == name for holder in holders):
+        problems.add(("clients", index, "name"), f"there is another client {quoted(name)}")
+
+
+def _is_taken(key: Secret, shared: Secret | None, holders: Sequence[KeyHolder]) -> bool:
+    return key == shared or any(key == holder.key for holder in holders)
