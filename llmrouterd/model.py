@@ -224,6 +224,9 @@ class ProviderState:
     why: str = ""  # when not healthy or not reached: the reason, for traces, errors and people
     reached: bool | None = None  # whether it answered when it was last asked; None: never asked
     in_flight: int = 0
+    back_s: float | None = None  # when not healthy: seconds until it is asked again
+    resting: bool = False  # it asked to be left alone: its pace is the matter, not its health
+    models_out: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # left alone, and why
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +319,7 @@ class Step:
     """One line of a routing trace: a rule that passed, or a candidate taken or skipped, and why.
 
     reason is for people; code is the same for programs: unknown, on_demand, repeated,
-    capability:NAME, embedding, context:TOKENS, remote, health, unreached.
+    capability:NAME, embedding, context:TOKENS, remote, health, rest, model_out, unreached.
     """
 
     rule: str

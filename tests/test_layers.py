@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "llmrouterd.config": ("llmrouterd.model", "llmrouterd.tomlpos"),
     "llmrouterd.tomlpos": ("llmrouterd.model",),
     "llmrouterd.route": ("formats", "llmrouterd.model"),
-    "llmrouterd.guard": ("llmrouterd.model",),
+    "llmrouterd.guard": ("formats.errors", "llmrouterd.model"),
     "llmrouterd.edge": (
         "formats.errors",
         "llmrouterd.model",

@@ -22,6 +22,7 @@ from llmrouterd.edge.hangup import Hangups
 from llmrouterd.edge.incoming import Limits
 from llmrouterd.edge.listen import Listener, Server, Service, bind_tcp
 from llmrouterd.edge.pool import Pool
+from llmrouterd.guard.health import Health
 from llmrouterd.model import ConfigError
 from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.feed import Feed
@@ -86,12 +87,14 @@ async def _serve(
     ready: Callable[[Running], None],
 ) -> None:
     addresses = tuple(listener.address for listener in listeners)
-    catalog = Catalog(pool, config.providers, generation.upstreams)
+    health = Health()
+    catalog = Catalog(pool, config.providers, generation.upstreams, health.reached)
     feed = Feed() if config.server.dashboard else None
     journal = _journal(config)
     daemon = Daemon(
         pool,
         fleet=catalog.fleet,
+        health=health,
         sinks=tuple(sink for sink in (feed, journal) if sink is not None),
         learn=catalog.learn,
         keep_bodies=feed is not None or (journal is not None and config.logging.bodies == "full"),

@@ -26,7 +26,7 @@ from llmrouterd.ops.question import Silent, question
 from llmrouterd.route.facts import with_inferred
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from llmrouterd.edge.pool import Origin, Pool
 
@@ -40,13 +40,23 @@ FIRST_ROUND_S = 1.0  # what the start waits for answers; the rest comes later
 ON_DEMAND_S = 5.0
 
 
+def _nobody(provider: str, now: float) -> None:
+    pass
+
+
 class Catalog:
     """The providers of one configuration and what is known of them."""
 
     def __init__(
-        self, pool: Pool, providers: Iterable[Provider], upstreams: Mapping[str, tuple[Origin, str]]
+        self,
+        pool: Pool,
+        providers: Iterable[Provider],
+        upstreams: Mapping[str, tuple[Origin, str]],
+        reached: Callable[[str, float], None] = _nobody,
     ) -> None:
+        """reached: told of each provider that answered, and when."""
         self._pool = pool
+        self._reached = reached
         self._upstreams = upstreams
         self._states = {p.name: ProviderState(p, _static(p)) for p in providers}
         self._shown: dict[str, dict[str, ModelInfo]] = {}  # provider -> model@digest -> /api/show
@@ -103,6 +113,7 @@ class Catalog:
             self._know(name, None, reached=reached, why=str(error)[:_WHY_LIMIT])
             return
         self._told.discard(name)
+        self._reached(name, trio.current_time())
         listed = {info.name: with_inferred(info) for info in models}
         self._know(name, listed)
 

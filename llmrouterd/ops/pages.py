@@ -287,13 +287,14 @@ class Pages:
     async def _kept(self, incoming: Incoming, client: Client) -> None:
         """GET and DELETE of an answer that a client may go on from."""
         name = canonical_path(incoming.path).removeprefix(RESPONSE)
-        kept = self._daemon.answers.get(name)
+        answers = self._daemon.memory(incoming.caller.name).answers
+        kept = answers.get(name)
         if kept is None:
             failure = Failure("not_found", f"Response with id '{name[:100]}' not found.")
             return await self._refuse(incoming, client, failure)
         if incoming.method != "DELETE":
             return await answer(client, kept.answer)
-        self._daemon.answers.drop(name)
+        answers.drop(name)
         return await answer(client, {"id": name, "object": "response.deleted", "deleted": True})
 
     async def _count(self, incoming: Incoming, client: Client) -> None:

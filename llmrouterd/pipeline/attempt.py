@@ -189,7 +189,7 @@ def _lane(work: Work, sent: Outgoing) -> Lane:
     async def finish(response: Response) -> Response:
         return await work.ext.after(work.request, response)
 
-    listener = Listener(work.daemon.recall) if sent.recalls else None
+    listener = Listener(work.memory.recall) if sent.recalls else None
     decoder = sent.decoder(limit)
     return TurnLane(decoder, encoder, work.ext, keep=work.keep, finish=finish, listener=listener)
 
@@ -215,7 +215,7 @@ async def _whole(
     try:
         response = sent.parse_response(body)
         if sent.recalls:
-            hear_whole(work.daemon.recall, response)
+            hear_whole(work.memory.recall, response)
     except Garbled as error:
         failure = fmt.parse_error(200, body)  # some servers answer 200 with an error inside
         return failure if failure.native is not None else Failure("upstream", str(error))

@@ -14,9 +14,10 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from llmrouterd.guard.health import Health
 from llmrouterd.model import EMPTY, Fleet, Images, Provider, Routing, Secret, Telling
 from llmrouterd.pipeline.answers import Answers
 from llmrouterd.pipeline.calibrate import Calibration
@@ -74,6 +75,16 @@ async def _learn_nothing(providers: Collection[str]) -> None:
     pass
 
 
+class Memory:
+    """Of one client. answers: those it may go on from. recall: what it does not hand back."""
+
+    __slots__ = ("answers", "recall")
+
+    def __init__(self) -> None:
+        self.answers = Answers()
+        self.recall = Recall()
+
+
 class Daemon:
     """Mutable, one per process, owned by ops/app.py."""
 
@@ -85,21 +96,36 @@ class Daemon:
         sinks: tuple[Sink, ...] = (),
         learn: Callable[[Collection[str]], Awaitable[None]] = _learn_nothing,
         keep_bodies: bool = True,
+        health: Health | None = None,
     ) -> None:
         self.pool = pool
-        self.fleet = fleet
+        self._fleet = fleet
+        self.health = health or Health()
         self.sinks = sinks
         self.learn = learn
         self.keep_bodies = keep_bodies
         self.calibration = Calibration()
         self.lessons = Lessons()
-        self.answers = Answers()
-        self.recall = Recall()
+        self._memories: dict[str, Memory] = {}
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}
         self._ids = itertools.count(1)
         self._chances: list[str] = []
+
+    def fleet(self, seed: int) -> Fleet:
+        """All providers as of now: what they have, and how well they do."""
+        fleet = self._fleet(seed)
+        if self.health.spotless:
+            return fleet
+        return replace(fleet, states=self.health.shown(fleet.states, fleet.now))
+
+    def memory(self, client: str) -> Memory:
+        """What is remembered for a client, by the name of its key: nobody gets at another's."""
+        found = self._memories.get(client)
+        if found is None:
+            found = self._memories[client] = Memory()
+        return found
 
     def next_id(self) -> int:
         """A whole number, rising: the id that events and the log use."""

@@ -147,7 +147,7 @@ async def _resume(work: Work) -> EndState | None:
         return None
     mine = any(p.format == "responses" for p in work.gen.providers.values())
     try:
-        found = resumed(work.request, work.daemon.answers, upstream_may_know=mine)
+        found = resumed(work.request, work.memory.answers, upstream_may_know=mine)
     except Invalid as error:
         found = Failure(error.kind, str(error), param=error.path or None)
     if isinstance(found, Failure):
@@ -165,7 +165,7 @@ def _keep(work: Work) -> None:
     if answer is not None and went_on is not None:
         home = story.candidate if work.reply.passed else None
         size = story.size_bytes + work.reply.client.bytes_sent
-        work.daemon.answers.keep(answer, went_on.before, size, home)
+        work.memory.answers.keep(answer, went_on.before, size, home)
 
 
 async def _serve(call: Call, work: Work) -> EndState:
@@ -209,7 +209,7 @@ async def _routed(call: Call, work: Work) -> EndState:
     verdict = decide(known, fleet, gen.routing)
     story.trace = verdict.trace
     if not verdict.candidates:
-        await work.reply.fail(no_candidate(known, verdict))
+        await work.reply.fail(no_candidate(known, verdict, fleet))
         return "refused"
     return await _walk(work, verdict, fleet)
 
@@ -234,14 +234,16 @@ async def _walk(work: Work, verdict: Verdict, fleet: Fleet) -> EndState:
         if isinstance(step, Wait):
             await reply.sleep(step.seconds)
             step = Try(step.candidate)
-        begun = trio.current_time()
+        begun, begun_ns = trio.current_time(), story.elapsed_ns()
         failure = await _one(work, step.candidate, fleet)
         if failure is None:
+            _note_health(work, step.candidate, begun_ns)
             _keep(work)
             if not story.usage_estimated and work.embed is None:
                 daemon.calibration.learn(step.candidate, story.size_tokens, story.usage)
             return "complete"
         now = trio.current_time()
+        daemon.health.failed(step.candidate, failure, now, jitter=jitter)
         connected = failure.clock != "connect" and not story.unreached
         story.failed(Outcome(step.candidate, failure, now - begun, now, connected))
         if reply.content_sent:
@@ -251,14 +253,34 @@ async def _walk(work: Work, verdict: Verdict, fleet: Fleet) -> EndState:
 
 async def _one(work: Work, candidate: Candidate, fleet: Fleet) -> Failure | None:
     work.story.routed(candidate)
-    at = work.daemon.in_flight_at
+    at, health = work.daemon.in_flight_at, work.daemon.health
     at[candidate.provider] = at.get(candidate.provider, 0) + 1
+    tried = () if health.spotless else health.enters(candidate, trio.current_time())
+    ended = False
     try:
         state = fleet.states[candidate.provider]
         info = state.models.get(candidate.model) if state.models else None
-        return await attempt(work, candidate, info)
+        failure = await attempt(work, candidate, info)
+        ended = True
+        return failure
     finally:
         at[candidate.provider] -= 1
+        if tried and not ended:
+            health.left(tried)
+
+
+def _note_health(work: Work, candidate: Candidate, begun_ns: int) -> None:
+    """A whole answer came. begun_ns: when its attempt began, on the story's clock."""
+    story = work.story
+    first_ns = story.first_token_ns if work.request.stream else None
+    usage = None if story.usage_estimated else story.usage
+    work.daemon.health.answered(
+        candidate,
+        trio.current_time(),
+        first_token_ms=None if first_ns is None else max(0, first_ns - begun_ns) / 1e6,
+        tokens=usage.output if usage is not None and first_ns is not None else None,
+        writing_s=0.0 if first_ns is None else (story.elapsed_ns() - first_ns) / 1e9,
+    )
 
 
 _BROKEN: dict[str, EndState] = {"timeout": "stalled", "truncated": "truncated"}

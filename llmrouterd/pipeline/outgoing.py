@@ -96,7 +96,7 @@ def outgoing(
     spoken = speaks(provider.format, request)
     recalls = spoken == "openai" != request.origin and not provider.dialect.vendor
     if recalls:
-        request = work.daemon.recall.filled(request)
+        request = work.memory.recall.filled(request)
     codec = FORMATS[spoken]
     upstream = target_of(work, provider, candidate, info)
     try:

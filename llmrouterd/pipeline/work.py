@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from formats.embeddings import EmbedRequest
     from llmrouterd.model import Headers
     from llmrouterd.pipeline.answers import Resumed
-    from llmrouterd.pipeline.daemon import Daemon, Generation
+    from llmrouterd.pipeline.daemon import Daemon, Generation, Memory
     from llmrouterd.pipeline.extend import Extensions
     from llmrouterd.pipeline.reply import Reply
     from llmrouterd.pipeline.story import Story
@@ -38,6 +38,11 @@ class Work:
     embed: EmbedRequest | None = None
     resumed: Resumed | None = None
     fetched: dict[str, Image | None] = field(default_factory=dict)
+
+    @property
+    def memory(self) -> Memory:
+        """What is remembered for this client."""
+        return self.daemon.memory(self.story.client)
 
     @property
     def keep(self) -> bool:

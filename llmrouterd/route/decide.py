@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from formats.errors import Failure
+from formats.errors import Failure, FailureKind
 from llmrouterd.model import (
     Candidate,
     Facts,
@@ -260,7 +260,10 @@ class _Walk:
         elif not self._may_leave(candidate):
             return "remote", f"remote, and the walk began local in {self._began_local}"
         if not state.healthy:
-            return "health", f"unhealthy: {state.why}" if state.why else "unhealthy"
+            code = "rest" if state.resting else "health"
+            return code, f"unhealthy: {state.why}" if state.why else "unhealthy"
+        if candidate.model in state.models_out:
+            return "model_out", state.models_out[candidate.model]
         return None
 
     def _may_leave(self, candidate: Candidate) -> bool:
@@ -301,7 +304,7 @@ class _Walk:
 # --- when nobody is left --------------------------------------------------------------------------
 
 
-def no_candidate(facts: Facts, verdict: Verdict) -> Failure:
+def no_candidate(facts: Facts, verdict: Verdict, fleet: Fleet) -> Failure:
     """What the client is told when the verdict holds no candidate."""
     skips = {
         (step.provider, step.model): step
@@ -320,8 +323,12 @@ def no_candidate(facts: Facts, verdict: Verdict) -> Failure:
         size = with_margin(facts.size_tokens)
         words = f"prompt is too long: {size} tokens > {most} maximum"
         return Failure("context_too_long", f"{words} (estimated){listed}")
-    if kinds & {"health", "unreached"}:
-        return Failure("overloaded", f"no provider is available for model '{model}'{listed}")
+    if kinds & {"health", "rest", "unreached"}:
+        words = f"no provider is available for model '{model}'{listed}"
+        away = [fleet.states[name] for name, _ in skips if name in fleet.states]
+        backs = [state.back_s for state in away if state.back_s is not None]
+        kind: FailureKind = "rate_limit" if kinds == {"rest"} else "overloaded"
+        return Failure(kind, words, retry_after_s=min(backs, default=None))
     return Failure("no_provider", f"no provider configured for model '{model}'{listed}")
 
 

@@ -95,7 +95,7 @@ def test_a_plugins_choice_that_does_not_exist_leaves_no_candidates() -> None:
     facts = Facts("m", forced="gone")
     verdict = decide(facts, fleet(at("a", "m")), routing(rule("fallback"), implicit=True))
     assert verdict.candidates == ()
-    failure = no_candidate(facts, verdict)
+    failure = no_candidate(facts, verdict, Fleet({}))
     assert failure.kind == "no_provider"
     assert failure.message.startswith("no provider configured for model 'm'")
 
@@ -255,7 +255,7 @@ def test_the_best_local_model_has_what_the_request_needs() -> None:
     facts = Facts("claude", needs=frozenset({"vision"}))
     assert go(facts, on, IMPLICIT) == ["a/sighted"]
     only = decide(facts, fleet(at("a", blind)), IMPLICIT)
-    assert no_candidate(facts, only).kind == "unsupported"
+    assert no_candidate(facts, only, Fleet({})).kind == "unsupported"
     small = at("a", ModelInfo("small", context_length=100, loaded=True), "unknown")
     assert go(Facts("claude", size_tokens=1000), fleet(small), IMPLICIT) == ["a/unknown"]
 
@@ -427,7 +427,7 @@ def test_a_remote_candidate_refused_for_leaving_says_so() -> None:
 def refused(facts: Facts, on: Fleet, by: Routing) -> Failure:
     verdict = decide(facts, on, by)
     assert verdict.candidates == ()
-    return no_candidate(facts, verdict)
+    return no_candidate(facts, verdict, Fleet({}))
 
 
 def test_without_any_candidate_the_original_words_are_said() -> None:
@@ -469,12 +469,12 @@ def test_who_cannot_be_asked_for_its_models_may_still_have_this_one() -> None:
     on = fleet(down, at("other", "x"))
     for asked in (rule("discover"), rule("discover", "home")):
         verdict = decide(Facts("m"), on, routing(asked))
-        failure = no_candidate(Facts("m"), verdict)
+        failure = no_candidate(Facts("m"), verdict, Fleet({}))
         assert failure.kind == "overloaded"
         assert failure.message.endswith("'m': home/m: its models are not known: refused")
     for never in (at("home"), at("home", reached=True), at("home", "y", reached=False)):
         verdict = decide(Facts("m"), fleet(never), routing(rule("discover")))
-        assert no_candidate(Facts("m"), verdict).kind == "no_provider"
+        assert no_candidate(Facts("m"), verdict, Fleet({})).kind == "no_provider"
     assert not codes(decide(Facts("x"), on, routing(rule("discover"))))
     assert not codes(decide(Facts("m"), on, routing(rule("discover", "other"))))
 
@@ -612,4 +612,4 @@ def test_every_decision_keeps_the_laws(facts: Facts, on: Fleet, by: Routing) -> 
     assert len(explain_lines(verdict)) == len(verdict.trace)
     lists_wanted(facts, on, by)
     if not verdict.candidates:
-        assert no_candidate(facts, verdict).message
+        assert no_candidate(facts, verdict, Fleet({})).message

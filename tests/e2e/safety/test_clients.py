@@ -101,6 +101,24 @@ def test_a_strict_client_is_refused_what_another_one_only_reads_of(clients: Clie
     assert "logit_bias" in refused.json()["error"]["message"]
 
 
+def test_nobody_goes_on_from_anothers_answer(clients: Clients) -> None:
+    url = f"{clients.daemon.url}/v1/responses"
+
+    def said(who: str, **more: object) -> httpx.Response:
+        key = {"authorization": f"Bearer {KEYS[who]}"}
+        return httpx.post(url, json={"model": "ollama", "input": "hi", **more}, headers=key)
+
+    kept = said("BOB").json()["id"]
+    assert said("BOB", previous_response_id=kept).status_code == 200
+    refused = said("OPS", previous_response_id=kept)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (
+        400,
+        "previous_response_not_found",
+    )
+    assert clients.get("OPS", f"/v1/responses/{kept}").status_code == 404
+    assert clients.get("BOB", f"/v1/responses/{kept}").status_code == 200
+
+
 @pytest.mark.parametrize(("who", "status"), [("ANN", 403), ("OPS", 200), ("SHARED", 200)])
 def test_everybodys_requests_are_seen_by_admins(clients: Clients, who: str, status: int) -> None:
     assert clients.get(who, "/dashboard/api/state").status_code == status

@@ -1,0 +1,130 @@
+"""Which failure counts against whom, and what routing is shown of it."""
+
+import pytest
+
+from formats.errors import Failure
+from llmrouterd.guard.health import Health, against
+from llmrouterd.model import Candidate, Provider, ProviderState
+
+HERE = Candidate("p", "m", "r")
+STATES = {name: ProviderState(Provider(name, "openai")) for name in ("p", "q")}
+
+
+def failed(health, *kinds, now=0.0, candidate=HERE, **more):
+    for kind in kinds:
+        health.failed(candidate, Failure(kind, "words", **more), now, jitter=0.5)
+
+
+def shown(health, now=0.0):
+    return health.shown(STATES, now)["p"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "whom"),
+    [
+        ("upstream", "provider"),
+        ("timeout", "provider"),
+        ("truncated", "provider"),
+        ("overloaded", "provider"),
+        ("credential", "key"),
+        ("model_not_found", "model"),
+        ("rate_limit", "pace"),
+        ("quota", "pace"),
+        ("bad_request", "nobody"),
+        ("refused_by_upstream", "nobody"),
+        ("context_too_long", "nobody"),
+        ("unsupported", "nobody"),
+    ],
+)
+def test_whom_a_failure_speaks_against(kind, whom):
+    assert against(Failure(kind, "x")) == whom
+
+
+def test_nothing_wrong_shows_the_states_as_they_are():
+    health = Health()
+    assert health.spotless
+    assert health.shown(STATES, 0) is STATES
+
+
+def test_three_failures_in_a_row_and_the_provider_is_left_alone():
+    health = Health()
+    failed(health, "upstream", "timeout")
+    assert shown(health).healthy
+    failed(health, "truncated")
+    state = shown(health)
+    assert not state.healthy
+    assert state.why == "3 failures in a row, the last truncated: words (tried again in 2 s)"
+    assert state.back_s == 2.0
+    assert health.shown(STATES, 0)["q"].healthy
+    assert shown(health, 2.0).healthy
+
+
+def test_what_is_the_clients_mistake_shows_that_the_server_is_there():
+    """llama.cpp answers some of them with 500."""
+    health = Health()
+    failed(health, "upstream", "upstream")
+    failed(health, "bad_request", status=500)
+    failed(health, "upstream", "upstream")
+    assert shown(health).healthy
+
+
+def test_our_own_refusal_to_translate_says_nothing_of_the_server():
+    health = Health()
+    failed(health, "upstream", "upstream", "unsupported", "upstream")
+    assert not shown(health).healthy
+
+
+def test_a_model_that_is_not_there_is_its_own_affair():
+    health = Health()
+    failed(health, "model_not_found", status=404)
+    state = shown(health)
+    assert state.healthy
+    assert state.models_out == {"m": "model_not_found: words"}
+    assert shown(health, 31.0).models_out == {}
+
+
+def test_a_refused_key_is_not_tried_again_soon():
+    health = Health()
+    failed(health, "credential", status=401)
+    assert (shown(health).healthy, shown(health).back_s) == (False, 60.0)
+
+
+def test_a_rate_limit_is_a_rest_for_as_long_as_was_asked():
+    health = Health()
+    failed(health, "rate_limit", status=429, retry_after_s=30.0)
+    state = shown(health, 10.0)
+    assert (state.healthy, state.resting, state.back_s) == (False, True, 20.0)
+    assert state.why.startswith("it asked to be left alone for 20 s more (rate_limit: words")
+    assert shown(health, 30.0).healthy
+    assert health.spotless
+
+
+def test_an_overloaded_server_that_names_a_time_gets_it():
+    health = Health()
+    failed(health, "overloaded", status=503, retry_after_s=7.0)
+    assert (shown(health).resting, shown(health).back_s) == (True, 7.0)
+
+
+def test_a_whole_answer_ends_rest_and_illness():
+    health = Health()
+    failed(health, "rate_limit", "upstream", "upstream", "upstream", "model_not_found")
+    health.answered(HERE, 5.0)
+    assert health.spotless
+
+
+def test_one_request_at_a_time_tries_and_leaves_its_place():
+    health = Health()
+    failed(health, "upstream", "upstream", "upstream")
+    tried = health.enters(HERE, 3.0)
+    assert tried == ("p",)
+    assert "being tried again" in shown(health, 3.0).why
+    assert health.enters(HERE, 3.0) == ()
+    health.left(tried)
+    assert shown(health, 3.0).healthy
+
+
+def test_a_server_that_answers_a_question_is_tried_at_once():
+    health = Health()
+    failed(health, "upstream", "upstream", "upstream", "upstream")
+    health.reached("p", 0.5)
+    assert shown(health, 0.5).healthy
