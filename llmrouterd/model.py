@@ -192,10 +192,12 @@ class Provider:
     context_length: int = 0
     clocks: Clocks = Clocks()
     max_retries: int = 1
+    circuit_failures: int = 3  # so many in a row, and it is left alone for a while; 0: never
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may hold a key
     ca_file: str = ""
     http_proxy: str = field(default="", repr=False)  # may hold a password
     options: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    grow_context: bool = False  # num_ctx may grow with the prompts
     on_demand: bool = False  # found by a key in the environment: only for models asked for by name
 
 
@@ -212,6 +214,7 @@ class ModelInfo:
     loaded: bool = False
     native: Mapping[str, Any] = field(default_factory=lambda: EMPTY, hash=False, repr=False)
     max_output: int = 0  # tokens of one answer, where the server tells
+    loaded_context: int = 0  # tokens, of the model as it lies in memory, where the server tells
 
 
 @dataclass(frozen=True, slots=True)

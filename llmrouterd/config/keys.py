@@ -166,10 +166,12 @@ PROVIDER: Keys = {
     "idle_timeout": seconds(120.0),
     "total_timeout": seconds(0.0),
     "max_retries": Key("whole", 1, low=0, high=100),
+    "circuit_failures": Key("whole", 3, low=0, high=1000),
     "headers": Key("map", MappingProxyType({})),
     "ca_file": Key("text", ""),
     "http_proxy": Key("text", ""),
     "options": Key("table", MappingProxyType({})),
+    "grow_context": Key("switch", False),
 }
 
 _PROVIDER = Key("text", required=True, filled=True)

@@ -140,10 +140,12 @@ def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Prov
             total_s=values["total_timeout"],
         ),
         max_retries=values["max_retries"],
+        circuit_failures=values["circuit_failures"],
         headers=_headers(problems, path, values["headers"], url),
         ca_file=values["ca_file"],
         http_proxy=values["http_proxy"],
         options=values["options"],
+        grow_context=values["grow_context"],
     )
 
 

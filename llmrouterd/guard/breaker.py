@@ -94,13 +94,14 @@ class Breaker:
         jitter: float,
         at_once: bool = False,
         rest_s: float | None = None,
+        threshold: int | None = None,
     ) -> None:
         """One more failure. at_once: no second one is waited for. rest_s: how long it wants to be
         left alone; else longer each time."""
         circuit = self._circuits.get(key, _CLOSED)
         failures = circuit.failures + 1
         tried = circuit.until is not None  # it was open: the request was the one that tried it
-        if not (at_once or tried or failures >= self._threshold):
+        if not (at_once or tried or failures >= (threshold or self._threshold)):
             self._set(key, Circuit(failures, circuit.rests, None, why))
             return
         if tried and now < (circuit.until or 0.0) and rest_s is None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from llmrouterd.guard.breaker import Breaker
+from llmrouterd.guard.breaker import THRESHOLD, Breaker
 from llmrouterd.guard.measured import Seen
 
 if TYPE_CHECKING:
@@ -88,8 +88,19 @@ class Health:
             now, first_token_ms=first_token_ms, tokens=tokens, writing_s=writing_s
         )
 
-    def failed(self, candidate: Candidate, failure: Failure, now: float, *, jitter: float) -> None:
-        """An attempt failed. One that had given part of an answer counts like any other."""
+    def failed(
+        self,
+        candidate: Candidate,
+        failure: Failure,
+        now: float,
+        *,
+        jitter: float,
+        threshold: int = THRESHOLD,
+    ) -> None:
+        """An attempt failed. One that had given part of an answer counts like any other. threshold:
+        failures in a row that open the provider's circuit; 0: it is never left alone."""
+        if not threshold:
+            return
         name, why = candidate.provider, f"{failure.tag}: {failure.message[:_WHY]}"
         match against(failure):
             case "nobody" if failure.status is not None:
@@ -110,7 +121,7 @@ class Health:
                 self.breaker.abandoned(name)
             case "provider":
                 self._seen(name).failed(now)
-                self.breaker.failed(name, now, why, jitter=jitter)
+                self.breaker.failed(name, now, why, jitter=jitter, threshold=threshold)
                 if failure.retry_after_s:
                     self._rest(name, failure.retry_after_s, now, why)
 

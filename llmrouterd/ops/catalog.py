@@ -136,7 +136,21 @@ class Catalog:
     async def _models(self, provider: Provider) -> list[ModelInfo]:
         if provider.format == "ollama":
             return await self._ollama(provider)
-        return await self._listed(provider)
+        listed = await self._listed(provider)
+        if provider.dialect.name == "llama.cpp" or any(_is_llama(info) for info in listed):
+            return await self._with_slots(provider, listed)
+        return listed
+
+    async def _with_slots(self, provider: Provider, listed: list[ModelInfo]) -> list[ModelInfo]:
+        """llama.cpp's list tells what a model was trained for; a request gets one slot's share."""
+        origin, _ = self._upstreams[provider.name]
+        try:
+            props = await question(self._pool, provider, (origin, ""), "/props")
+        except (DialError, FormatError, ValueError):
+            return listed
+        settings = props.get("default_generation_settings")
+        size = _size(settings.get("n_ctx")) if isinstance(settings, dict) else 0
+        return [replace(info, context_length=size or info.context_length) for info in listed]
 
     async def _ollama(self, provider: Provider) -> list[ModelInfo]:
         tags = await self._get(provider, "/api/tags")
@@ -161,17 +175,20 @@ class Catalog:
                         info,
                         size_bytes=size if isinstance(size, int) else 0,
                         loaded=name in loaded,
+                        loaded_context=loaded.get(name, 0),
                         native=entry,
                     )
                 )
         return out
 
-    async def _loaded(self, provider: Provider) -> set[str]:
+    async def _loaded(self, provider: Provider) -> dict[str, int]:
+        """The models in memory, with the size of their contexts."""
         try:
             answer = await self._get(provider, "/api/ps")
         except ValueError:
-            return set()  # old servers do not have it
-        return {str(m.get("name")) for m in _objects(answer.get("models"))}
+            return {}  # old servers do not have it
+        models = _objects(answer.get("models"))
+        return {str(m.get("name")): _size(m.get("context_length")) for m in models}
 
     async def _show(self, provider: Provider, name: str) -> ModelInfo | None:
         """/api/show of one model; None when the server does not tell."""
@@ -247,6 +264,14 @@ def _from_list(entry: Mapping[str, JSON]) -> ModelInfo:
         max_output=most if type(most) is int and most > 0 else 0,
         native=entry,
     )
+
+
+def _is_llama(info: ModelInfo) -> bool:
+    return info.native.get("owned_by") == "llamacpp"
+
+
+def _size(value: JSON) -> int:
+    return value if type(value) is int and value > 0 else 0
 
 
 def _objects(value: JSON) -> list[dict[str, JSON]]:

@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from llmrouterd.guard.contexts import Contexts
 from llmrouterd.guard.health import Health
 from llmrouterd.model import EMPTY, Fleet, Images, Provider, Routing, Secret, Telling
 from llmrouterd.pipeline.answers import Answers
@@ -105,6 +106,7 @@ class Daemon:
         self.learn = learn
         self.keep_bodies = keep_bodies
         self.calibration = Calibration()
+        self.contexts = Contexts()
         self.lessons = Lessons()
         self._memories: dict[str, Memory] = {}
         self.in_flight = 0

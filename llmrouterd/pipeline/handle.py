@@ -22,6 +22,7 @@ from formats.embeddings import EmbedRequest
 from formats.errors import Failure, Invalid
 from llmrouterd.edge.client import Client, ClientGone
 from llmrouterd.edge.incoming import Incoming, Refused
+from llmrouterd.guard.contexts import seems_cut
 from llmrouterd.model import Candidate, EndState, Fleet, GiveUp, Outcome, Try, Verdict, Wait
 from llmrouterd.pipeline import embed as embedded
 from llmrouterd.pipeline.answers import at_home, object_of, resumed
@@ -31,7 +32,7 @@ from llmrouterd.pipeline.reply import Reply
 from llmrouterd.pipeline.story import Story
 from llmrouterd.pipeline.work import Work
 from llmrouterd.route.decide import decide, lists_wanted, no_candidate
-from llmrouterd.route.facts import facts
+from llmrouterd.route.facts import context_of, facts
 from llmrouterd.route.plan import next_step
 
 if TYPE_CHECKING:
@@ -240,10 +241,11 @@ async def _walk(work: Work, verdict: Verdict, fleet: Fleet) -> EndState:
             _note_health(work, step.candidate, begun_ns)
             _keep(work)
             if not story.usage_estimated and work.embed is None:
-                daemon.calibration.learn(step.candidate, story.size_tokens, story.usage)
+                _compare(work, step.candidate, fleet)
             return "complete"
         now = trio.current_time()
-        daemon.health.failed(step.candidate, failure, now, jitter=jitter)
+        threshold = work.gen.providers[step.candidate.provider].circuit_failures
+        daemon.health.failed(step.candidate, failure, now, jitter=jitter, threshold=threshold)
         connected = failure.clock != "connect" and not story.unreached
         story.failed(Outcome(step.candidate, failure, now - begun, now, connected))
         if reply.content_sent:
@@ -267,6 +269,25 @@ async def _one(work: Work, candidate: Candidate, fleet: Fleet) -> Failure | None
         at[candidate.provider] -= 1
         if tried and not ended:
             health.left(tried)
+
+
+CUT = "truncated-by-upstream: suspected"
+
+
+def _compare(work: Work, candidate: Candidate, fleet: Fleet) -> None:
+    """What a server says it read beside what it was sent: it may have cut the prompt in silence; if
+    not, the next estimate will be better."""
+    story, calibration = work.story, work.daemon.calibration
+    provider = work.gen.providers[candidate.provider]
+    counted = story.usage.input if story.usage is not None else None
+    if provider.local and counted is not None:
+        state = fleet.states[candidate.provider]
+        info = state.models.get(candidate.model) if state.models else None
+        estimate = int(story.size_tokens * calibration.factor(candidate))
+        if seems_cut(estimate, counted, context_of(provider, info)):
+            story.notes.append(CUT)
+            return
+    calibration.learn(candidate, story.size_tokens, story.usage)
 
 
 def _note_health(work: Work, candidate: Candidate, begun_ns: int) -> None:

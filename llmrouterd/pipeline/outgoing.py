@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from formats import FORMATS, speaks
@@ -24,8 +24,11 @@ from formats.errors import Failure, Invalid
 from formats.stops import CuttingDecoder, cut_response, untold
 from formats.thinktags import ThinkTags, split_response
 from llmrouterd.pipeline import headers
+from llmrouterd.route.estimate import with_margin
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from formats import Decoder, Format
     from formats.canonical import Request, Response
     from formats.ledger import Ledger
@@ -140,8 +143,30 @@ def target_of(
         reasoning_required=dialect.reasoning_required or learned.reasoning_required,
         include_usage=dialect.include_usage,
         capabilities=info.capabilities if info else None,
-        options=provider.options,
+        options=_options(work, provider, candidate, info),
     )
+
+
+def _options(
+    work: Work, provider: Provider, candidate: Candidate, info: ModelInfo | None
+) -> Mapping[str, Any]:
+    """The owner's options, and at an Ollama server the one size of context that the model has."""
+    if provider.format != "ollama":
+        return provider.options
+    size = work.daemon.contexts.size(
+        (candidate.provider, candidate.model),
+        configured=_whole(provider.options.get("num_ctx")),
+        loaded=info.loaded_context if info is not None else 0,
+        asked=_whole(work.request.extra.get("options.num_ctx")),
+        needed=with_margin(work.story.size_tokens) + (work.request.max_tokens or 0),
+        most=info.context_length if info is not None else 0,
+        grow=provider.grow_context,
+    )
+    return provider.options if size is None else {**provider.options, "num_ctx": size}
+
+
+def _whole(value: object) -> int:
+    return value if type(value) is int and value > 0 else 0
 
 
 def withheld(work: Work, provider: Provider) -> Failure | None:

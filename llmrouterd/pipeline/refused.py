@@ -10,6 +10,7 @@ import email.utils
 import re
 import time
 from dataclasses import replace
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from formats import FORMATS
@@ -68,6 +69,9 @@ def retry_after(fields: Headers, now: float) -> float | None:
 
 def _until(date: str, now: float) -> float | None:
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(date).timestamp() - now)
+        when = email.utils.parsedate_to_datetime(date)
+        if when.tzinfo is None:  # HTTP's dates are of Greenwich, whether they say so or not
+            when = when.replace(tzinfo=UTC)
+        return max(0.0, when.timestamp() - now)
     except (TypeError, ValueError, OverflowError):
         return None

@@ -32,7 +32,7 @@ from llmrouterd.model import (
     Verdict,
 )
 from llmrouterd.route.estimate import fits, with_margin
-from llmrouterd.route.facts import embedding_only, lacks, looks_embedding_only
+from llmrouterd.route.facts import context_of, embedding_only, lacks, looks_embedding_only
 from llmrouterd.route.rules import RULES, claims, find, known_models, why_passed
 
 PLUGIN = "plugin"
@@ -283,7 +283,7 @@ class _Walk:
                 return f"capability:{lacking}", f"the model lacks '{lacking}'"
         if info is not None and embedding_only(info) and not embeds:
             return "embedding", "the model only makes embeddings"
-        context = state.provider.context_length or (info.context_length if info else 0)
+        context = context_of(state.provider, info)
         if not fits(facts.size_tokens, context):
             size = with_margin(facts.size_tokens)
             return (
@@ -323,6 +323,8 @@ def no_candidate(facts: Facts, verdict: Verdict, fleet: Fleet) -> Failure:
         size = with_margin(facts.size_tokens)
         words = f"prompt is too long: {size} tokens > {most} maximum"
         return Failure("context_too_long", f"{words} (estimated){listed}")
+    if kinds == {"model_out"}:
+        return Failure("model_not_found", f"model '{model}' is not found{listed}")
     if kinds & {"health", "rest", "unreached"}:
         words = f"no provider is available for model '{model}'{listed}"
         away = [fleet.states[name] for name, _ in skips if name in fleet.states]

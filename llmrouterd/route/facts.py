@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from formats.canonical import Audio, Image, Part, Request, ToolResult
-from llmrouterd.model import Facts, ModelInfo
+from llmrouterd.model import Facts, ModelInfo, Provider
 from llmrouterd.route import estimate
 
 if TYPE_CHECKING:
@@ -43,6 +43,20 @@ def facts(
         forced=forced,
         wish=wish,
     )
+
+
+def context_of(provider: Provider, info: ModelInfo | None) -> int:
+    """How many tokens a prompt and its answer may have there; 0: nobody knows. What the owner says
+    holds; else what the model is loaded with, unless it may grow; else what it can do."""
+    if provider.context_length:
+        return provider.context_length
+    most = info.context_length if info is not None else 0
+    if provider.grow_context:
+        return most
+    configured: object = provider.options.get("num_ctx")
+    if isinstance(configured, int) and configured > 0:
+        return min(configured, most) if most else configured
+    return (info.loaded_context if info is not None else 0) or most
 
 
 def needs(request: Request) -> frozenset[str]:

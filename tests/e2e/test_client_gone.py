@@ -49,7 +49,7 @@ def config(url: str, *, server: str = "", retries: int = 0) -> str:
     """A provider and a model of each format, and an alias that goes to two of them in turn."""
     tables = [f'[server]\nport = 0\n{server}\n[logging]\nenabled = true\npath = "log.jsonl"\n']
     tables += [
-        f'[[providers]]\nname = "{fmt}"\nformat = "{fmt}"\nbase_url = "{url}"\n'
+        f'[[providers]]\nname = "{fmt}"\nformat = "{fmt}"\nbase_url = "{url}"\ncircuit_failures = 0\n'
         f'models = ["{fmt}"]\nmax_retries = {retries}\n'
         f'[[routers]]\ntype = "model"\nmatch = "{fmt}"\nprovider = "{fmt}"\n'
         for fmt in FORMATS

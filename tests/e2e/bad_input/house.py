@@ -38,7 +38,7 @@ def config(url: str, *, server: str = "") -> str:
             (f"weary-{fmt}", "idle_timeout = 0.3\n"),
         ):
             tables.append(
-                f'[[providers]]\nname = "{name}"\nformat = "{fmt}"\nbase_url = "{url}"\n'
+                f'[[providers]]\nname = "{name}"\nformat = "{fmt}"\nbase_url = "{url}"\ncircuit_failures = 0\n'
                 f'models = ["{name}"]\nmax_retries = 0\n{clocks}'
                 f'[[routers]]\ntype = "model"\nmatch = "{name}"\nprovider = "{name}"\n'
             )

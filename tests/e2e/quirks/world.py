@@ -176,6 +176,7 @@ PROVIDER = """
 name = "{name}"
 format = "{format}"
 base_url = "{url}"
+circuit_failures = 0
 max_retries = 0
 """
 # No two servers have a model in common: what is asked of one is not served by another unasked.

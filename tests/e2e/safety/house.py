@@ -68,7 +68,7 @@ def answers_well(turn: Turn) -> None:
 def providers(url: str, *more: str) -> str:
     """One provider and model of each format, at this address."""
     tables = [
-        f'[[providers]]\nname = "{fmt}"\nformat = "{fmt}"\nbase_url = "{url}"\n'
+        f'[[providers]]\nname = "{fmt}"\nformat = "{fmt}"\nbase_url = "{url}"\ncircuit_failures = 0\n'
         f'models = ["{fmt}"]\nmax_retries = 0\n'
         f'[[routers]]\ntype = "model"\nmatch = "{fmt}"\nprovider = "{fmt}"\n'
         for fmt in FORMATS
@@ -118,6 +118,7 @@ base_url = "http://127.0.0.1:{port}"
 api_key_env = "OPENAI_KEY"
 models = ["openai"]
 max_retries = 0
+circuit_failures = 0
 [[providers]]
 name = "anthropic"
 format = "anthropic"
@@ -125,6 +126,7 @@ base_url = "http://127.0.0.1:{port}"
 api_key_env = "ANTHROPIC_KEY"
 models = ["anthropic"]
 max_retries = 0
+circuit_failures = 0
 [[providers]]
 name = "ollama"
 format = "ollama"
@@ -132,6 +134,7 @@ base_url = "http://{USERINFO}@127.0.0.1:{port}"
 headers = {{ "X-Access-Token" = "{HEADER_SECRET}" }}
 models = ["ollama"]
 max_retries = 0
+circuit_failures = 0
 [[providers]]
 name = "nobody"
 format = "openai"
@@ -139,6 +142,7 @@ base_url = "http://{USERINFO}@127.0.0.1:9/v1"
 headers = {{ "X-Access-Token" = "{HEADER_SECRET}" }}
 models = ["nobody"]
 max_retries = 0
+circuit_failures = 0
 [[providers]]
 name = "unlisted"
 format = "openai"
@@ -152,6 +156,7 @@ http_proxy = "http://{PROXY_LOGIN}@127.0.0.1:{port}"
 api_key_env = "OPENAI_KEY"
 models = ["proxied"]
 max_retries = 0
+circuit_failures = 0
 ''' + "".join(
         f'[[routers]]\ntype = "model"\nmatch = "{name}"\nprovider = "{name}"\n'
         for name in (*FORMATS, "nobody", "proxied")

@@ -30,6 +30,7 @@ PROVIDER = """
 name = "{name}"
 format = "{format}"
 base_url = "{url}"
+circuit_failures = 0
 api_key_env = "{format}_UPSTREAM_KEY"
 max_retries = {retries}
 models = {models}
