@@ -178,6 +178,7 @@ class Provider:
     format: FormatName
     base_url: str = ""
     key: Secret | None = None
+    keys: tuple[Secret, ...] = ()  # all of them, where there are several; `key` is one of these
     local: bool = True
     dialect: Dialect = Dialect()
     credentials: Literal["provider", "client"] = "provider"

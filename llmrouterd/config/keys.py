@@ -146,7 +146,7 @@ PROVIDER: Keys = {
     "forward_headers": Key("texts", (), filled=True),
     "api_key_env": Key("text", ""),
     "api_key_file": later(""),
-    "api_key_envs": later([]),
+    "api_key_envs": Key("texts", (), filled=True),
     "credentials": Key("text", "provider", one_of=("provider", "client")),
     "cost_per_1m_tokens": Key("number", low=0),
     "input_cost_per_1m": Key("number", low=0),

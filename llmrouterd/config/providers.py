@@ -89,13 +89,40 @@ def read_providers(
         seen.add(name)
         provider = _provider(problems, path, values)
         try:
-            key = key_from(problems, (*path, "api_key_env"), values["api_key_env"], environ)
+            keys = _keys(problems, path, values, environ)
         except NoKeyError as why:
             skipped.append((name, str(why)))
             problems.warn(path, f"the provider {quoted(name)} is skipped: {why}")
         else:
-            providers.append(_with_key(problems, path, provider, key))
+            provider = replace(provider, keys=keys if len(keys) > 1 else ())
+            providers.append(_with_key(problems, path, provider, keys[0] if keys else None))
     return tuple(providers), tuple(skipped)
+
+
+def _keys(
+    problems: Problems, path: Path, values: Mapping[str, Any], environ: Mapping[str, str]
+) -> tuple[Secret, ...]:
+    """The provider's keys. Of several those that are missing are left out; NoKeyError when none is
+    left of those that are named."""
+    if values["api_key_env"] and values["api_key_envs"]:
+        problems.add((*path, "api_key_envs"), "name one key with api_key_env, or several with this")
+    if not values["api_key_envs"]:
+        key = key_from(problems, (*path, "api_key_env"), values["api_key_env"], environ)
+        return () if key is None else (key,)
+    found: dict[Secret, None] = {}
+    missing: list[str] = []
+    for index, variable in enumerate(values["api_key_envs"]):
+        place: Path = (*path, "api_key_envs", index)
+        try:
+            key = key_from(problems, place, variable, environ)
+        except NoKeyError as why:
+            missing.append(str(why))
+            problems.warn(place, f"left out: {why}")
+        else:
+            found |= {} if key is None else {key: None}
+    if missing and not found:
+        raise NoKeyError("; ".join(missing))
+    return tuple(found)
 
 
 def names_of(tables: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -111,7 +138,7 @@ def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Prov
     if values["options"] and values["format"] != "ollama":
         problems.add((*path, "options"), 'only the format "ollama" has options')
     _check_files(problems, path, values, url)
-    if values["credentials"] == "client" and values["api_key_env"]:
+    if values["credentials"] == "client" and (values["api_key_env"] or values["api_key_envs"]):
         words = "the client's own key is passed on, so there can be no key of the provider's"
         problems.add((*path, "credentials"), words)
     local = values["local"]

@@ -28,6 +28,8 @@ from formats.ledger import Ledger
 from formats.ollama import load_answer
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
+from llmrouterd.guard.keyring import Resting
+from llmrouterd.model import Outcome
 from llmrouterd.pipeline import echo, headers
 from llmrouterd.pipeline.embed import embed
 from llmrouterd.pipeline.fetch import with_images
@@ -39,6 +41,7 @@ from llmrouterd.pipeline.relay import TAIL_S, PassLane, TurnLane, pump
 
 if TYPE_CHECKING:
     from llmrouterd.edge.exchange import Exchange
+    from llmrouterd.guard.keyring import Keyring
     from llmrouterd.model import Candidate, ModelInfo
     from llmrouterd.pipeline.relay import Lane
     from llmrouterd.pipeline.work import Work
@@ -48,19 +51,53 @@ async def attempt(work: Work, candidate: Candidate, info: ModelInfo | None) -> F
     """Try `candidate`. None: the client has its answer. A Failure: look at `reply.content_sent`."""
     provider = work.gen.providers[candidate.provider]
     work.story.priced_by = provider
-    if work.embed is not None:
-        return await embed(work, work.embed, candidate, info)
-    if work.request.origin in ("ollama", "generate") and provider.format != "ollama":
+    chat = work.embed is None
+    if chat and work.request.origin in ("ollama", "generate") and provider.format != "ollama":
         loaded = load_answer(work.request)
         if loaded is not None:  # nothing is asked, and elsewhere there is nothing to load
             return await deliver(work, loaded)
-    if provider.format == "echo":
+    if provider.format == "echo" and chat:
         if work.request.bound:
             words = f"only an upstream of the client's own format knows {work.request.bound[0]}"
             return Failure("unsupported", words)
         answer = echo.answer(work.request, candidate.model, prompt_tokens=work.story.size_tokens)
         work.story.usage_estimated = True
         return await deliver(work, answer)
+    ring = work.daemon.keyring(provider)
+    if ring is not None:
+        return await _with_keys(work, candidate, info, ring)
+    return await _learning(work, candidate, info)
+
+
+async def _with_keys(
+    work: Work, candidate: Candidate, info: ModelInfo | None, ring: Keyring
+) -> Failure | None:
+    """One key after the other, as long as it is only the key that an upstream objects to."""
+    while True:
+        taken = ring.take(trio.current_time())
+        if isinstance(taken, Resting):
+            wait_s = taken.until - trio.current_time()
+            return Failure(taken.kind or "rate_limit", taken.reason, retry_after_s=wait_s)
+        work.key = taken.key
+        failure = await _learning(work, candidate, info)
+        if failure is None:
+            ring.answered(taken)
+            return None
+        now = trio.current_time()
+        outcome = Outcome(candidate, failure, 0.0, now)
+        about_key = not work.reply.content_sent and ring.failed(taken, outcome, now)
+        if not about_key:
+            return failure
+        work.story.notes.append(f"{taken.name} of {candidate.provider}: {failure.tag}")
+        resting = ring.resting(now)
+        if resting is not None:
+            return replace(failure, retry_after_s=resting.until - now)
+
+
+async def _learning(work: Work, candidate: Candidate, info: ModelInfo | None) -> Failure | None:
+    """A try, and a second one when the first one taught how this server wants to be asked."""
+    if work.embed is not None:
+        return await embed(work, work.embed, candidate, info)
     failure = await _once(work, candidate, info)
     if failure is None or work.reply.content_sent:
         return failure

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llmrouterd.guard.contexts import Contexts
 from llmrouterd.guard.health import Health
+from llmrouterd.guard.keyring import Keyring
 from llmrouterd.model import EMPTY, Fleet, Images, Provider, Routing, Secret, Telling
 from llmrouterd.pipeline.answers import Answers
 from llmrouterd.pipeline.calibrate import Calibration
@@ -109,6 +110,7 @@ class Daemon:
         self.contexts = Contexts()
         self.lessons = Lessons()
         self._memories: dict[str, Memory] = {}
+        self._keyrings: dict[str, Keyring] = {}
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}
@@ -121,6 +123,15 @@ class Daemon:
         if self.health.spotless:
             return fleet
         return replace(fleet, states=self.health.shown(fleet.states, fleet.now))
+
+    def keyring(self, provider: Provider) -> Keyring | None:
+        """The keys of a provider that has several."""
+        if not provider.keys:
+            return None
+        ring = self._keyrings.get(provider.name)
+        if ring is None or not ring.holds(provider.keys):
+            ring = self._keyrings[provider.name] = Keyring(provider.keys)
+        return ring
 
     def memory(self, client: str) -> Memory:
         """What is remembered for a client, by the name of its key: nobody gets at another's."""

@@ -91,7 +91,7 @@ async def embed(
 def _written(
     work: Work, asked: EmbedRequest, candidate: Candidate, info: ModelInfo | None
 ) -> _Sent | Failure:
-    provider = work.gen.providers[candidate.provider]
+    provider = outgoing.provider_of(work, candidate)
     failure = outgoing.withheld(work, provider)
     if failure is not None:
         return failure

@@ -167,8 +167,7 @@ def without_credentials(body: bytes, provider: Provider, proxy_login: str | None
     """An upstream's error body, without the credentials it was sent: there are servers, and proxies
     before them, that repeat what they did not accept."""
     secrets = [value for name, value in provider.headers if _SENSITIVE.search(name.lower())]
-    if provider.key is not None:
-        secrets.append(provider.key.reveal())
+    secrets += [key.reveal() for key in (provider.key, *provider.keys) if key is not None]
     if proxy_login is not None:
         secrets.append(proxy_login)
     for secret in secrets:

@@ -14,7 +14,7 @@ Laws:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -92,7 +92,7 @@ def outgoing(
 ) -> Outgoing | Failure:
     """The request for `candidate`, or why it cannot be made. request: the work's own, or what it
     came to for this provider."""
-    provider = work.gen.providers[candidate.provider]
+    provider = provider_of(work, candidate)
     failure = withheld(work, provider)
     if failure is not None:
         return failure
@@ -125,6 +125,12 @@ def outgoing(
         recalls=recalls,
         stops=untold(request, spoken, upstream),
     )
+
+
+def provider_of(work: Work, candidate: Candidate) -> Provider:
+    """The provider, with the one of its keys that this try is made with."""
+    provider = work.gen.providers[candidate.provider]
+    return replace(provider, key=work.key) if provider.keys else provider
 
 
 def target_of(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from formats.canonical import Image, Request
     from formats.embeddings import EmbedRequest
-    from llmrouterd.model import Headers
+    from llmrouterd.model import Headers, Secret
     from llmrouterd.pipeline.answers import Resumed
     from llmrouterd.pipeline.daemon import Daemon, Generation, Memory
     from llmrouterd.pipeline.extend import Extensions
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Work:
-    """strict: a loss in translation is refused, not noted. embed: vectors are asked for, no chat.
+    """strict: a loss in translation is refused, not noted. key: which of a provider's several. embed: vectors are asked for, no chat.
     resumed: what a request of the Responses API went on from. fetched: pictures by their URL, None
     for those that could not be had."""
 
@@ -35,6 +35,7 @@ class Work:
     gen: Generation
     daemon: Daemon
     strict: bool = False
+    key: Secret | None = None
     embed: EmbedRequest | None = None
     resumed: Resumed | None = None
     fetched: dict[str, Image | None] = field(default_factory=dict)

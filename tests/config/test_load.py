@@ -247,7 +247,6 @@ def test_features_of_later_are_refused_by_name() -> None:
         "max_queue = 1",
         "queue_timeout = 1",
         'api_key_file = "x"',
-        'api_key_envs = ["A"]',
     ],
 )
 def test_provider_keys_of_later_are_refused(line: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from llmrouterd.config import Config, parse
 from llmrouterd.config.providers import is_local_host, masked
 from llmrouterd.guard import egress
-from llmrouterd.model import ConfigError, Provider
+from llmrouterd.model import ConfigError, Provider, Secret
 
 ECHO = '[[providers]]\nname = "spare"\nformat = "echo"\n'
 
@@ -236,3 +236,37 @@ def test_masked_urls_hold_no_user() -> None:
     assert masked("http://me:hush@h:1/v1") == "http://h:1/v1"
     assert masked("http://me:hu@sh@h:1") == "http://h:1"
     assert masked("http://h/a@b") == "http://h/a@b"
+
+
+def test_several_keys_and_those_that_are_missing_are_left_out() -> None:
+    text = (
+        '[[providers]]\nname = "o"\nformat = "openai"\nbase_url = "http://x.example"\n'
+        'api_key_envs = ["ONE", "GONE", "TWO", "ONE_AGAIN"]\n'
+    )
+    environ = {"ONE": "k1", "TWO": "k2", "ONE_AGAIN": "k1"}
+    config = parse(text, "f.toml", environ)
+    [provider] = config.providers
+    assert provider.keys == (Secret("k1"), Secret("k2"))
+    assert provider.key == Secret("k1")
+    assert "left out: the variable GONE is not set" in config.warnings[0]
+
+
+def test_one_of_several_keys_is_one_key_and_none_skips_the_provider() -> None:
+    text = (
+        '[[providers]]\nname = "o"\nformat = "openai"\nbase_url = "http://x.example"\n'
+        'api_key_envs = ["ONE", "GONE"]\n[[providers]]\nname = "e"\nformat = "echo"\n'
+    )
+    [provider, _] = parse(text, "f.toml", {"ONE": "k1"}).providers
+    assert (provider.key, provider.keys) == (Secret("k1"), ())
+    config = parse(text, "f.toml", {})
+    assert [name for name, _ in config.skipped] == ["o"]
+
+
+def test_one_key_and_several_are_too_many() -> None:
+    text = (
+        '[[providers]]\nname = "o"\nformat = "openai"\nbase_url = "http://x.example"\n'
+        'api_key_env = "ONE"\napi_key_envs = ["TWO"]\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "f.toml", {"ONE": "k1", "TWO": "k2"})
+    assert "name one key with api_key_env, or several with this" in caught.value.problems[0]
