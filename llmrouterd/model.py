@@ -228,6 +228,9 @@ class ProviderState:
     why: str = ""  # when not healthy or not reached: the reason, for traces, errors and people
     reached: bool | None = None  # whether it answered when it was last asked; None: never asked
     in_flight: int = 0
+    first_token_ms: float | None = None  # as seen, beside what was declared
+    tokens_per_s: float | None = None
+    failing: float = 0.0  # share of the recent requests
     back_s: float | None = None  # when not healthy: seconds until it is asked again
     resting: bool = False  # it asked to be left alone: its pace is the matter, not its health
     models_out: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # left alone, and why
@@ -238,11 +241,14 @@ class Fleet:
     """A frozen snapshot of all usable providers, in the order of the configuration.
 
     now: the monotonic clock. seed: drawn from the request's id, so that "random" is repeatable.
+    turns: how often each rule that takes turns was used. seat: where this conversation was served.
     """
 
     states: Mapping[str, ProviderState]
     now: float = 0.0
     seed: int = 0
+    turns: Mapping[str, int] = field(default_factory=lambda: EMPTY)
+    seat: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +257,8 @@ class Facts:
 
     model: the name the client asked for. needs: capabilities the request makes use of ("vision",
     "tools", ...). size_tokens: estimate of the prompt. forced: a provider that a plugin chose,
-    past the rules. wish: the provider the client asked for by header.
+    past the rules. wish: the provider the client asked for by header. session: a name for the
+    conversation, where some rule keeps those together.
     """
 
     model: str
@@ -262,12 +269,25 @@ class Facts:
     client: str = ""
     forced: str | None = None
     wish: str | None = None
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """What must hold for a rule to be asked at all; of each list one is enough, and an empty one asks
+    for nothing. capabilities: what the request makes use of."""
+
+    tags: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
+    stream: bool | None = None
+    capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RuleSpec:
     """One `[[routers]]` entry, checked. `where` names it (`routers[2] fallback`). Fields that its
-    type does not use keep their defaults. `targets`: (provider, model) pairs as written."""
+    type does not use keep their defaults. `targets`: (provider, model) pairs as written; `weights`: one
+    for each, or none. measured: by what was seen, not only declared. sticky: a conversation stays."""
 
     type: str
     where: str
@@ -281,6 +301,12 @@ class RuleSpec:
     max_latency_ms: float | None = None
     min_tokens_per_sec: float | None = None
     quality_bias: float = 0.5
+    weights: tuple[float, ...] = ()
+    when: When | None = None
+    measured: bool = False
+    sticky: bool = False
+    min_tokens: int | None = None
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +318,15 @@ class Routing:
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
     failover_to_remote: bool = False
     implicit: bool = False
+
+    @property
+    def wants_figures(self) -> bool:
+        """Some rule goes by what is going on at the providers."""
+        return any(rule.measured or rule.type == "least_busy" for rule in self.rules)
+
+    @property
+    def is_sticky(self) -> bool:
+        return any(rule.sticky for rule in self.rules)
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,8 +179,8 @@ _PROVIDERS = Key("texts", (), filled=True)
 _REWRITE = Key("text", filled=True)
 _EVERY_RULE: Keys = {
     "type": Key("text", required=True),
-    "when": later(),
-    "sticky": later(False),
+    "when": Key("table"),
+    "sticky": Key("switch", False),
     "hedge_after_ms": later(0),
     "retry_on_tags": later([]),
 }
@@ -214,13 +214,13 @@ RULES: Mapping[str, Keys] = {
         **_EVERY_RULE,
         "providers": _PROVIDERS,
         "max_latency_ms": Key("number", low=0),
-        "measured": later(False),
+        "measured": Key("switch", False),
     },
     "throughput": {
         **_EVERY_RULE,
         "providers": _PROVIDERS,
         "min_tokens_per_sec": Key("number", low=0),
-        "measured": later(False),
+        "measured": Key("switch", False),
     },
     "discover": {
         **_EVERY_RULE,
@@ -232,7 +232,26 @@ RULES: Mapping[str, Keys] = {
         "providers": _PROVIDERS,
         "candidates": Key("tables", ()),
         "rewrite_model": _REWRITE,
-        "weight": later(),
+    },
+    "round_robin": {
+        **_EVERY_RULE,
+        "providers": _PROVIDERS,
+        "candidates": Key("tables", ()),
+        "rewrite_model": _REWRITE,
+    },
+    "least_busy": {
+        **_EVERY_RULE,
+        "providers": _PROVIDERS,
+        "candidates": Key("tables", ()),
+        "rewrite_model": _REWRITE,
+    },
+    "warm": {**_EVERY_RULE, "providers": _PROVIDERS, "rewrite_model": _REWRITE},
+    "context": {
+        **_EVERY_RULE,
+        "min_tokens": Key("whole", low=0),
+        "max_tokens": Key("whole", low=0),
+        "provider": _PROVIDER,
+        "rewrite_model": _REWRITE,
     },
     "fallback": {
         **_EVERY_RULE,
@@ -241,12 +260,17 @@ RULES: Mapping[str, Keys] = {
         "rewrite_model": _REWRITE,
     },
 }
-RULES_LATER = ("round_robin", "least_busy", "warm", "context")
 
 TARGET: Keys = {  # an element of a model rule's `targets`: without a model, the one asked for
     "provider": _PROVIDER,
     "model": Key("text", filled=True),
-    "weight": later(),
+    "weight": Key("number", low=0),
+}
+WHEN: Keys = {
+    "tags": Key("text or texts", (), filled=True),
+    "client": Key("text or texts", (), filled=True),
+    "stream": Key("switch"),
+    "capability": Key("text or texts", (), filled=True),
 }
 CANDIDATE: Keys = {**TARGET, "model": Key("text", required=True, filled=True)}
 

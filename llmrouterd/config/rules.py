@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmrouterd.config.keys import CANDIDATE, RULES, RULES_LATER, TARGET, Keys
-from llmrouterd.config.read import NOT_YET, Problems, got, nearest, quoted, read
-from llmrouterd.model import RuleSpec
+from llmrouterd.config.keys import CANDIDATE, RULES, TARGET, WHEN, Keys
+from llmrouterd.config.read import Problems, got, nearest, quoted, read
+from llmrouterd.model import RuleSpec, When
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +45,9 @@ def _rule(
         _check_model_rule(problems, path, values)
     if kind == "discover" and values["provider"] and values["providers"]:
         problems.add(path, "give either provider or providers")
-    targets = _targets(problems, path, values, names)
+    if kind == "context":
+        _check_context_rule(problems, path, values)
+    targets, weights = _targets(problems, path, values, names)
     if values.get("candidates") and (values["providers"] or values["rewrite_model"]):
         problems.warn(path, "candidates are given, so providers and rewrite_model do nothing")
     one = values.get("provider")
@@ -63,6 +65,12 @@ def _rule(
         max_latency_ms=values.get("max_latency_ms"),
         min_tokens_per_sec=values.get("min_tokens_per_sec"),
         quality_bias=values.get("quality_bias", 0.5),
+        weights=weights,
+        when=_when(problems, (*path, "when"), values["when"]),
+        measured=values.get("measured", False),
+        sticky=values["sticky"],
+        min_tokens=values.get("min_tokens"),
+        max_tokens=values.get("max_tokens"),
     )
 
 
@@ -72,8 +80,6 @@ def _no_such_type(kind: object) -> str:
         return f'the key "type" is missing: one of {known}'
     if not isinstance(kind, str):
         return f"expected one of {known}, {got(kind)}"
-    if kind in RULES_LATER:
-        return f'rules of type "{kind}" are {NOT_YET}'
     return f"expected one of {known}, got {quoted(kind)}{nearest(kind, list(RULES))}"
 
 
@@ -101,9 +107,11 @@ def _check_model_rule(problems: Problems, path: Path, values: Mapping[str, Any])
 
 def _targets(
     problems: Problems, path: Path, values: Mapping[str, Any], names: Sequence[str]
-) -> tuple[tuple[str, str], ...]:
-    """The (provider, model) pairs of `targets` or `candidates`; model "" is the one asked for."""
+) -> tuple[tuple[tuple[str, str], ...], tuple[float, ...]]:
+    """The (provider, model) pairs of `targets` or `candidates`; model "" is the one asked for. And
+    their weights: where one has a weight, those without have 1."""
     pairs: list[tuple[str, str]] = []
+    weights: list[float | None] = []
     forms: tuple[tuple[str, Keys], ...] = (("targets", TARGET), ("candidates", CANDIDATE))
     for where, keys in forms:
         for index, table in enumerate(values.get(where) or ()):
@@ -112,7 +120,34 @@ def _targets(
             if pair["provider"]:
                 check_name(problems, (*here, "provider"), pair["provider"], names)
             pairs.append((pair["provider"] or "", pair["model"] or ""))
-    return tuple(pairs)
+            weights.append(pair["weight"])
+    if all(weight is None for weight in weights):
+        return tuple(pairs), ()
+    return tuple(pairs), tuple(1.0 if weight is None else weight for weight in weights)
+
+
+def _check_context_rule(problems: Problems, path: Path, values: Mapping[str, Any]) -> None:
+    least, most = values["min_tokens"], values["max_tokens"]
+    if least is None and most is None:
+        problems.add(path, "give min_tokens or max_tokens, or both")
+    elif least is not None and most is not None and least > most:
+        problems.add((*path, "max_tokens"), f"is below min_tokens = {least}: no prompt is both")
+
+
+def _when(problems: Problems, path: Path, table: Mapping[str, Any] | None) -> When | None:
+    if table is None:
+        return None
+    values = read(problems, path, table, WHEN)
+    return When(
+        tags=_texts(values["tags"]),
+        clients=_texts(values["client"]),
+        stream=values["stream"],
+        capabilities=_texts(values["capability"]),
+    )
+
+
+def _texts(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
 
 
 # ---- [models] ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ Laws:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmrouterd.guard.breaker import THRESHOLD, Breaker
 from llmrouterd.guard.measured import Seen
@@ -164,6 +164,17 @@ class Health:
                 state = replace(state, models_out=models[name])
             out[name] = state
         return out
+
+    def figures(self, state: ProviderState, now: float) -> dict[str, Any]:
+        """The members of a state that say what was seen of it, beside what its owner declared."""
+        seen, provider = self.seen.get(state.provider.name), state.provider
+        if seen is None:
+            return {}
+        return {
+            "first_token_ms": seen.first_token_ms.beside(provider.latency_ms, now),
+            "tokens_per_s": seen.tokens_per_s.beside(provider.throughput_tokens_per_sec, now),
+            "failing": seen.failing.value or 0.0,
+        }
 
     def _resting(self, name: str, now: float) -> Rest | None:
         rest = self.rests.get(name)

@@ -25,6 +25,7 @@ from llmrouterd.pipeline.answers import Answers
 from llmrouterd.pipeline.calibrate import Calibration
 from llmrouterd.pipeline.lessons import Lessons
 from llmrouterd.pipeline.recall import Recall
+from llmrouterd.route.seats import Seats
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -111,6 +112,8 @@ class Daemon:
         self.lessons = Lessons()
         self._memories: dict[str, Memory] = {}
         self._keyrings: dict[str, Keyring] = {}
+        self.turns: Mapping[str, int] = {}
+        self.seats = Seats()
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}
@@ -120,9 +123,24 @@ class Daemon:
     def fleet(self, seed: int) -> Fleet:
         """All providers as of now: what they have, and how well they do."""
         fleet = self._fleet(seed)
+        if self.turns:
+            fleet = replace(fleet, turns=self.turns)
         if self.health.spotless:
             return fleet
         return replace(fleet, states=self.health.shown(fleet.states, fleet.now))
+
+    def busy(self, fleet: Fleet) -> Fleet:
+        """The same with the figures that some rules go by."""
+        at, now = self.in_flight_at, fleet.now
+        states = {
+            name: replace(state, in_flight=at.get(name, 0), **self.health.figures(state, now))
+            for name, state in fleet.states.items()
+        }
+        return replace(fleet, states=states)
+
+    def took_turn(self, rule: str) -> None:
+        """A new dict each time: a Fleet that was handed out does not change."""
+        self.turns = {**self.turns, rule: self.turns.get(rule, 0) + 1}
 
     def keyring(self, provider: Provider) -> Keyring | None:
         """The keys of a provider that has several."""

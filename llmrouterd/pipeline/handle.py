@@ -34,10 +34,11 @@ from llmrouterd.pipeline.work import Work
 from llmrouterd.route.decide import decide, lists_wanted, no_candidate
 from llmrouterd.route.facts import context_of, facts
 from llmrouterd.route.plan import next_step
+from llmrouterd.route.seats import session_of
 
 if TYPE_CHECKING:
     from formats.canonical import Request
-    from llmrouterd.model import Caller, Headers
+    from llmrouterd.model import Caller, Facts, Headers
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
 
@@ -195,6 +196,7 @@ async def _routed(call: Call, work: Work) -> EndState:
         client=story.client,
         wish=call.wish,
         forced=work.ext.forced,
+        session=_session(work),
     )
     if work.embed is not None:
         known = embedded.facts_of(known, work.embed)
@@ -202,17 +204,38 @@ async def _routed(call: Call, work: Work) -> EndState:
         known = at_home(known, work.resumed.home)
     story.size_tokens = known.size_tokens
     seed = int(story.stem, 16)
-    fleet = daemon.fleet(seed)
+    fleet = _fleet(work, known, seed)
     unknown = lists_wanted(known, fleet, gen.routing)
     if unknown:
         await daemon.learn(unknown)
-        fleet = daemon.fleet(seed)
+        fleet = _fleet(work, known, seed)
     verdict = decide(known, fleet, gen.routing)
+    if verdict.candidates and verdict.candidates[0].rule.endswith(" round_robin"):
+        daemon.took_turn(verdict.candidates[0].rule)
     story.trace = verdict.trace
     if not verdict.candidates:
         await work.reply.fail(no_candidate(known, verdict, fleet))
         return "refused"
     return await _walk(work, verdict, fleet)
+
+
+def _session(work: Work) -> str:
+    """A name for the conversation, where some rule keeps those together."""
+    if not work.gen.routing.is_sticky:
+        return ""
+    return session_of(work.request, work.incoming, work.story.client)
+
+
+def _fleet(work: Work, known: Facts, seed: int) -> Fleet:
+    """The snapshot that the decision reads, with as much in it as its rules ask for."""
+    daemon, routing = work.daemon, work.gen.routing
+    fleet = daemon.fleet(seed)
+    if routing.wants_figures:
+        fleet = daemon.busy(fleet)
+    if known.session:
+        work.story.session = known.session
+        fleet = replace(fleet, seat=daemon.seats.of(known.session, fleet.now))
+    return fleet
 
 
 async def _walk(work: Work, verdict: Verdict, fleet: Fleet) -> EndState:
@@ -239,6 +262,9 @@ async def _walk(work: Work, verdict: Verdict, fleet: Fleet) -> EndState:
         failure = await _one(work, step.candidate, fleet)
         if failure is None:
             _note_health(work, step.candidate, begun_ns)
+            if story.session:
+                place = (step.candidate.provider, step.candidate.model)
+                daemon.seats.sit(story.session, place, trio.current_time())
             _keep(work)
             if not story.usage_estimated and work.embed is None:
                 _compare(work, step.candidate, fleet)

@@ -62,6 +62,7 @@ class Story:
         self.stem = daemon.chance()
         self.request_id = f"req_{self.stem}"
         self.client = ""  # by the name of its key
+        self.session = ""  # of the conversation, where some rule keeps those together
         self.client_format = client_format
         self.endpoint = endpoint
         self.begun_ms = daemon.wall_ms()

@@ -33,7 +33,7 @@ from llmrouterd.model import (
 )
 from llmrouterd.route.estimate import fits, with_margin
 from llmrouterd.route.facts import context_of, embedding_only, lacks, looks_embedding_only
-from llmrouterd.route.rules import RULES, claims, find, known_models, why_passed
+from llmrouterd.route.rules import RULES, claims, find, known_models, seated, unmet, why_passed
 
 PLUGIN = "plugin"
 WISH = "X-Router-Provider"
@@ -125,14 +125,20 @@ def _named(walk: _Walk, facts: Facts, fleet: Fleet, routing: Routing) -> str | N
 
 
 def _rule(walk: _Walk, spec: RuleSpec, facts: Facts, fleet: Fleet) -> None:
+    why = unmet(spec.when, facts) if spec.when is not None else ""
+    if why:
+        return walk.passed(spec.where, why)
     rule = RULES.get(spec.type)
     found = rule(spec, facts, fleet) if rule is not None else ()
+    if spec.sticky:
+        found = seated(found, fleet.seat)
     for candidate in found:
         walk.offer(candidate, by_name=candidate.written_out or spec.type == "discover")
     if not found:
         walk.passed(spec.where, why_passed(spec, facts))
         if spec.type == "discover":
             walk.unreached(spec, facts.model)
+    return None
 
 
 def _implicit(walk: _Walk, facts: Facts, fleet: Fleet, *, named: bool) -> None:

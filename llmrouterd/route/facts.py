@@ -31,6 +31,7 @@ def facts(
     client: str = "",
     wish: str | None = None,
     forced: str | None = None,
+    session: str = "",
 ) -> Facts:
     """The facts of `request`; tags come from the classifiers, wish and forced from outside."""
     return Facts(
@@ -42,6 +43,7 @@ def facts(
         client=client,
         forced=forced,
         wish=wish,
+        session=session,
     )
 
 

@@ -1,7 +1,7 @@
 """In which order providers are taken: by price, latency, throughput, quality.
 
 Owns: the four orderings and the one price of a provider that has several.
-Refuses to know: rules, models, health. What is measured may replace declared figures here, later.
+Refuses to know: rules, models, and how figures are measured.
 
 Laws:
 1. Every ordering is stable: equals stay in the order in which they were handed in.
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # of four tokens of a chat, three are prompt: the usual blend of price lists
 _INPUT_SHARE = 0.75
+_OFTEN = 0.5  # a share of failures above this is no accident
 
 
 def blended_cost(provider: Provider) -> float:
@@ -39,17 +40,44 @@ def by_price(states: Iterable[ProviderState], most: float | None = None) -> list
     return [state for _, state in sorted(kept, key=lambda pair: pair[0])]
 
 
-def by_latency(states: Iterable[ProviderState], most: float | None = None) -> list[ProviderState]:
-    """Fastest first by declared milliseconds; none above `most`."""
-    timed = [(state.provider.latency_ms, state) for state in states]
-    kept = [(ms, s) for ms, s in timed if ms is not None and (most is None or ms <= most)]
-    return [state for _, state in sorted(kept, key=lambda pair: pair[0])]
+def by_latency(
+    states: Iterable[ProviderState], most: float | None = None, *, measured: bool = False
+) -> list[ProviderState]:
+    """Fastest first by milliseconds; none above `most`. measured: by what was seen, declared figures
+    fading beside it; one that fails a lot comes behind those that do not, and one of which nothing
+    is known comes last."""
+    if not measured:
+        timed = [(state.provider.latency_ms, state) for state in states]
+        kept = [(ms, s) for ms, s in timed if ms is not None and (most is None or ms <= most)]
+        return [state for _, state in sorted(kept, key=lambda pair: pair[0])]
+    seen = [(_seen(s.first_token_ms, s.provider.latency_ms), s) for s in states]
+    able = [(ms, s) for ms, s in seen if most is None or ms is None or ms <= most]
+    able.sort(key=lambda pair: (_fails(pair[1]), pair[0] is None, pair[0] or 0.0))
+    return [state for _, state in able]
+
+
+def _seen(figure: float | None, declared: float | None) -> float | None:
+    return declared if figure is None else figure
+
+
+def _fails(state: ProviderState) -> bool:
+    return state.failing > _OFTEN
+
+
+def by_load(states: Iterable[ProviderState]) -> list[ProviderState]:
+    """The fewest requests in flight first. Who fails a lot has few in flight because of it."""
+    return sorted(states, key=lambda state: (_fails(state), state.in_flight))
 
 
 def by_throughput(
-    states: Iterable[ProviderState], least: float | None = None
+    states: Iterable[ProviderState], least: float | None = None, *, measured: bool = False
 ) -> list[ProviderState]:
-    """Highest declared tokens per second first; none below `least`."""
+    """Highest tokens per second first; none below `least`. measured: as with `by_latency`."""
+    if measured:
+        seen = [(_seen(s.tokens_per_s, s.provider.throughput_tokens_per_sec), s) for s in states]
+        able = [(tps, s) for tps, s in seen if least is None or tps is None or tps >= least]
+        able.sort(key=lambda pair: (_fails(pair[1]), pair[0] is None, -(pair[0] or 0.0)))
+        return [state for _, state in able]
     rated = [(state.provider.throughput_tokens_per_sec, state) for state in states]
     kept = [(tps, s) for tps, s in rated if tps is not None and (least is None or tps >= least)]
     return [state for _, state in sorted(kept, key=lambda pair: -pair[0])]

@@ -17,8 +17,8 @@ from fnmatch import fnmatchcase
 from random import Random
 from types import MappingProxyType
 
-from llmrouterd.model import Candidate, Facts, Fleet, ModelInfo, ProviderState, RuleSpec
-from llmrouterd.route.rank import by_latency, by_price, by_quality, by_throughput
+from llmrouterd.model import Candidate, Facts, Fleet, ModelInfo, ProviderState, RuleSpec, When
+from llmrouterd.route.rank import by_latency, by_load, by_price, by_quality, by_throughput
 
 Rule = Callable[[RuleSpec, Facts, Fleet], Sequence[Candidate]]
 
@@ -66,7 +66,10 @@ def _prefix(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
 def _model(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
     if not any(facts.model == text or fnmatchcase(facts.model, text) for text in spec.match):
         return ()
-    return _targets(spec, facts) if spec.targets else _written(spec, facts)
+    if not spec.targets:
+        return _written(spec, facts)
+    targets = _targets(spec, facts)
+    return _drawn(targets, spec.weights, fleet.seed) if spec.weights else targets
 
 
 def _tag(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
@@ -78,11 +81,18 @@ def _price(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
 
 
 def _latency(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
-    return _ranked(spec, facts, fleet, lambda s: by_latency(s, spec.max_latency_ms))
+    return _ranked(
+        spec, facts, fleet, lambda s: by_latency(s, spec.max_latency_ms, measured=spec.measured)
+    )
 
 
 def _throughput(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
-    return _ranked(spec, facts, fleet, lambda s: by_throughput(s, spec.min_tokens_per_sec))
+    return _ranked(
+        spec,
+        facts,
+        fleet,
+        lambda s: by_throughput(s, spec.min_tokens_per_sec, measured=spec.measured),
+    )
 
 
 def _fallback(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
@@ -101,14 +111,44 @@ def _discover(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]
 
 
 def _random(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
-    if spec.targets:
-        drawn = [Candidate(p, m or facts.model, spec.where, True) for p, m in spec.targets]
-    else:
-        written = bool(spec.providers)
-        names: Iterable[str] = spec.providers or fleet.states
-        drawn = [Candidate(n, _sent(spec, facts), spec.where, written) for n in names]
+    drawn = _all(spec, facts, fleet)
+    if spec.weights:
+        return _drawn(drawn, spec.weights, fleet.seed)
     Random(fleet.seed).shuffle(drawn)
     return drawn
+
+
+def _round_robin(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
+    everybody = _all(spec, facts, fleet)
+    first = fleet.turns.get(spec.where, 0) % len(everybody) if everybody else 0
+    return [*everybody[first:], *everybody[:first]]
+
+
+def _least_busy(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
+    if not spec.targets:
+        return _ranked(spec, facts, fleet, by_load)
+    everybody = _all(spec, facts, fleet)
+    names = dict.fromkeys(each.provider for each in everybody)
+    ranked = by_load(fleet.states[name] for name in names if name in fleet.states)
+    order = {state.provider.name: place for place, state in enumerate(ranked)}
+    return sorted(everybody, key=lambda each: order.get(each.provider, len(order)))
+
+
+def _warm(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
+    written = bool(spec.providers)
+    asked = [(state, find(state, _sent(spec, facts))) for state in _states(spec, fleet)]
+    return [
+        Candidate(state.provider.name, info.name, spec.where, written)
+        for state, info in asked
+        if info is not None and info.loaded
+    ]
+
+
+def _context(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
+    size = facts.size_tokens
+    if size < (spec.min_tokens or 0) or (spec.max_tokens is not None and size > spec.max_tokens):
+        return ()
+    return _written(spec, facts)
 
 
 RULES: Mapping[str, Rule] = MappingProxyType(
@@ -121,6 +161,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "throughput": _throughput,
         "discover": _discover,
         "random": _random,
+        "round_robin": _round_robin,
+        "least_busy": _least_busy,
+        "warm": _warm,
+        "context": _context,
         "fallback": _fallback,
     }
 )
@@ -147,17 +191,43 @@ def why_passed(spec: RuleSpec, facts: Facts) -> str:
         case "latency":
             limit = spec.max_latency_ms
             most = "" if limit is None else f" of at most {limit:g} ms"
-            return "no provider declares a latency" + most
+            word = "is known to have" if spec.measured else "declares"
+            return f"no provider {word} a latency" + most
         case "throughput":
             limit = spec.min_tokens_per_sec
             least = "" if limit is None else f" of at least {limit:g}"
-            return "no provider declares a throughput" + least
+            word = "is known to have" if spec.measured else "declares"
+            return f"no provider {word} a throughput" + least
+        case "warm":
+            return "nobody asked has the model in memory"
+        case "context":
+            most = "" if spec.max_tokens is None else f" to {spec.max_tokens}"
+            size = facts.size_tokens
+            return f"the prompt (about {size} tokens) is not of {spec.min_tokens or 0}{most}"
         case "discover":
             return "no provider asked is known to have the model"
         case _ if spec.type not in RULES:
             return f"rules of type '{spec.type}' are not known here"
         case _:
             return "there is no provider to take"
+
+
+def unmet(when: When, facts: Facts) -> str:
+    """Why a rule with this condition is not asked, or ""."""
+    if when.tags and not set(when.tags) & set(facts.tags):
+        return f"only for requests with a tag of: {', '.join(when.tags)}"
+    if when.clients and facts.client not in when.clients:
+        return f"only for requests of: {', '.join(when.clients)}"
+    if when.stream is not None and when.stream is not facts.stream:
+        return "only for streams" if when.stream else "only for whole answers"
+    if when.capabilities and not set(when.capabilities) & facts.needs:
+        return f"only for requests that make use of: {', '.join(when.capabilities)}"
+    return ""
+
+
+def seated(candidates: Sequence[Candidate], seat: tuple[str, str] | None) -> Sequence[Candidate]:
+    """The candidates with the one first that holds the conversation."""
+    return sorted(candidates, key=lambda each: (each.provider, each.model) != seat)
 
 
 # --- shared steps ---------------------------------------------------------------------------------
@@ -183,6 +253,24 @@ def _states(spec: RuleSpec, fleet: Fleet) -> Iterator[ProviderState]:
 
 def _absent(spec: RuleSpec, facts: Facts, fleet: Fleet) -> list[Candidate]:
     return [c for c in _written(spec, facts) if c.provider not in fleet.states]
+
+
+def _all(spec: RuleSpec, facts: Facts, fleet: Fleet) -> list[Candidate]:
+    """The rule's candidates, or the model at each of its providers."""
+    if spec.targets:
+        return [Candidate(p, m or facts.model, spec.where, True) for p, m in spec.targets]
+    written = bool(spec.providers)
+    names: Iterable[str] = spec.providers or fleet.states
+    return [Candidate(name, _sent(spec, facts), spec.where, written) for name in names]
+
+
+def _drawn(candidates: Sequence[Candidate], weights: Sequence[float], seed: int) -> list[Candidate]:
+    """All of them in an order by lot, in which twice the weight is first twice as often. Those of no
+    weight come last: they are for when nobody else is left."""
+    chance = Random(seed)
+    lots = [(chance.random() ** (1.0 / weight) if weight else -1.0) for weight in weights]
+    order = sorted(range(len(candidates)), key=lambda at: -lots[at])
+    return [candidates[at] for at in order]
 
 
 def _ranked(

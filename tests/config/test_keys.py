@@ -40,7 +40,6 @@ def test_no_id_is_both_known_and_of_later() -> None:
     assert not keys.PLUGINS.keys() & set(keys.PLUGINS_LATER)
     assert not keys.CLASSIFIERS.keys() & set(keys.CLASSIFIERS_LATER)
     assert not keys.RESPONSE_CLASSIFIERS.keys() & set(keys.RESPONSE_CLASSIFIERS_LATER)
-    assert not keys.RULES.keys() & set(keys.RULES_LATER)
 
 
 def test_the_rules_are_those_that_routing_has() -> None:

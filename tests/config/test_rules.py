@@ -3,7 +3,7 @@
 import pytest
 
 from llmrouterd.config import parse
-from llmrouterd.model import ConfigError, Routing, RuleSpec
+from llmrouterd.model import ConfigError, Routing, RuleSpec, When
 
 BASE = """
 [[providers]]
@@ -92,10 +92,13 @@ def test_a_rule_of_each_type(text: str, spec: RuleSpec) -> None:
         ("x = 1", 'x.toml:13: routers[0]: the key "type" is missing: one of'),
         ('type = "fallbck"', 'did you mean "fallback"?'),
         ("type = 3", 'expected one of "prefix",'),
-        ('type = "warm"', 'rules of type "warm" are not available in this version'),
-        ('type = "round_robin"', "not available"),
-        ('type = "least_busy"', "not available"),
-        ('type = "context"\nmin_tokens = 3', "not available"),
+        ('type = "context"\nprovider = "e"', "give min_tokens or max_tokens, or both"),
+        (
+            'type = "context"\nprovider = "e"\nmin_tokens = 5\nmax_tokens = 4',
+            "max_tokens: is below min_tokens = 5: no prompt is both",
+        ),
+        ('type = "fallback"\nwhen = { tag = "x" }', "when.tag: unknown key"),
+        ('type = "fallback"\nwhen = { stream = "yes" }', "when.stream"),
         ('type = "tag"\ntag = "x"', 'the key "provider" is missing'),
         ('type = "tag"\ntag = ""\nprovider = "a"', "tag: must not be empty"),
         (
@@ -105,12 +108,9 @@ def test_a_rule_of_each_type(text: str, spec: RuleSpec) -> None:
         ('type = "price"\nmax_cost_per_1m_tokens = -1', "of at least 0"),
         ('type = "price"\nquality_bias = 1', "quality_bias: unknown key"),
         ('type = "fallback"\nquality_bias = 2', "from 0 to 1"),
-        ('type = "latency"\nmeasured = true', "measured: not available"),
-        ('type = "fallback"\nwhen = { stream = true }', "when: not available"),
-        ('type = "fallback"\nsticky = true', "sticky: not available"),
         ('type = "fallback"\nhedge_after_ms = 500', "hedge_after_ms: not available"),
         ('type = "fallback"\nretry_on_tags = ["refusal"]', "retry_on_tags: not available"),
-        ('type = "random"\nweight = [1]', "weight: not available"),
+        ('type = "random"\nweight = [1]', "weight: unknown key"),
         ('type = "discover"\nprovider = "a"\nproviders = ["a"]', "either provider or providers"),
         ('type = "model"\nmatch = "x"', "either provider or targets"),
         ('type = "model"\nmatch = []\nprovider = "a"', "match: must not be an empty list"),
@@ -119,8 +119,8 @@ def test_a_rule_of_each_type(text: str, spec: RuleSpec) -> None:
             "each of the targets names its own model",
         ),
         (
-            'type = "model"\nmatch = "x"\ntargets = [{ provider = "a", weight = 2 }]',
-            "targets[0].weight: not available",
+            'type = "model"\nmatch = "x"\ntargets = [{ provider = "a", weight = -2 }]',
+            "targets[0].weight",
         ),
         ('type = "random"\ncandidates = [{ provider = "a" }]', 'the key "model" is missing'),
         (
@@ -169,3 +169,24 @@ def test_aliases() -> None:
 )
 def test_a_wrong_alias(text: str, said: str) -> None:
     assert said in problems("[models]\n" + text)
+
+
+def test_the_keys_that_every_rule_may_have() -> None:
+    text = 'type = "fallback"\nsticky = true\nwhen = { tags = ["a", "b"], client = "ann", stream = false }'
+    got = rule(text)
+    assert got.sticky
+    assert got.when == When(tags=("a", "b"), clients=("ann",), stream=False)
+    assert rule('type = "fallback"').when is None
+
+
+def test_weights_where_one_has_a_weight_the_others_have_1() -> None:
+    targets = 'targets = [{ provider = "a", weight = 2.5 }, { provider = "a" }]'
+    assert rule(f'type = "model"\nmatch = "x"\n{targets}').weights == (2.5, 1.0)
+    plain = 'targets = [{ provider = "a" }, { provider = "a" }]'
+    assert rule(f'type = "model"\nmatch = "x"\n{plain}').weights == ()
+
+
+def test_rules_by_size_and_by_what_was_seen() -> None:
+    got = rule('type = "context"\nprovider = "a"\nmin_tokens = 10\nmax_tokens = 20')
+    assert (got.providers, got.min_tokens, got.max_tokens) == (("a",), 10, 20)
+    assert rule('type = "latency"\nmeasured = true').measured

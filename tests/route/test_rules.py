@@ -1,11 +1,22 @@
 """Each kind of rule, clause by clause."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrouterd.model import Candidate, Facts, Fleet, ModelInfo, Provider, ProviderState, RuleSpec
-from llmrouterd.route.rules import RULES, claims, find, known_models, why_passed
+from llmrouterd.model import (
+    Candidate,
+    Facts,
+    Fleet,
+    ModelInfo,
+    Provider,
+    ProviderState,
+    RuleSpec,
+    When,
+)
+from llmrouterd.route.rules import RULES, claims, find, known_models, seated, unmet, why_passed
 
 
 def at(name: str, *models: str, fmt: str = "openai", **figures) -> ProviderState:
@@ -227,3 +238,110 @@ def test_a_rule_claims_names_with_a_slash_only_when_it_has_one_itself(
     spec: RuleSpec, claimed: bool
 ) -> None:
     assert claims(spec, "openai/gpt-4o") is claimed
+
+
+# --- in turn, by load, by what was seen, by size --------------------------------------------------
+
+
+def test_round_robin_goes_in_turn_and_names_everybody() -> None:
+    spec = rule("round_robin", "a", "b", "c")
+    firsts = [run(spec, on=replace(ABC, turns={spec.where: turn}))[0] for turn in range(4)]
+    assert firsts == ["a/m", "b/m", "c/m", "a/m"]
+    assert run(spec, on=replace(ABC, turns={spec.where: 2})) == ["c/m", "a/m", "b/m"]
+
+
+def test_round_robin_over_candidates_with_models_of_their_own() -> None:
+    spec = rule("round_robin", targets=(("a", "x"), ("b", "")))
+    assert run(spec, on=replace(ABC, turns={spec.where: 1})) == ["b/m", "a/x"]
+    assert run(rule("round_robin"), on=fleet()) == []
+
+
+def busy(**in_flight: int) -> Fleet:
+    states = {n: replace(s, in_flight=in_flight.get(n, 0)) for n, s in ABC.states.items()}
+    return replace(ABC, states=states)
+
+
+def test_least_busy_is_whoever_has_the_fewest_in_flight() -> None:
+    assert run(rule("least_busy"), on=busy(a=3, b=1, c=2)) == ["b/m", "c/m", "a/m"]
+    spec = rule("least_busy", targets=(("a", "x"), ("b", "y"), ("a", "z")))
+    assert run(spec, on=busy(a=3, b=1)) == ["b/y", "a/x", "a/z"]
+
+
+def test_who_fails_a_lot_is_not_idle() -> None:
+    on = busy(a=3, b=0, c=2)
+    failing = replace(on.states["b"], failing=0.8)
+    on = replace(on, states={**on.states, "b": failing})
+    assert run(rule("least_busy"), on=on) == ["c/m", "a/m", "b/m"]
+
+
+def seen(**figures: dict) -> Fleet:
+    states = {n: replace(s, **figures.get(n, {})) for n, s in ABC.states.items()}
+    return replace(ABC, states=states)
+
+
+def test_what_was_seen_takes_over_from_what_was_declared() -> None:
+    spec = rule("latency", measured=True)
+    assert run(spec) == ["b/m", "a/m", "c/m"]  # declared; c has no figure and comes last
+    on = seen(c={"first_token_ms": 50}, b={"first_token_ms": 900})
+    assert run(spec, on=on) == ["c/m", "a/m", "b/m"]
+    assert run(rule("latency", measured=True, max_latency_ms=400), on=on) == ["c/m", "a/m"]
+    assert run(rule("latency"), on=on) == ["b/m", "a/m"]
+    fast = seen(a={"tokens_per_s": 500.0})
+    assert run(rule("throughput", measured=True), on=fast) == ["a/m", "b/m", "c/m"]
+
+
+def test_a_quick_failure_is_not_quick() -> None:
+    on = seen(b={"first_token_ms": 1, "failing": 0.9})
+    assert run(rule("latency", measured=True), on=on) == ["a/m", "c/m", "b/m"]
+
+
+def test_warm_is_whoever_has_the_model_in_memory() -> None:
+    warm = ModelInfo("m", loaded=True)
+    on = Fleet({"a": at("a", "m"), "b": replace(at("b", "m"), models={"m": warm})})
+    assert run(rule("warm", "a", "b"), on=on) == ["b/m"]
+    assert run(rule("warm", "a"), on=on) == []
+
+
+@pytest.mark.parametrize(("size", "found"), [(9, []), (10, ["a/x"]), (20, ["a/x"]), (21, [])])
+def test_context_is_by_the_size_of_the_prompt(size: int, found: list[str]) -> None:
+    spec = rule("context", "a", min_tokens=10, max_tokens=20, rewrite_model="x")
+    assert run(spec, Facts("m", size_tokens=size)) == found
+    assert ("21 tokens" in why_passed(spec, Facts("m", size_tokens=21))) is True
+
+
+def test_weights_draw_the_order_by_lot() -> None:
+    spec = rule("model", match=("*",), targets=(("a", ""), ("b", "")), weights=(3.0, 1.0))
+    firsts = [run(spec, on=replace(ABC, seed=seed))[0] for seed in range(4000)]
+    assert 0.72 < firsts.count("a/m") / len(firsts) < 0.78
+    assert run(spec, on=replace(ABC, seed=7)) == run(spec, on=replace(ABC, seed=7))
+    last = rule("random", targets=(("a", "x"), ("b", "y")), weights=(0.0, 1.0))
+    assert {tuple(run(last, on=replace(ABC, seed=s))) for s in range(50)} == {("b/y", "a/x")}
+
+
+@pytest.mark.parametrize(
+    ("when", "asked"),
+    [
+        (When(), True),
+        (When(tags=("x", "code")), True),
+        (When(tags=("x",)), False),
+        (When(clients=("ann",)), True),
+        (When(clients=("bob",)), False),
+        (When(stream=True), True),
+        (When(stream=False), False),
+        (When(capabilities=("vision", "tools")), True),
+        (When(capabilities=("audio",)), False),
+        (When(tags=("code",), stream=False), False),
+    ],
+)
+def test_a_condition(when: When, asked: bool) -> None:
+    facts = Facts(
+        "m", tags=("code",), client="ann", stream=True, needs=frozenset({"tools", "vision"})
+    )
+    assert (unmet(when, facts) == "") is asked
+
+
+def test_a_conversation_is_offered_its_seat_first() -> None:
+    found = [Candidate(name, "m", "r") for name in "abc"]
+    assert [c.provider for c in seated(found, ("b", "m"))] == ["b", "a", "c"]
+    assert [c.provider for c in seated(found, ("b", "other"))] == ["a", "b", "c"]
+    assert [c.provider for c in seated(found, None)] == ["a", "b", "c"]
