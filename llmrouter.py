@@ -33,14 +33,13 @@ COMMANDS = MappingProxyType(
     {
         "serve": "run the router in the foreground",
         "check": "read and check a configuration, print what it says",
+        "explain": "where a request would go, and why, without sending it",
         "launch": "start a coding agent (claude, codex, copilot, opencode, qwen) on this router",
         "version": "print the version, the commit, and those of Python, trio and h11",
     }
 )
 # Named, so that who asks for one learns that it was no typing error.
-NOT_YET = frozenset(
-    ("init", "explain", "watch", "tui", "stats", "replay", "selftest", "audit", "service")
-)
+NOT_YET = frozenset(("init", "watch", "tui", "stats", "replay", "selftest", "audit", "service"))
 DEBUG = "show the traceback of an internal error"
 CONFIG = (
     "the configuration file (default: the first that exists of ./llmrouter.toml, ./config.toml, "
@@ -168,12 +167,34 @@ def build_parser() -> Parser:
     }
     for each in parsers.values():  # absent, not False: it must not undo a --debug before it
         each.add_argument("--debug", action="store_true", default=absent, help=DEBUG)
-    for name in ("serve", "check"):
+    for name in ("serve", "check", "explain"):
         parsers[name].add_argument("config", metavar="CONFIG", nargs="?", type=Path, help=CONFIG)
     parsers["check"].add_argument("--json", action="store_true", help="print JSON")
     add_serve_options(parsers["serve"])
+    add_explain_options(parsers["explain"])
     add_launch_options(parsers["launch"])
     return parser
+
+
+def add_explain_options(parser: argparse.ArgumentParser) -> None:
+    formats = ("openai", "anthropic", "ollama", "responses")
+    parser.add_argument("--model", help="the model that is asked for")
+    parser.add_argument("--prompt", default="hello", help="what is said to it (%(default)s)")
+    parser.add_argument(
+        "--request", type=Path, metavar="FILE", help="a whole request body; -: stdin"
+    )
+    parser.add_argument("--format", choices=formats, default="openai", help="of the request")
+    parser.add_argument("--tag", action="append", default=[], help="a tag besides those found")
+    parser.add_argument("--provider", help="as with the header X-Router-Provider")
+    parser.add_argument("--client", default="", help="the name of one of [[clients]]")
+    parser.add_argument("--url", help="ask this running router instead of the file")
+    parser.add_argument(
+        "--key-env",
+        metavar="NAME",
+        default="ROUTER_API_KEY",
+        help="the variable with the router's key, if it wants one (%(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def add_launch_options(parser: argparse.ArgumentParser) -> None:

@@ -59,3 +59,11 @@ def test_the_start_is_measured_on_every_surface(built: Path) -> None:
     for path in ("/v1/chat/completions", "/v1/messages", "/api/chat"):
         assert re.match(r"\d+\.\d\d ", rows[f"first answer on `{path}`, s"])
     assert rows["`--version` imports trio"] == "no"
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+def test_a_short_soak_ends_with_nothing_in_flight(built: Path) -> None:
+    rows = [row for row in tables("soak.py", built, "--requests", "400") if row[0].isdigit()]
+    assert [int(row[0]) for row in rows] == list(range(40, 401, 40))
+    assert all(float(row[1]) > 0 for row in rows)
+    assert max(int(row[2]) for row in rows) < 60  # descriptors: a few connections each way

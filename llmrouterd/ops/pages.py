@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from formats import FORMATS, embeddings
+from formats import FORMATS, check, embeddings
 from formats.errors import Failure, Invalid
-from formats.jsontext import dump
+from formats.jsontext import dump, parse_body
 from llmrouterd.edge.client import Client
 from llmrouterd.edge.incoming import Incoming
 from llmrouterd.observe.dashboard import cookie_fields
@@ -27,6 +27,7 @@ from llmrouterd.ops import access
 from llmrouterd.ops.admin import PATHS, Admin
 from llmrouterd.ops.models import MODEL, Models, answer
 from llmrouterd.pipeline import count
+from llmrouterd.pipeline.explain import Question, explain
 from llmrouterd.pipeline.handle import Call, handle
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ class Pages:
             table["/dashboard/events"] = Route(("GET",), self._dashboard.events)
             table["/dashboard/api/event"] = Route(get, self._dashboard.event)
             table["/dashboard/api/state"] = Route(get, self._state)
+        table["/dashboard/api/explain"] = Route(("POST",), self._explain)
         return table
 
     # --- the way in -------------------------------------------------------------------------------
@@ -326,6 +328,18 @@ class Pages:
             "providers": providers,
         }
         await answer(client, body)
+
+    async def _explain(self, incoming: Incoming, client: Client) -> None:
+        """Where a request would go, as of now, without sending it."""
+        asked = parse_body(await incoming.body()).value
+        question = Question(
+            check.string(asked, "format"),
+            dump(asked.get("request")),
+            tuple(str(tag) for tag in check.opt_list(asked, "tags") or ()),
+            check.opt_string(asked, "provider"),
+            check.opt_string(asked, "client") or "",
+        )
+        await answer(client, await explain(question, self._gen, self._daemon))
 
     async def _version(self, incoming: Incoming, client: Client) -> None:
         await answer(client, {"version": OLLAMA_VERSION})

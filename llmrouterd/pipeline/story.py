@@ -93,6 +93,10 @@ class Story:
         self.size_tokens = 0  # estimate of the prompt
         self.notes: list[str] = []
 
+    def unheard(self) -> None:
+        """Nobody is told: no real request is made."""
+        self._heard = False
+
     # --- progress ---------------------------------------------------------------------------------
 
     def opened(self, request: Request) -> None:

@@ -1,0 +1,154 @@
+"""Where a request would go, and why, without sending it.
+
+Owns: the walk up to the decision, told as an object that commands and pages show.
+Refuses to know: how it is shown; sockets: nobody is asked anything.
+
+Law: it is the same code that decides for real requests: plugins' hooks before the answer,
+classifiers, facts, the rules and the fleet as of now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from formats import FORMATS
+from formats.errors import Failure, Invalid
+from llmrouterd.model import Headers
+from llmrouterd.pipeline.extend import Extensions
+from llmrouterd.pipeline.story import Story
+from llmrouterd.route.decide import decide, no_candidate
+from llmrouterd.route.facts import facts
+from llmrouterd.route.seats import session_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from formats.canonical import Request
+    from llmrouterd.model import Candidate, Facts, Fleet, Step
+    from llmrouterd.pipeline.daemon import Daemon, Generation
+
+JSON = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """format: the client's. tags: set besides those of the classifiers. wish: X-Router-Provider."""
+
+    format: str
+    body: bytes
+    tags: tuple[str, ...] = ()
+    wish: str | None = None
+    client: str = ""
+    fields: Headers = field(default_factory=Headers)
+
+
+async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[str, JSON]:
+    """What a request would meet. A request that is wrong, or that a plugin refuses or answers, is
+    told as such."""
+    if question.format not in FORMATS:
+        return _told(Failure("bad_request", f"there is no format {question.format!r}"))
+    try:
+        request = FORMATS[question.format].parse_request(question.body)
+    except Invalid as error:
+        return _told(Failure(error.kind, str(error)))
+    story = Story(daemon, client_format=question.format, endpoint="explain")
+    story.unheard()
+    ext = Extensions(gen, request, story)
+    ready = await ext.before(request)
+    if isinstance(ready, Failure):
+        return _told(ready)
+    known = _facts(question, ready, story, ext, gen)
+    told = {
+        "model": request.model,
+        "format": question.format,
+        "tags": list(known.tags),
+        "needs": sorted(known.needs),
+        "size_tokens": known.size_tokens,
+        "stream": known.stream,
+        "plugins": list(story.plugins),
+    }
+    if ext.answer is not None:
+        return {**told, "answered_by": "a plugin", "steps": [], "candidates": []}
+    seat = daemon.seats.of(known.session, trio.current_time()) if known.session else None
+    fleet = replace(daemon.busy(daemon.fleet(int(story.stem, 16))), seat=seat)
+    verdict = decide(known, fleet, gen.routing)
+    told["steps"] = [_step(step) for step in verdict.trace]
+    told["candidates"] = [_candidate(each, fleet) for each in verdict.candidates]
+    if not verdict.candidates:
+        told |= _told(no_candidate(known, verdict, fleet))
+    return told
+
+
+def _facts(
+    question: Question, request: Request, story: Story, ext: Extensions, gen: Generation
+) -> Facts:
+    session = ""
+    if gen.routing.is_sticky:
+        session = session_of(request, question.fields, question.client)
+    return facts(
+        request,
+        tags=(*story.tags, *(tag for tag in question.tags if tag not in story.tags)),
+        client=question.client,
+        wish=question.wish,
+        forced=ext.forced,
+        session=session,
+    )
+
+
+def _told(failure: Failure) -> dict[str, JSON]:
+    return {"error": {"kind": failure.kind, "message": failure.message}}
+
+
+def _step(step: Step) -> dict[str, JSON]:
+    told = {"rule": step.rule, "outcome": step.outcome}
+    if step.provider:
+        told |= {"provider": step.provider, "model": step.model}
+    return told | ({"reason": step.reason} if step.reason else {})
+
+
+def _candidate(candidate: Candidate, fleet: Fleet) -> dict[str, JSON]:
+    provider = fleet.states[candidate.provider].provider
+    return {
+        "provider": candidate.provider,
+        "model": candidate.model,
+        "rule": candidate.rule,
+        "format": provider.format,
+        "local": provider.local,
+    }
+
+
+# --- for people -----------------------------------------------------------------------------------
+
+
+def lines(told: dict[str, JSON]) -> Iterator[str]:
+    """The same in words, one line a step."""
+    if "model" in told:
+        yield f"model     {told['model']} ({told['format']}{', a stream' if told['stream'] else ''})"
+        yield f"tags      {', '.join(told['tags']) or 'none'}"
+        yield f"needs     {', '.join(told['needs']) or 'nothing special'}"
+        yield f"size      about {told['size_tokens']} tokens"
+        if told["plugins"]:
+            yield f"plugins   {', '.join(told['plugins'])}"
+        yield ""
+        for step in told["steps"]:
+            yield _line(step)
+    if told.get("answered_by"):
+        yield f"answered by {told['answered_by']}: nobody is asked"
+    elif told.get("candidates"):
+        yield ""
+        yield "would be tried, in this order:"
+        for place, each in enumerate(told["candidates"], 1):
+            where = "local" if each["local"] else "remote"
+            yield f"  {place}. {each['provider']}/{each['model']} ({each['format']}, {where})"
+    if "error" in told:
+        yield f"refused ({told['error']['kind']}): {told['error']['message']}"
+
+
+def _line(step: dict[str, JSON]) -> str:
+    words = {"candidate": "takes", "skipped": "skips", "passed": "passes"}[step["outcome"]]
+    place = f" {step['provider']}/{step['model']}" if "provider" in step else ""
+    reason = f": {step['reason']}" if "reason" in step else ""
+    return f"{step['rule']}: {words}{place}{reason}"

@@ -1,0 +1,85 @@
+"""Where a request would go, told without sending it."""
+
+import json
+
+import pytest
+
+from llmrouterd.model import Routing, RuleSpec, When
+from llmrouterd.pipeline.explain import Question, explain, lines
+from tests.pipeline.stage import chat_answer, ollama, openai, replies, request, stage
+
+RULES = Routing(
+    rules=(
+        RuleSpec("tag", "routers[0] tag", ("a",), tag="code"),
+        RuleSpec("fallback", "routers[1] fallback", ("a", "b"), when=When(stream=False)),
+    )
+)
+
+
+def asked(fmt="openai", *, tags=(), wish=None, **more):
+    return Question(fmt, json.dumps(request(fmt, **more)).encode(), tags, wish)
+
+
+async def told(question, routing=RULES):
+    async with stage(openai("a"), ollama("b"), up={}, routing=routing) as st:
+        answer = await explain(question, st.gen, st.daemon)
+        assert not any(st.asked.values())
+        assert st.sink.told == []
+        return answer
+
+
+async def test_every_rule_and_candidate_with_its_reason(autojump_clock) -> None:
+    answer = await told(asked())
+    assert (answer["model"], answer["format"], answer["stream"]) == ("m", "openai", False)
+    assert answer["steps"][0] == {
+        "rule": "routers[0] tag",
+        "outcome": "passed",
+        "reason": "no classifier set the tag 'code'",
+    }
+    assert [each["provider"] for each in answer["candidates"]] == ["a", "b"]
+    assert answer["size_tokens"] > 0
+
+
+async def test_tags_and_wishes_count_as_they_would(autojump_clock) -> None:
+    tagged = await told(asked(tags=("code",)))
+    assert tagged["tags"] == ["code"]
+    assert tagged["candidates"][0]["rule"] == "routers[0] tag"
+    wished = await told(asked(wish="b"))
+    assert wished["candidates"][0]["provider"] == "b"
+
+
+async def test_a_request_that_nobody_may_serve_is_refused_in_words(autojump_clock) -> None:
+    answer = await told(asked(stream=True))
+    assert answer["candidates"] == []
+    assert answer["error"]["kind"] == "no_provider"
+    assert any("refused (no_provider)" in line for line in lines(answer))
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        (Question("openai", b"{}"), "model: this field is required"),
+        (Question("smoke", b"{}"), "there is no format 'smoke'"),
+    ],
+)
+async def test_a_wrong_question_is_told_as_one(autojump_clock, question, said: str) -> None:
+    answer = await told(question)
+    assert answer["error"] == {"kind": "bad_request", "message": said}
+    assert list(lines(answer)) == [f"refused (bad_request): {said}"]
+
+
+async def test_a_walk_in_words(autojump_clock) -> None:
+    said = list(lines(await told(asked())))
+    assert said[0] == "model     m (openai)"
+    assert "routers[0] tag: passes: no classifier set the tag 'code'" in said
+    assert "routers[1] fallback: takes a/m" in said
+    assert said[-2:] == ["  1. a/m (openai, local)", "  2. b/m (ollama, local)"]
+
+
+async def test_the_very_same_decision_as_for_a_request(autojump_clock) -> None:
+    up = {"a": replies(200, chat_answer("hello"))}
+    async with stage(openai("a"), ollama("b"), up=up, routing=RULES) as st:
+        answer = await explain(asked(), st.gen, st.daemon)
+        await st.ask("openai", request("openai"))
+    real = [(step.rule, step.outcome, step.provider) for step in st.record.trace]
+    assert [(s["rule"], s["outcome"], s.get("provider", "")) for s in answer["steps"]] == real
