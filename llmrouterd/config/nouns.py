@@ -26,6 +26,7 @@ class Server:
     host: str = "127.0.0.1"
     port: int = 8090
     dashboard: bool = True
+    metrics: bool = True
     api_key: Secret | None = None
     allow_unauthenticated: bool = False
     cors_origins: tuple[str, ...] = ()

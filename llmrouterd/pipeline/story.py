@@ -161,7 +161,9 @@ class Story:
     @property
     def cost_usd(self) -> float | None:
         """What the answer cost, as far as its provider's prices tell."""
-        return cost_usd(self.priced_by, self.usage) if self.priced_by else None
+        if self.priced_by is None:
+            return None
+        return cost_usd(self.priced_by, self.usage, self.candidate.model if self.candidate else "")
 
     def attempts(self) -> tuple[str, ...]:
         """One text per failed try: `provider/model: kind: message`."""
