@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from llmrouterd.config import Config, overridden
+from llmrouterd.edge.connection import Connections
 from llmrouterd.edge.hangup import Hangups
 from llmrouterd.edge.incoming import Limits
 from llmrouterd.edge.listen import Listener, Server, Service, bind_tcp
@@ -27,10 +28,13 @@ from llmrouterd.model import ConfigError
 from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.feed import Feed
 from llmrouterd.observe.journal import Journal
+from llmrouterd.observe.lag import watch_lag
+from llmrouterd.observe.metrics import Metrics
 from llmrouterd.ops import local
 from llmrouterd.ops.catalog import Catalog
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.pages import Pages, refuse
+from llmrouterd.ops.scrape import Scrape
 from llmrouterd.pipeline.daemon import Daemon, Generation
 
 if TYPE_CHECKING:
@@ -91,24 +95,33 @@ async def _serve(
     catalog = Catalog(pool, config.providers, generation.upstreams, health.reached)
     feed = Feed() if config.server.dashboard else None
     journal = _journal(config)
+    metrics = Metrics() if config.server.metrics else None
     daemon = Daemon(
         pool,
         fleet=catalog.fleet,
         health=health,
-        sinks=tuple(sink for sink in (feed, journal) if sink is not None),
+        sinks=tuple(sink for sink in (feed, journal, metrics) if sink is not None),
         learn=catalog.learn,
         keep_bodies=feed is not None or (journal is not None and config.logging.bodies == "full"),
     )
     hangups = Hangups()
     await services.start(hangups.run)
-    pages = Pages(config, generation, daemon, Dashboard(feed) if feed is not None else None)
-    server = Server(listeners, _service(config, pages, hangups))
+    connections = Connections(_BODIES_AT_ONCE * config.server.max_body_bytes)
+    version = generation.user_agent.partition("/")[2]
+    scrape: Scrape | None = None
+    if metrics is not None:
+        scrape = Scrape(metrics, daemon, version, feed, journal, connections)
+    dashboard = Dashboard(feed) if feed is not None else None
+    pages = Pages(config, generation, daemon, dashboard, scrape)
+    server = Server(listeners, _service(config, pages, hangups, connections))
     async with trio.open_nursery() as writing:
         if journal is not None:
             writing.start_soon(journal.run)
         async with trio.open_nursery() as background:
             await background.start(_heed_signals, server, daemon, feed, config.server.drain_timeout)
             await background.start(catalog.run)
+            if metrics is not None:
+                background.start_soon(watch_lag, metrics.lagged)
             async with trio.open_nursery() as serving:
                 await serving.start(server.run)
                 if not server.connections.draining:  # a signal may have come before this
@@ -118,7 +131,7 @@ async def _serve(
             journal.close()
 
 
-def _service(config: Config, pages: Pages, hangups: Hangups) -> Service:
+def _service(config: Config, pages: Pages, hangups: Hangups, connections: Connections) -> Service:
     server = config.server
     limits = Limits(
         max_body_bytes=server.max_body_bytes,
@@ -133,6 +146,7 @@ def _service(config: Config, pages: Pages, hangups: Hangups) -> Service:
         answer=pages.answer,
         limits=limits,
         hangups=hangups,
+        connections=connections,
         refuse=refuse,
         max_connections=server.max_connections,
     )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from llmrouterd.config import Config
     from llmrouterd.model import ProviderState
     from llmrouterd.observe.dashboard import Dashboard
+    from llmrouterd.ops.scrape import Scrape
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
 Fields = list[tuple[str, str]]
@@ -57,11 +58,6 @@ _EMBEDS: Mapping[str, embeddings.Call] = {
     "/api/embed": "ollama",
     "/api/embeddings": "ollama_old",
 }
-_LATER = frozenset(
-    {
-        "/metrics",
-    }
-)
 _LATER_BELOW = ("/api/blobs/",)
 _WITHOUT_V1 = (
     "/chat/completions",
@@ -115,12 +111,18 @@ class Pages:
     """Answers every request of the daemon. `answer` is what the edge calls."""
 
     def __init__(
-        self, config: Config, gen: Generation, daemon: Daemon, dashboard: Dashboard | None
+        self,
+        config: Config,
+        gen: Generation,
+        daemon: Daemon,
+        dashboard: Dashboard | None,
+        scrape: Scrape | None = None,
     ) -> None:
         self._config = config
         self._gen = gen
         self._daemon = daemon
         self._dashboard = dashboard
+        self._scrape = scrape
         self._models = Models(gen, daemon)
         self._table = self._routes()
         self._below = {
@@ -151,6 +153,8 @@ class Pages:
             table["/dashboard/events"] = Route(("GET",), self._dashboard.events)
             table["/dashboard/api/event"] = Route(get, self._dashboard.event)
             table["/dashboard/api/state"] = Route(get, self._state)
+        if self._scrape is not None:
+            table["/metrics"] = Route(get, self._scrape.page)
         table["/dashboard/api/explain"] = Route(("POST",), self._explain)
         return table
 
@@ -233,7 +237,7 @@ class Pages:
             except Invalid as error:
                 failure = Failure(error.kind, str(error), param=error.path or None)
                 return await self._refuse(incoming, client, failure)
-        if path in _LATER or path.startswith(_LATER_BELOW):
+        if path.startswith(_LATER_BELOW):
             text = f"{path} is not available in this version"
             return await self._refuse(incoming, client, Failure("not_available", text))
         text = f"there is nothing at {path[:200]}"
