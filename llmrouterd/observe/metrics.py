@@ -189,12 +189,13 @@ class Metrics:
         ):
             if tokens:
                 self._tokens.add((*at, kind), tokens)
-        if record.usage_estimated:
+        known = usage.input is not None or usage.output is not None
+        if known and record.usage_estimated:
             self._estimated.add(at[:1])
-        if record.cost_usd is None:
-            self._unpriced.add(at)
-        else:
+        if record.cost_usd is not None:
             self._cost_usd.add(at, record.cost_usd)
+        elif known:
+            self._unpriced.add(at)
 
     def _timed(self, record: Record, at: tuple[str, str], *, answered: bool) -> None:
         if answered:
