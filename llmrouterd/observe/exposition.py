@@ -64,8 +64,16 @@ def write(
     lines: list[str] = []
     for family in families:
         lines += _head(family, openmetrics)
-        for labels, value in samples.get(family.name, {}).items():
-            lines += _sample(family, labels, value)
+        found = samples.get(family.name, {})
+        if family.kind == "histogram":
+            lines += _buckets(family, found)
+        else:
+            name = family.name
+            lines += [
+                f"{name}{_braced(_pairs(family, labels))} {number(value)}"
+                for labels, value in found.items()
+                if not isinstance(value, Distribution)
+            ]
     if openmetrics:
         lines.append("# EOF")
     return ("\n".join(lines) + "\n").encode("utf-8", "replace")
@@ -79,25 +87,31 @@ def _head(family: Family, openmetrics: bool) -> Sequence[str]:
     return f"# HELP {name} {told}", f"# TYPE {name} {family.kind}"
 
 
-def _sample(family: Family, values: tuple[str, ...], value: Value) -> Iterator[str]:
-    labels = ",".join(
+def _buckets(family: Family, samples: Mapping[tuple[str, ...], Value]) -> Iterator[str]:
+    """The lines of a histogram. Most of a page is these, so what they share is made once."""
+    name = family.name
+    edges = [f'le="{number(float(bound))}"}} ' for bound in (*family.bounds, math.inf)]
+    for labels, value in samples.items():
+        assert isinstance(value, Distribution)
+        pairs = _pairs(family, labels)
+        before, braced = f"{name}_bucket{{{pairs}{',' if pairs else ''}", _braced(pairs)
+        count = 0
+        for edge, here in zip(edges, value.counts, strict=True):
+            count += here
+            yield f"{before}{edge}{count}"
+        yield f"{name}_sum{braced} {number(value.total)}"
+        yield f"{name}_count{braced} {count}"
+
+
+def _pairs(family: Family, values: tuple[str, ...]) -> str:
+    return ",".join(
         f'{label}="{text.translate(_ESCAPES)}"'
         for label, text in zip(family.labels, values, strict=True)
     )
-    if not isinstance(value, Distribution):
-        yield (
-            f"{family.name}{{{labels}}} {number(value)}"
-            if labels
-            else (f"{family.name} {number(value)}")
-        )
-        return
-    before, braces = (labels + "," if labels else ""), (f"{{{labels}}}" if labels else "")
-    count = 0
-    for bound, here in zip((*family.bounds, math.inf), value.counts, strict=True):
-        count += here
-        yield f'{family.name}_bucket{{{before}le="{number(float(bound))}"}} {count}'
-    yield f"{family.name}_sum{braces} {number(value.total)}"
-    yield f"{family.name}_count{braces} {count}"
+
+
+def _braced(pairs: str) -> str:
+    return f"{{{pairs}}}" if pairs else ""
 
 
 def number(value: float) -> str:

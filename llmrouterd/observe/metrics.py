@@ -30,7 +30,8 @@ OTHER = "other"
 NONE = "none"  # no provider or model had been chosen
 MODELS = 100  # names of models that get series of their own
 VALUES = 50  # of any other label
-SERIES = 1000  # of one family; of a histogram each is a dozen and more lines
+SERIES = 1000  # of a counter
+HISTOGRAMS = 250  # of a histogram, each a dozen and more lines: a scrape must not take long
 _UNBOUNDED = ("provider", "model")  # all others have few values by nature, or are cut to few
 # Neither of these says that something is wrong with the router or its providers.
 _NO_ERROR = ("complete", "client_gone")
@@ -72,7 +73,8 @@ class Counter:
         samples = self.samples
         before = samples.get(labels)
         if before is None:
-            labels = fitting(self._labels, labels, len(samples))
+            if len(samples) >= SERIES:
+                labels = folded(self._labels, labels)
             before = samples.get(labels, 0)
         samples[labels] = before + amount
 
@@ -89,16 +91,15 @@ class Histogram:
     def observe(self, labels: tuple[str, ...], value: float) -> None:
         here = self.samples.get(labels)
         if here is None:
-            labels = fitting(self._labels, labels, len(self.samples))
+            if len(self.samples) >= HISTOGRAMS:
+                labels = folded(self._labels, labels)
             here = self.samples.setdefault(labels, Distribution(len(self._bounds) + 1))
         here.counts[bisect_left(self._bounds, value)] += 1
         here.total += value
 
 
-def fitting(names: tuple[str, ...], labels: tuple[str, ...], series: int) -> tuple[str, ...]:
-    """The labels under which a new series is counted when there are so many already (law 2)."""
-    if series < SERIES:
-        return labels
+def folded(names: tuple[str, ...], labels: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels under which a new series is counted when there are enough already (law 2)."""
     return tuple(
         OTHER if name in _UNBOUNDED else value for name, value in zip(names, labels, strict=True)
     )
