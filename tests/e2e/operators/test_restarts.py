@@ -80,54 +80,73 @@ class Manager:
         self.notify.close()
 
 
-async def knock(port: int, seen: dict[str, int]) -> None:
-    """One connection with one request; how it went."""
-    where, begun = "connecting", trio.current_time()
-    try:
-        with trio.fail_after(PATIENCE_S):
-            stream = await trio.open_tcp_stream("127.0.0.1", port)
-            where = f"reading from port {stream.socket.getsockname()[1]}"
-            async with stream:
-                await stream.send_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                said = b""
-                while not said.endswith(b"ok") and (data := await stream.receive_some()):
-                    said += data
-                how = "answered" if said.startswith(b"HTTP/1.1 200") else "closed unanswered"
-    except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
-        how = f"{type(error).__name__} while {where}, begun at {begun:.1f}"
-    seen[how] = seen.get(how, 0) + 1
+class Knocker:
+    """A connection with one request each millisecond, as far as this machine can. seen: how they
+    went. At most as many are under way as the held socket has places for: more would be turned away
+    by the kernel, whoever serves."""
 
+    PLACES = 3000
 
-async def knocking(port: int, stop: threading.Event) -> dict[str, int]:
-    """A connection a millisecond, as far as this machine can."""
-    seen: dict[str, int] = {}
-    async with trio.open_nursery() as nursery:
-        while not stop.is_set():  # noqa: ASYNC110 - it is set in another thread
-            nursery.start_soon(knock, port, seen)
-            await trio.sleep(0.001)
-    return seen
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.begun = self.ended = 0
+        self.seen: dict[str, int] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=trio.run, args=(self._run,), daemon=True)
+        self._thread.start()
+
+    async def _run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while not self._stop.is_set():  # noqa: ASYNC110 - it is set in another thread
+                if self.begun - self.ended < self.PLACES:
+                    self.begun += 1
+                    nursery.start_soon(self._knock)
+                await trio.sleep(0.001)
+
+    async def _knock(self) -> None:
+        try:
+            with trio.fail_after(PATIENCE_S):
+                stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+                async with stream:
+                    await stream.send_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    said = b""
+                    while not said.endswith(b"ok") and (data := await stream.receive_some()):
+                        said += data
+            how = "answered" if said.startswith(b"HTTP/1.1 200") else "closed unanswered"
+        except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
+            how = type(error).__name__
+        self.seen[how] = self.seen.get(how, 0) + 1
+        self.ended += 1
+
+    def catch_up(self) -> None:
+        """Until those who knocked at a closed door have been let in."""
+        mark, until = self.begun, time.monotonic() + PATIENCE_S
+        while self.ended < mark:
+            assert time.monotonic() < until, self.seen
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(PATIENCE_S)
 
 
 def test_restarts_under_a_held_socket_refuse_nobody(tmp_path: Path) -> None:
-    manager, stop = Manager(tmp_path), threading.Event()
-    seen: dict[str, int] = {}
-    knocker = threading.Thread(
-        target=lambda: seen.update(trio.run(knocking, manager.port, stop)), daemon=True
-    )
+    manager = Manager(tmp_path)
+    process, knocker = manager.start(), Knocker(manager.port)
     try:
-        process = manager.start()
-        knocker.start()
         for _ in range(RESTARTS):
             manager.stop(process)
             process = manager.start()
-        stop.set()
-        knocker.join(PATIENCE_S)
+            knocker.catch_up()
+        knocker.stop()
         manager.stop(process)
     finally:
-        stop.set()
+        knocker.stop()
+        process.kill()
+        process.wait()
         manager.close()
-    assert list(seen) == ["answered"], seen
-    assert seen["answered"] > RESTARTS
+    assert list(knocker.seen) == ["answered"], knocker.seen
+    assert knocker.seen["answered"] > RESTARTS
 
 
 # --- reload ---------------------------------------------------------------------------------------
