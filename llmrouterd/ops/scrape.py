@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llmrouterd.edge.client import Client
     from llmrouterd.edge.connection import Connections
     from llmrouterd.edge.incoming import Incoming
+    from llmrouterd.model import Fleet
     from llmrouterd.observe.exposition import Samples
     from llmrouterd.observe.feed import Feed
     from llmrouterd.observe.journal import Journal
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Scrape:
-    """What the page reads. queued: how many requests wait for each provider."""
+    """What the page reads. fleet: the providers as of now. queued: how many requests wait for each provider."""
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class Scrape:
         journal: Journal | None = None,
         connections: Connections | None = None,
         *,
+        fleet: Callable[[], Fleet],
         queued: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._metrics = metrics
@@ -50,6 +52,7 @@ class Scrape:
         self._feed = feed
         self._journal = journal
         self._connections = connections
+        self._fleet = fleet
         self._queued = queued
 
     async def page(self, incoming: Incoming, client: Client) -> None:
@@ -98,7 +101,7 @@ class Scrape:
         flying: Samples = {}
         up: Samples = {}
         circuits: Samples = {}
-        for name, state in daemon.fleet(0).states.items():
+        for name, state in self._fleet().states.items():
             flying[(name,)] = daemon.in_flight_at.get(name, 0)
             up[(name,)] = int(state.healthy and state.reached is not False)
             here = daemon.health.breaker.circuit(name).state(now)

@@ -1,6 +1,7 @@
 """/metrics: what is asked for at a scrape, the two formats, who may see it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from prometheus_client.openmetrics import parser as openmetrics_parser
@@ -25,9 +26,15 @@ from tests.ops.stage import ask, ask_pages, pages_of
 PROVIDERS = (Provider("p", "openai", "http://127.0.0.1:9/v1"), Provider("q", "echo"))
 
 
-def daemon_of(**states: bool | None) -> Daemon:
-    fleet = Fleet({p.name: ProviderState(p, reached=states.get(p.name)) for p in PROVIDERS})
-    return Daemon(Pool(), fleet=lambda seed: fleet)
+def fleet_of(**reached: bool | None) -> Fleet:
+    return Fleet({p.name: ProviderState(p, reached=reached.get(p.name)) for p in PROVIDERS})
+
+
+def scrape_of(*more: Any, daemon: Daemon | None = None, fleet: Fleet | None = None, **named: Any):
+    shown = fleet or fleet_of()
+    metrics = more[0] if more else Metrics()
+    it = daemon or Daemon(Pool())
+    return Scrape(metrics, it, "1.2 (abc)", *more[1:], fleet=lambda: shown, **named)
 
 
 def read(text: bytes) -> dict[tuple[str, ...], float]:
@@ -37,13 +44,18 @@ def read(text: bytes) -> dict[tuple[str, ...], float]:
 
 
 async def test_what_is_going_on_is_asked_for_at_the_scrape() -> None:
-    daemon = daemon_of(p=True, q=False)
+    daemon = Daemon(Pool())
     daemon.in_flight, daemon.draining = 3, True
     daemon.in_flight_at["p"] = 2
     connections = Connections()
     connections.open = 7
     waiting: Mapping[str, int] = {"p": 4}
-    scrape = Scrape(Metrics(), daemon, "1.2 (abc)", connections=connections, queued=lambda: waiting)
+    scrape = scrape_of(
+        daemon=daemon,
+        fleet=fleet_of(p=True, q=False),
+        connections=connections,
+        queued=lambda: waiting,
+    )
     found = read(scrape.text())
     assert found["llmrouter_requests_in_flight",] == 3
     assert found["llmrouter_draining",] == 1
@@ -56,15 +68,15 @@ async def test_what_is_going_on_is_asked_for_at_the_scrape() -> None:
 
 
 async def test_one_that_was_never_asked_counts_as_up() -> None:
-    found = read(Scrape(Metrics(), daemon_of(), "1").text())
+    found = read(scrape_of().text())
     assert found["llmrouter_provider_up", "p"] == 1
 
 
 async def test_an_open_circuit_is_shown() -> None:
-    daemon = daemon_of(p=True)
+    daemon = Daemon(Pool())
     failure = Failure("credential", "no")
     daemon.health.failed(Candidate("p", "m", ""), failure, Fleet({}).now + 1e9, jitter=0.5)
-    found = read(Scrape(Metrics(), daemon, "1").text())
+    found = read(scrape_of(daemon=daemon).text())
     shown = [
         found["llmrouter_circuit_state", "p", each] for each in ("closed", "open", "half_open")
     ]
@@ -80,7 +92,7 @@ async def test_losses_of_log_and_feed_are_shown() -> None:
         await reader.next()
         journal = Journal("nowhere", bodies="none", max_bytes=0, keep=1)
         journal.lost, journal.written = 3, 8
-        found = read(Scrape(Metrics(), daemon_of(), "1", feed, journal).text())
+        found = read(scrape_of(Metrics(), feed, journal).text())
         journal.close()
     assert found["llmrouter_feed_readers",] == 1
     assert found["llmrouter_feed_events_dropped_total",] == 3
@@ -92,7 +104,7 @@ async def test_both_parsers_read_the_whole_page_and_every_family_is_on_it() -> N
     metrics = Metrics()
     for record in (DONE, FAILED):
         metrics.tell(record)
-    scrape = Scrape(metrics, daemon_of(p=True), "1", Feed())
+    scrape = scrape_of(metrics, Feed(), fleet=fleet_of(p=True))
     names = {f.name for f in text_string_to_metric_families(scrape.text().decode())}
     assert names == {name.removesuffix("_total") for name in FAMILIES}
     text = scrape.text(openmetrics=True).decode()
@@ -103,8 +115,8 @@ async def test_both_parsers_read_the_whole_page_and_every_family_is_on_it() -> N
 
 def pages(*, clients: tuple[KeyHolder, ...] = ()) -> Pages:
     config = Config(server=Server(), clients=clients, providers=PROVIDERS)
-    daemon = daemon_of()
-    return Pages(config, build(config, 1, "t"), daemon, None, Scrape(Metrics(), daemon, "1"))
+    daemon = Daemon(Pool())
+    return Pages(config, build(config, 1, "t"), daemon, None, scrape_of(daemon=daemon))
 
 
 @pytest.mark.parametrize(

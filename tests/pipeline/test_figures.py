@@ -140,7 +140,7 @@ async def test_metrics_log_statistics_and_feed_agree_after_a_thousand_requests(
         mixed = itertools.cycle(itertools.product(CASES, FORMATS))
         for case, fmt in itertools.islice(mixed, 1000):
             await one(st, case, fmt)
-        scrape = Scrape(metrics, st.daemon, "1", feed, journal)
+        scrape = Scrape(metrics, st.daemon, "1", feed, journal, fleet=lambda: st.gen.fleet(0))
         pages = Pages(Config(providers=PROVIDERS), st.gen, st.daemon, Dashboard(feed), scrape)
         state = (await ask(pages.answer, "GET", "/dashboard/api/state")).json
         page = (await ask(pages.answer, "GET", "/metrics")).body
