@@ -36,11 +36,12 @@ COMMANDS = MappingProxyType(
         "explain": "where a request would go, and why, without sending it",
         "stats": "add up request logs: requests, errors, tokens, cost, times",
         "launch": "start a coding agent (claude, codex, copilot, opencode, qwen) on this router",
+        "service": "the systemd unit: print, install or remove it",
         "version": "print the version, the commit, and those of Python, trio and h11",
     }
 )
 # Named, so that who asks for one learns that it was no typing error.
-NOT_YET = frozenset(("init", "watch", "tui", "replay", "selftest", "audit", "service"))
+NOT_YET = frozenset(("init", "watch", "tui", "replay", "selftest", "audit"))
 DEBUG = "show the traceback of an internal error"
 CONFIG = (
     "the configuration file (default: the first that exists of ./llmrouter.toml, ./config.toml, "
@@ -175,6 +176,7 @@ def build_parser() -> Parser:
     add_explain_options(parsers["explain"])
     add_stats_options(parsers["stats"])
     add_launch_options(parsers["launch"])
+    add_service_options(parsers["service"])
     return parser
 
 
@@ -236,6 +238,15 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--print", action="store_true", help="only say what would be run")
     parser.epilog = "What follows -- is for the agent: llmrouter launch claude -- -p hello"
+
+
+def add_service_options(parser: argparse.ArgumentParser) -> None:
+    actions = ("print", "install", "uninstall")
+    parser.add_argument("action", metavar="ACTION", choices=actions, help=", ".join(actions))
+    parser.add_argument("--user", action="store_true", help="of one's own systemd, without root")
+    parser.add_argument("--socket", action="store_true", help="with a socket that systemd holds")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the configuration it serves")
+    parser.add_argument("--force", action="store_true", help="over what is there and differs")
 
 
 def add_serve_options(parser: argparse.ArgumentParser) -> None:
