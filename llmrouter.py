@@ -34,12 +34,14 @@ COMMANDS = MappingProxyType(
         "serve": "run the router in the foreground",
         "check": "read and check a configuration, print what it says",
         "explain": "where a request would go, and why, without sending it",
+        "watch": "follow a running router: each request as it goes on",
+        "tui": "the same on the whole screen, with figures, providers and a chat",
         "launch": "start a coding agent (claude, codex, copilot, opencode, qwen) on this router",
         "version": "print the version, the commit, and those of Python, trio and h11",
     }
 )
 # Named, so that who asks for one learns that it was no typing error.
-NOT_YET = frozenset(("init", "watch", "tui", "stats", "replay", "selftest", "audit", "service"))
+NOT_YET = frozenset(("init", "stats", "replay", "selftest", "audit", "service"))
 DEBUG = "show the traceback of an internal error"
 CONFIG = (
     "the configuration file (default: the first that exists of ./llmrouter.toml, ./config.toml, "
@@ -173,7 +175,35 @@ def build_parser() -> Parser:
     add_serve_options(parsers["serve"])
     add_explain_options(parsers["explain"])
     add_launch_options(parsers["launch"])
+    add_watch_options(parsers["watch"])
+    add_looking_options(parsers["tui"])
     return parser
+
+
+def add_looking_options(parser: argparse.ArgumentParser) -> None:
+    url = "http://localhost:8090"
+    parser.add_argument(
+        "url", metavar="URL", nargs="?", default=url, help="the router (%(default)s)"
+    )
+    parser.add_argument(
+        "--key-file",
+        type=Path,
+        metavar="FILE",
+        help="where the router's key is, if it wants one (else $LLMROUTER_API_KEY, $ROUTER_API_KEY)",
+    )
+    parser.add_argument("--ca-file", metavar="FILE", help="trust this certificate, for https")
+    parser.add_argument(
+        "--filter",
+        default="",
+        metavar="WORDS",
+        help="only these: provider=NAME model='llama*' client=NAME tag=NAME errors, or any word",
+    )
+
+
+def add_watch_options(parser: argparse.ArgumentParser) -> None:
+    add_looking_options(parser)
+    parser.add_argument("--json", action="store_true", help="print the feed's events, one a line")
+    parser.add_argument("--brief", action="store_true", help="print requests when they have ended")
 
 
 def add_explain_options(parser: argparse.ArgumentParser) -> None:
