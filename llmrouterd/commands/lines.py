@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmrouterd.commands import words
-from llmrouterd.commands.terminal import Line, Span, clean, cut, fit, fit_right, width
+from llmrouterd.commands.terminal import Line, Span, clean, cut, cut_line, fit, fit_right, width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmrouterd.commands.board import Asked
 
-WIDE = 118  # columns from which the figures stand in the same line
+WIDE = 122  # columns from which the figures stand in the same line
 _PLACE = 26
 _STAGE = 11
 _INDENT = 8 + 1 + 6 + 2
@@ -25,7 +25,8 @@ _INDENT = 8 + 1 + 6 + 2
 def lines(kind: str, asked: Asked, columns: int, *, brief: bool = False) -> Iterator[Line]:
     """What an event of that type adds. brief: only what there is to say at the end."""
     if kind == "complete":
-        yield from _ended(asked, columns, brief=brief)
+        for line in _ended(asked, columns, brief=brief):
+            yield cut_line(line, columns)
         return
     if brief:
         return
@@ -92,8 +93,8 @@ def _ended(asked: Asked, columns: int, *, brief: bool) -> Iterator[Line]:
         place = cut(place, columns - WIDE + _PLACE)
         yield (*head, Span(fit(place, max(_PLACE, width(place)))), *_aligned(asked), *_tags(asked))
     else:
-        yield (*head, Span(cut(place, max(columns - _INDENT - _STAGE - 5, 20))))
-        yield (Span(" " * _INDENT), *_joined(asked), *_tags(asked))
+        yield (*head, Span(cut(place, max(columns - _INDENT - _STAGE - 5, 20))), *_tags(asked))
+        yield (Span(" " * _INDENT), *_joined(asked))
     why = words.reason(asked)
     if why:
         yield (

@@ -168,24 +168,31 @@ def line_width(line: Iterable[Span]) -> int:
     return sum(width(span.text) for span in line)
 
 
-def fit_line(line: Iterable[Span], columns: int, style: str = "") -> Line:
-    """A line in exactly so many columns. style: of all of it, over its own."""
+def cut_line(line: Iterable[Span], columns: int) -> Line:
+    """As much of a line as fits."""
     out: list[Span] = []
-    left = columns
-    for text, own in line:
-        if left <= 0:
+    for text, style in line:
+        if columns <= 0:
             break
-        text = cut(text, left)
-        left -= width(text)
-        out.append(Span(text, style or own))
-    if left > 0:
-        out.append(Span(" " * left, style))
+        text = cut(text, columns)
+        columns -= width(text)
+        out.append(Span(text, style))
     return tuple(out)
 
 
+def fit_line(line: Iterable[Span], columns: int, style: str = "") -> Line:
+    """A line in exactly so many columns. style: of all of it, over its own."""
+    shown = cut_line(line, columns)
+    if style:
+        shown = tuple(Span(text, style) for text, _ in shown)
+    left = columns - line_width(shown)
+    return (*shown, Span(" " * left, style)) if left > 0 else shown
+
+
 def as_ascii(text: str) -> str:
-    """For a terminal that shows nothing else."""
-    return text.translate(_ASCII).encode("ascii", "replace").decode()
+    """For a terminal that shows nothing else; in as many columns."""
+    text = text.translate(_ASCII)
+    return text if text.isascii() else "".join(c if c < "\x7f" else "?" * _columns(c) for c in text)
 
 
 def painted(line: Iterable[Span], *, colours: bool) -> str:

@@ -48,8 +48,6 @@ def run(args: argparse.Namespace) -> int:
     except Refused as why:
         say(clean(str(why)))
         return 1
-    finally:
-        router.close()
     return 0
 
 

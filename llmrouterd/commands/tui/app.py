@@ -12,6 +12,7 @@ Laws:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -61,10 +62,7 @@ def run(args: argparse.Namespace) -> int:
     view.set_filter(args.filter)
     if view.filter_wrong:
         return _complain(view.filter_wrong)
-    try:
-        return trio.run(App(router, view, screen.Screen()).run)
-    finally:
-        router.close()
+    return trio.run(App(router, view, screen.Screen()).run)
 
 
 def _complain(text: str) -> int:
@@ -85,6 +83,7 @@ class App:
 
     async def run(self) -> int:
         with (
+            contextlib.closing(self._router),
             trio.open_signal_receiver(*_STOPS, signal.SIGWINCH, signal.SIGTSTP) as signals,
             self._screen,
         ):

@@ -90,8 +90,9 @@ def _spread(name: str, samples: Iterable[float], columns: int) -> Line:
     out = [Span(f"{name:10}", "dim")]
     for title, value in told:
         cell = [Span(f"{title} ", "dim"), Span(f"{words.duration(value)} ")]
-        if line_width(out) + line_width(cell) <= columns + 1:
-            out += cell
+        if line_width(out) + line_width(cell) > columns + 1:
+            break
+        out += cell
     return tuple(out)
 
 
