@@ -73,9 +73,9 @@ class _Answer:
         now = time.monotonic()
         told = [self._who] if self._who not in ("", words.NONE) else []
         if self._first is not None:
-            told.append(f"first token {words.duration((self._first - self._begun) * 1000)}")
+            told.append(f"ttft {words.duration((self._first - self._begun) * 1000)}")
         if self._tokens is not None:
-            told.append(f"{self._tokens} tokens")
+            told.append(f"{self._tokens} tok")
             if self._first is not None and now > self._first:
                 told.append(words.rate(self._tokens / (now - self._first)))
         return " \u00b7 ".join(told)

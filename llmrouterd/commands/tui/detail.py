@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrouterd.commands import words
 from llmrouterd.commands.board import Asked, text, texts
-from llmrouterd.commands.terminal import Line, Span, clean, clean_lines, fit, wrap
+from llmrouterd.commands.terminal import Line, Span, clean, clean_lines, cut_line, fit, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,7 +32,8 @@ def lines(view: View, columns: int) -> list[Line]:
     if asked is None:
         return []
     wide = max(columns, 20)
-    return [*_facts(asked, view.now_ms, wide), *_walk(asked, wide), *_said(view, wide)]
+    told = (*_facts(asked, view.now_ms, wide), *_walk(asked, wide), *_said(view, wide))
+    return [cut_line(line, wide) for line in told]
 
 
 def _facts(asked: Asked, now_ms: int, columns: int) -> Iterator[Line]:

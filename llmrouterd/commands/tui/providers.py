@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrouterd.commands import words
 from llmrouterd.commands.board import number, text, texts, whole
-from llmrouterd.commands.terminal import Line, Span, clean, fit, wrap
+from llmrouterd.commands.terminal import Line, Span, clean, cut_line, fit, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +23,8 @@ JSON = Any
 def lines(view: View, columns: int) -> list[Line]:
     if not view.providers:
         return [(Span("not known: this router does not tell", "dim"),)]
-    return [line for each in view.providers for line in _provider(each, columns)]
+    told = [line for each in view.providers for line in _provider(each, columns)]
+    return [cut_line(line, columns) for line in told]
 
 
 def _provider(state: Mapping[str, JSON], columns: int) -> Iterator[Line]:

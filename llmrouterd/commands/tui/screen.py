@@ -57,6 +57,7 @@ _KEYS = {
     curses.KEY_BTAB: "BACK-TAB",
     curses.KEY_F1: "F1",
 }
+_ARROWS = {"A": "UP", "B": "DOWN", "C": "RIGHT", "D": "LEFT", "H": "HOME", "F": "END"}
 _CONTROLS = {
     "\n": "ENTER",
     "\r": "ENTER",
@@ -197,7 +198,18 @@ class Screen:
             name = _name(key)
             if name:
                 out.append(name)
-        return out
+        return _joined(out)
+
+
+def _joined(names: list[str]) -> list[str]:
+    """Arrows of terminals that do not send what their description says: ESC [ A."""
+    out: list[str] = []
+    for name in names:
+        if out[-2:] in (["ESC", "["], ["ESC", "O"]) and name in _ARROWS:
+            out[-2:] = [_ARROWS[name]]
+        else:
+            out.append(name)
+    return out
 
 
 def _name(key: int | str) -> str:

@@ -58,7 +58,8 @@ def _block(said: Said, columns: int, *, busy: bool) -> Iterator[Line]:
     if busy:
         yield (Span("  \u2026", "dim"),)
     elif said.about:
-        yield (Span("  "), Span(clean(said.about), "dim"))
+        for line in wrap(clean(said.about), columns - 2):
+            yield (Span("  "), Span(line, "dim"))
 
 
 def _set(text: str, columns: int) -> Iterator[str]:
