@@ -175,35 +175,10 @@ def build_parser() -> Parser:
     add_serve_options(parsers["serve"])
     add_explain_options(parsers["explain"])
     add_launch_options(parsers["launch"])
-    add_watch_options(parsers["watch"])
-    add_looking_options(parsers["tui"])
+    options = importlib.import_module("llmrouterd.commands.options")  # argparse, and nothing else
+    for name in ("watch", "tui"):
+        getattr(options, name)(parsers[name])
     return parser
-
-
-def add_looking_options(parser: argparse.ArgumentParser) -> None:
-    url = "http://localhost:8090"
-    parser.add_argument(
-        "url", metavar="URL", nargs="?", default=url, help="the router (%(default)s)"
-    )
-    parser.add_argument(
-        "--key-file",
-        type=Path,
-        metavar="FILE",
-        help="where the router's key is, if it wants one (else $LLMROUTER_API_KEY, $ROUTER_API_KEY)",
-    )
-    parser.add_argument("--ca-file", metavar="FILE", help="trust this certificate, for https")
-    parser.add_argument(
-        "--filter",
-        default="",
-        metavar="WORDS",
-        help="only these: provider=NAME model='llama*' client=NAME tag=NAME errors, or any word",
-    )
-
-
-def add_watch_options(parser: argparse.ArgumentParser) -> None:
-    add_looking_options(parser)
-    parser.add_argument("--json", action="store_true", help="print the feed's events, one a line")
-    parser.add_argument("--brief", action="store_true", help="print requests when they have ended")
 
 
 def add_explain_options(parser: argparse.ArgumentParser) -> None:
@@ -247,6 +222,11 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=port, help="port to listen on, over the file's; 0: any free")
     levels = ("debug", "info", "warning", "error")
     parser.add_argument("--log-level", choices=levels, help="the least that goes to stderr")
+    shapes = ("auto", "plain", "journal", "json")
+    parser.add_argument("--log-format", choices=shapes, help="of stderr (auto: plain or journal)")
+    parser.add_argument(
+        "--watch-config", action="store_true", help="reload when the configuration changes"
+    )
     parser.add_argument("--check", action="store_true", help="only check the configuration")
 
 

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from llmrouterd.commands import locate
 from llmrouterd.config import load
+from llmrouterd.config.server import UNIX
 from llmrouterd.model import ConfigError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping, Sequence
 
-    from llmrouterd.config import Config
-    from llmrouterd.model import Provider, RuleSpec
+    from llmrouterd.config import Config, Server
+    from llmrouterd.model import Policy, Provider, RuleSpec
 
 IMPLICIT = "none given: whoever has the model is asked, local providers first"
 
@@ -61,8 +62,7 @@ def _lines(config: Config) -> Iterator[str]:
     warned = f", with {_count(len(config.warnings), 'warning')}" if config.warnings else ""
     yield f"{config.path}: right{warned}"
     server = config.server
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    yield f"listens on http://{host}:{server.port}, {_access(config)}"
+    yield f"listens on {', '.join(_urls(server))}, {_access(config)}"
     yield f"logs requests to {config.logging.path}" if config.logging.enabled else "logs nothing"
     yield ""
     yield from table(
@@ -75,6 +75,10 @@ def _lines(config: Config) -> Iterator[str]:
         yield from table(("RULE", "TYPE", "WHEN", "TO", "AS MODEL"), rules)
     else:
         yield f"rules    {IMPLICIT}"
+    if config.routing.policies:
+        yield ""
+        policies = [_policy_row(policy) for policy in config.routing.policies]
+        yield from table(("POLICY", "BINDS", "FORBIDS"), policies)
     if config.routing.aliases:
         yield ""
         aliases = sorted(config.routing.aliases.items())
@@ -86,6 +90,16 @@ def _lines(config: Config) -> Iterator[str]:
     if config.warnings:
         yield ""
         yield from (f"warning: {warning}" for warning in config.warnings)
+
+
+def _urls(server: Server) -> Iterator[str]:
+    """Where it listens, as far as the file tells: systemd may hand down others."""
+    scheme = "https" if server.tls_cert else "http"
+    for host in server.hosts:
+        if host.startswith(UNIX):
+            yield host
+        else:
+            yield f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.port}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -153,6 +167,25 @@ def _condition(spec: RuleSpec) -> str:
             return "always"
 
 
+def _policy_row(policy: Policy) -> tuple[str, ...]:
+    return policy.where, _binds(policy), _forbids(policy)
+
+
+def _binds(policy: Policy) -> str:
+    named = (("tag", policy.tags), ("client", policy.clients), ("model", policy.models))
+    words = [f"{what} {' or '.join(those)}" for what, those in named if those]
+    return ", ".join(words) or "every request"
+
+
+def _forbids(policy: Policy) -> str:
+    words = ["any provider"] if policy.block else []
+    words += [f"any but {', '.join(policy.allow)}"] if policy.allow else []
+    words += [", ".join(policy.deny)] if policy.deny else []
+    words += ["what is not local"] if policy.local else []
+    words += [f"networks but {', '.join(policy.networks)}"] if policy.networks else []
+    return "; ".join(words)
+
+
 def _bound(text: str, figure: float | None) -> str:
     return "" if figure is None else f"{text} {figure:g}"
 
@@ -192,7 +225,8 @@ def as_json(config: Config) -> dict[str, Any]:
     return {
         "path": config.path,
         "server": {
-            "host": server.host,
+            "host": server.hosts[0],
+            "hosts": list(server.hosts),
             "port": server.port,
             "key": server.api_key is not None or bool(config.clients),
             "clients": [holder.caller.name for holder in config.clients],
@@ -202,6 +236,10 @@ def as_json(config: Config) -> dict[str, Any]:
         "providers": [_provider_json(provider) for provider in config.providers],
         "skipped": [{"name": name, "reason": reason} for name, reason in config.skipped],
         "routers": [_rule_json(spec) for spec in config.routing.rules],
+        "policies": [
+            {"where": each.where, "binds": _binds(each), "forbids": _forbids(each)}
+            for each in config.routing.policies
+        ],
         "models": {name: list(targets) for name, targets in config.routing.aliases.items()},
         **{
             kind: {name: {"enabled": settings["enabled"]} for name, settings in entries.items()}

@@ -7,7 +7,7 @@ scripted upstreams. Time is whatever trio's clock is, so autojump_clock makes wa
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h11
@@ -20,6 +20,7 @@ from llmrouterd.edge.dial import DialError, Origin
 from llmrouterd.edge.incoming import Incoming, Limits
 from llmrouterd.edge.pool import Pool
 from llmrouterd.edge.wire import StreamWire
+from llmrouterd.guard.egress import Label
 from llmrouterd.hooks import Plugin
 from llmrouterd.model import (
     Fleet,
@@ -32,6 +33,7 @@ from llmrouterd.model import (
     Routing,
     Telling,
 )
+from llmrouterd.ops.pages import tags_of
 from llmrouterd.pipeline.daemon import Daemon, Generation, Installed
 from llmrouterd.pipeline.handle import Call, handle
 
@@ -206,17 +208,18 @@ class Stage:
 
     def __init__(self, nursery: trio.Nursery, gen: Generation, states: dict, up: dict) -> None:
         self.nursery = nursery
-        self.gen = gen
+        self.gen = replace(gen, fleet=self._fleet)
         self.sink = Sink()
         self.scripts: dict[str, list[Script | str]] = up
         self.asked: dict[str, list[Asked]] = {name: [] for name in gen.providers}
         self.dialled: list[str] = []
+        self.labels: list[Label | None] = []  # one for each place in dialled
         self.pair = trio.testing.memory_stream_pair  # lockstep_stream_pair: without any buffer
         self.upstream_pair = trio.testing.lockstep_stream_pair  # one send is one read
         self.limits = Limits()
         self.client: Client | None = None
         self.pool = Pool(dialer=self._dial)
-        self.daemon = Daemon(self.pool, fleet=self._fleet, sinks=(self.sink,))
+        self.daemon = Daemon(self.pool, sinks=(self.sink,))
         self._states = states
 
     def _fleet(self, seed: int) -> Fleet:
@@ -225,6 +228,7 @@ class Stage:
     async def _dial(self, origin: Origin, *, contexts, label=None) -> tuple[StreamWire, Receipt]:
         await trio.lowlevel.checkpoint()
         self.dialled.append(origin.host)
+        self.labels.append(label)
         if isinstance(self.scripts[origin.host][0], str):
             self._next(origin.host)
             raise DialError("connect", f"{origin.host}: connection refused")
@@ -264,7 +268,7 @@ class Stage:
             fmt = next(name for name, path in PATHS.items() if path == incoming.path)
         else:
             fmt = "openai" if embeds == "openai" else "ollama"
-        call = Call(incoming, fmt, incoming.path, wish, embeds)
+        call = Call(incoming, fmt, incoming.path, wish, embeds, tags_of(incoming.headers))
         await handle(call, client, self.gen, self.daemon)
 
     def hang_up(self) -> None:
