@@ -92,6 +92,7 @@ class Reply:
         self.story.saw_content()
         await self._head()
         await self.client.send(data)
+        self.story.sent(data.count(b"data:" if self.format.COMMENT else b"\n"), len(data))
 
     async def _head(self) -> None:
         if not self.client.headers_sent:
