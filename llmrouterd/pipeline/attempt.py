@@ -102,11 +102,18 @@ async def _learning(work: Work, candidate: Candidate, info: ModelInfo | None) ->
     if failure is None or work.reply.content_sent:
         return failure
     sealed = seal_refused(failure)
-    if not sealed and not work.daemon.lessons.learn(candidate, failure):
+    if not sealed and not work.daemon.lessons.learn(candidate, failure, own_text=_is_own(work)):
         return failure
     return await _once(
         work, candidate, info, sealed=not sealed
     )  # said differently, it may be taken
+
+
+def _is_own(work: Work) -> bool:
+    """A client of Anthropic's format sent its own text: agents read such a refusal themselves, and
+    ask again in their own way."""
+    request = work.request
+    return request.origin == "anthropic" == work.story.upstream_format and request.raw is not None
 
 
 async def _once(

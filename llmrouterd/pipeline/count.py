@@ -7,20 +7,27 @@ Laws:
 1. There is always a number: an upstream that cannot count, or does not answer, is replaced by the
    estimate, and the answer's header says which of the two it is.
 2. An estimate errs high: a client that trusts it must not run into the limit.
-3. Nobody is asked whom the request itself could not be sent to; on failure nobody else is asked.
+3. Nobody is asked whom the request itself would not be sent to: classifiers, plugins and the rights of
+   the client's key count as they do for an answer. On failure nobody else is asked.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from formats import FORMATS, jsontext
-from formats.errors import FormatError
+from formats.errors import Failure, FormatError
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
+from llmrouterd.guard.keyring import Resting
 from llmrouterd.model import Clocks
 from llmrouterd.pipeline import headers
+from llmrouterd.pipeline.extend import Extensions
+from llmrouterd.pipeline.story import Story
 from llmrouterd.route.decide import decide
 from llmrouterd.route.estimate import with_margin
 from llmrouterd.route.facts import facts
@@ -42,15 +49,37 @@ async def count_tokens(
     request: Request, incoming: Incoming, gen: Generation, daemon: Daemon
 ) -> tuple[int, str]:
     """The number, and "upstream" or "estimate"."""
-    known = facts(request, tags=())
-    verdict = decide(known, daemon.fleet(0), gen.routing)
-    place = verdict.candidates[0] if verdict.candidates else None
-    if place is not None:
-        counted = await _ask(request, incoming, place, gen, daemon)
+    ready, place, size = await _aimed(request, incoming, gen, daemon)
+    if place is not None and incoming.caller.may_ask(request.model):
+        counted = await _ask(ready, incoming, place, gen, daemon)
         if counted is not None:
             return counted, "upstream"
     factor = daemon.calibration.factor(place)
-    return with_margin(math.ceil(known.size_tokens * factor)), "estimate"
+    return with_margin(math.ceil(size * factor)), "estimate"
+
+
+async def _aimed(
+    request: Request, incoming: Incoming, gen: Generation, daemon: Daemon
+) -> tuple[Request, Candidate | None, int]:
+    """The request as it would be sent, to whom, and its estimated size."""
+    story = Story(daemon, client_format="anthropic", endpoint="count")
+    story.unheard()
+    ext = Extensions(gen, request, story)
+    ready = await ext.before(request)
+    refused = isinstance(ready, Failure)
+    if not isinstance(ready, Failure):
+        request = ready if ready is request else replace(ready, raw=None)
+    known = facts(
+        request,
+        tags=story.tags,
+        client=incoming.caller.name,
+        wish=incoming.headers.get("x-router-provider"),
+        forced=ext.forced,
+    )
+    if refused or ext.answer is not None:  # no model would see it
+        return request, None, known.size_tokens
+    candidates = decide(known, daemon.fleet(0), gen.routing).candidates
+    return request, candidates[0] if candidates else None, known.size_tokens
 
 
 def _counts(provider: Provider, daemon: Daemon) -> bool:
@@ -61,11 +90,20 @@ def _counts(provider: Provider, daemon: Daemon) -> bool:
     return provider.format == "anthropic" or (provider.format == "openai" and provider.local)
 
 
+def _with_key(provider: Provider, daemon: Daemon) -> Provider | None:
+    """The provider with one of its keys; None: all of them rest."""
+    ring = daemon.keyring(provider)
+    if ring is None:
+        return provider
+    taken = ring.take(trio.current_time())
+    return None if isinstance(taken, Resting) else replace(provider, key=taken.key)
+
+
 async def _ask(
     request: Request, incoming: Incoming, place: Candidate, gen: Generation, daemon: Daemon
 ) -> int | None:
-    provider = gen.providers[place.provider]
-    if request.raw is None or not _counts(provider, daemon):
+    provider = _with_key(gen.providers[place.provider], daemon)
+    if provider is None or request.raw is None or not _counts(provider, daemon):
         return None
     same = provider.format == "anthropic"
     origin, prefix = gen.upstreams[provider.name]
@@ -75,6 +113,7 @@ async def _ask(
         same_format=same,
         stream=False,
         agent=gen.user_agent,
+        refused_betas=daemon.lessons.of(place).refused_betas,
         own_keys=gen.own_keys,
     )
     body = request.raw.spliced({"model": place.model})
