@@ -246,6 +246,8 @@ def known_at_end(story: Story, *, always: bool = False) -> Fields:
     if usage is not None or always:
         fields.append(("x-router-input-tokens", str((usage and usage.input) or 0)))
         fields.append(("x-router-output-tokens", str((usage and usage.output) or 0)))
+    if story.usage_estimated:
+        fields.append(("x-router-token-count", "estimate"))
     if story.response_tags:
         fields.append(("x-router-response-tags", tag_header(story.response_tags)))
     if story.cost_usd is not None:
