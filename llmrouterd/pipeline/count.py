@@ -26,16 +26,19 @@ from llmrouterd.edge.dial import DialError
 from llmrouterd.guard.keyring import Resting
 from llmrouterd.model import Clocks
 from llmrouterd.pipeline import headers
+from llmrouterd.pipeline.binding import label_of
 from llmrouterd.pipeline.extend import Extensions
 from llmrouterd.pipeline.story import Story
 from llmrouterd.route.decide import decide
 from llmrouterd.route.estimate import with_margin
 from llmrouterd.route.facts import facts
+from llmrouterd.route.policies import bounds
 
 if TYPE_CHECKING:
     from formats.canonical import Request
     from llmrouterd.edge.incoming import Incoming
-    from llmrouterd.model import Candidate, Provider
+    from llmrouterd.guard.egress import Label
+    from llmrouterd.model import Candidate, Facts, Provider
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
 JSON = Any
@@ -46,24 +49,35 @@ _CANNOT = frozenset({404, 405, 501})
 
 
 async def count_tokens(
-    request: Request, incoming: Incoming, gen: Generation, daemon: Daemon
+    request: Request,
+    incoming: Incoming,
+    gen: Generation,
+    daemon: Daemon,
+    *,
+    tags: tuple[str, ...] = (),
 ) -> tuple[int, str]:
-    """The number, and "upstream" or "estimate"."""
-    ready, place, size = await _aimed(request, incoming, gen, daemon)
+    """The number, and "upstream" or "estimate". tags: the client's own."""
+    ready, known, place = await _aimed(request, incoming, gen, daemon, tags)
     if place is not None and incoming.caller.may_ask(request.model):
-        counted = await _ask(ready, incoming, place, gen, daemon)
+        label = label_of(bounds(known, gen.routing.policies))
+        counted = await _ask(ready, incoming, place, gen, daemon, label)
         if counted is not None:
             return counted, "upstream"
     factor = daemon.calibration.factor(place)
-    return with_margin(math.ceil(size * factor)), "estimate"
+    return with_margin(math.ceil(known.size_tokens * factor)), "estimate"
 
 
 async def _aimed(
-    request: Request, incoming: Incoming, gen: Generation, daemon: Daemon
-) -> tuple[Request, Candidate | None, int]:
-    """The request as it would be sent, to whom, and its estimated size."""
+    request: Request,
+    incoming: Incoming,
+    gen: Generation,
+    daemon: Daemon,
+    tags: tuple[str, ...],
+) -> tuple[Request, Facts, Candidate | None]:
+    """The request as it would be sent, what is known of it, and to whom it would go."""
     story = Story(daemon, client_format="anthropic", endpoint="count")
     story.unheard()
+    story.given_tags = tags
     ext = Extensions(gen, request, story)
     ready = await ext.before(request)
     refused = isinstance(ready, Failure)
@@ -77,9 +91,9 @@ async def _aimed(
         forced=ext.forced,
     )
     if refused or ext.answer is not None:  # no model would see it
-        return request, None, known.size_tokens
+        return request, known, None
     candidates = decide(known, daemon.fleet(0), gen.routing).candidates
-    return request, candidates[0] if candidates else None, known.size_tokens
+    return request, known, candidates[0] if candidates else None
 
 
 def _counts(provider: Provider, daemon: Daemon) -> bool:
@@ -100,7 +114,12 @@ def _with_key(provider: Provider, daemon: Daemon) -> Provider | None:
 
 
 async def _ask(
-    request: Request, incoming: Incoming, place: Candidate, gen: Generation, daemon: Daemon
+    request: Request,
+    incoming: Incoming,
+    place: Candidate,
+    gen: Generation,
+    daemon: Daemon,
+    label: Label,
 ) -> int | None:
     provider = _with_key(gen.providers[place.provider], daemon)
     if provider is None or request.raw is None or not _counts(provider, daemon):
@@ -123,7 +142,7 @@ async def _ask(
     try:
         with Deadline(_CLOCKS) as deadline:
             async with daemon.pool.exchange(
-                origin, "POST", target, fields, body, deadline
+                origin, "POST", target, fields, body, deadline, label=label
             ) as exchange:
                 answer = await exchange.read_all(_LIMIT)
                 if exchange.status in _CANNOT:

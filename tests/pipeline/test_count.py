@@ -9,6 +9,7 @@ from llmrouterd.config.nouns import KeyHolder
 from llmrouterd.model import (
     Caller,
     ModelInfo,
+    Policy,
     Provider,
     ProviderState,
     Routing,
@@ -161,3 +162,25 @@ async def test_several_keys_are_used_in_turn() -> None:
         for _ in range(3):
             assert (await counted(pages)).get(HEADER) == "upstream"
         assert [each.headers["x-api-key"] for each in up.received] == ["k1", "k2", "k1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "tags", "asked"), [("hi", "", 1), ("my salary", "", 0), ("hi", "pii", 0)]
+)
+async def test_a_prompt_that_a_policy_keeps_here_is_not_sent_away_to_be_counted(
+    words: str, tags: str, asked: int
+) -> None:
+    with FakeUpstream(lambda turn: turn.whole({"input_tokens": 321})) as up:
+        provider = Provider("a", "anthropic", up.url + "/v1", local=False)
+        policies = (Policy("policies[0]", tags=("pii",), local=True),)
+        config = Config(
+            providers=(provider,),
+            routing=Routing(implicit=True, policies=policies),
+            classifiers={"keyword": {"enabled": True, "tags": {"pii": ["salary"]}}},
+        )
+        pages = pages_of(config, {"a": ProviderState(provider, {"m": ModelInfo("m")})})
+        body = json.dumps({**BODY, "messages": [{"role": "user", "content": words}]}).encode()
+        path = "/v1/messages/count_tokens"
+        said = await ask_pages(pages, "POST", path, ("x-router-tags", tags), body=body)
+        assert said.get(HEADER) == ("upstream" if asked else "estimate")
+        assert len(up.received) == asked
