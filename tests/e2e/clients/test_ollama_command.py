@@ -1,17 +1,15 @@
-"""The `ollama` command itself, with the router in the server's place."""
+"""The `ollama` command itself, where it is on the PATH, with the router in the server's place."""
 
-import os
 import shutil
 import subprocess
 
 import pytest
 
-from tests.e2e.clients.conftest import CLIENTS, needed
 from tests.fakes.daemon import RunningDaemon
 from tests.fakes.models import MODEL, FakeModel, Said
 
 pytestmark = [pytest.mark.e2e, pytest.mark.real, pytest.mark.slow]
-PROGRAM = shutil.which("ollama", path=f"{CLIENTS / 'bin'}:{os.environ['PATH']}")
+PROGRAM = shutil.which("ollama")
 CONFIG = """
 [server]
 port = 0
@@ -32,7 +30,8 @@ def upstream():
 
 @pytest.fixture
 def command(upstream, tmp_path):
-    needed(PROGRAM is not None, "ollama command", more=True)
+    if PROGRAM is None:
+        pytest.skip("no ollama on the PATH")
     with RunningDaemon(CONFIG.format(url=upstream.url), tmp_path) as daemon:
 
         def command(*words: str) -> str:
@@ -55,7 +54,6 @@ def test_a_cloud_model_is_listed_like_a_local_one(command) -> None:
     assert MODEL["anthropic"] in command("list")
     assert "completion" in command("show", MODEL["anthropic"])
     assert "NAME" in command("ps")
-    assert command("stop", MODEL["anthropic"]) == ""
 
 
 def test_a_cloud_model_is_run(command, upstream) -> None:
