@@ -92,7 +92,7 @@ async def _aimed(
     )
     if refused or ext.answer is not None:  # no model would see it
         return request, known, None
-    candidates = decide(known, daemon.fleet(0), gen.routing).candidates
+    candidates = decide(known, daemon.fleet(gen, 0), gen.routing).candidates
     return request, known, candidates[0] if candidates else None
 
 
