@@ -317,7 +317,10 @@ class Pages:
 
     async def _count(self, incoming: Incoming, client: Client) -> None:
         request = count.parse(await incoming.body())
-        number, origin = await count.count_tokens(request, incoming, self._gen, self._daemon)
+        tags = tags_of(incoming.headers)
+        number, origin = await count.count_tokens(
+            request, incoming, self._gen, self._daemon, tags=tags
+        )
         fields = [("content-type", "application/json"), (count.HEADER, origin)]
         await client.respond(200, fields, dump({"input_tokens": number}))
 

@@ -147,6 +147,8 @@ class Reply:
             await self._break_off(failure)
             return
         status, body = self.format.write_failure(failure)
+        if failure.body is not None and self.story.upstream_format == self.story.client_format:
+            body = failure.body
         self.story.status = status
         fields = [("content-type", "application/json")]
         await self.client.respond(status, fields + headers.for_failure(self.story, failure), body)

@@ -143,6 +143,7 @@ class Story:
         self.address = self.upstream_request_id = ""
         self.upstream_fields = []
         self.usage = self.response = None
+        self.usage_estimated = False
 
     def noted(self, receipt: Receipt, fields: Headers) -> None:
         """An upstream has begun to answer: where it is, and what it calls this request."""
