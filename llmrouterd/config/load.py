@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from llmrouterd import tomlpos
 from llmrouterd.config import keys
+from llmrouterd.config.classifiers import check_asking
 from llmrouterd.config.clients import read_clients
 from llmrouterd.config.nouns import Config, Logging, Server
 from llmrouterd.config.providers import NoKeyError, key_from, names_of, read_providers
@@ -91,6 +92,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
         path=path,
     )
     _check_tiers(problems, config, names)
+    check_asking(problems, config, names)
     if skipped and not providers:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped)
         problems.add((), f"every provider was skipped: {why}")

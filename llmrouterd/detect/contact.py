@@ -29,13 +29,92 @@ _MOST_LOCAL = 64  # RFC 5321
 _LABEL = r"[A-Za-z0-9\u00c0-\u024f](?:[A-Za-z0-9\u00c0-\u024f-]{0,61}[A-Za-z0-9\u00c0-\u024f])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.){{1,6}}[A-Za-z]{{2,24}}(?![A-Za-z0-9_-]|\.[A-Za-z0-9])")
 _NO_TOP = frozenset(
-    ["png", "jpg", "jpeg", "gif", "webp", "svg", "ico", "bmp", "avif", "js", "mjs", "cjs", "ts", "tsx", "jsx", "css", "scss", "less", "json", "yaml", "yml", "toml", "txt", "html", "htm", "xml", "vue", "lock", "map", "log", "cfg", "conf", "ini", "pdf", "zip", "tar", "gz", "tgz", "whl", "jar", "class", "dll", "exe", "so", "service", "socket", "timer", "slice", "target", "mount", "scope", "device", "path", "local", "lan", "localdomain", "localhost", "test", "example", "invalid", "internal"]
+    [
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "webp",
+        "svg",
+        "ico",
+        "bmp",
+        "avif",
+        "js",
+        "mjs",
+        "cjs",
+        "ts",
+        "tsx",
+        "jsx",
+        "css",
+        "scss",
+        "less",
+        "json",
+        "yaml",
+        "yml",
+        "toml",
+        "txt",
+        "html",
+        "htm",
+        "xml",
+        "vue",
+        "lock",
+        "map",
+        "log",
+        "cfg",
+        "conf",
+        "ini",
+        "pdf",
+        "zip",
+        "tar",
+        "gz",
+        "tgz",
+        "whl",
+        "jar",
+        "class",
+        "dll",
+        "exe",
+        "so",
+        "service",
+        "socket",
+        "timer",
+        "slice",
+        "target",
+        "mount",
+        "scope",
+        "device",
+        "path",
+        "local",
+        "lan",
+        "localdomain",
+        "localhost",
+        "test",
+        "example",
+        "invalid",
+        "internal",
+    ]
 )
 _RESERVED = re.compile(
     r"(?:.*\.)?(?:example\.(?:com|net|org|edu)|noreply\.github\.com|noreply\.gitlab\.com)\Z"
 )
 _NOBODY = frozenset(
-    ["noreply", "no-reply", "no_reply", "no.reply", "donotreply", "do-not-reply", "do_not_reply", "mailer-daemon", "postmaster", "git", "hg", "svn", "root", "ec2-user", "ubuntu", "nobody"]
+    [
+        "noreply",
+        "no-reply",
+        "no_reply",
+        "no.reply",
+        "donotreply",
+        "do-not-reply",
+        "do_not_reply",
+        "mailer-daemon",
+        "postmaster",
+        "git",
+        "hg",
+        "svn",
+        "root",
+        "ec2-user",
+        "ubuntu",
+        "nobody",
+    ]
 )
 
 
@@ -91,10 +170,79 @@ def _in_a_url(text: str, start: int) -> bool:
 
 # Country calling codes, ITU-T E.164.
 _TWO = frozenset(
-    ["20", "27", "30", "31", "32", "33", "34", "36", "39", "40", "41", "43", "44", "45", "46", "47", "48", "49", "51", "52", "53", "54", "55", "56", "57", "58", "60", "61", "62", "63", "64", "65", "66", "81", "82", "84", "86", "90", "91", "92", "93", "94", "95", "98"]
+    [
+        "20",
+        "27",
+        "30",
+        "31",
+        "32",
+        "33",
+        "34",
+        "36",
+        "39",
+        "40",
+        "41",
+        "43",
+        "44",
+        "45",
+        "46",
+        "47",
+        "48",
+        "49",
+        "51",
+        "52",
+        "53",
+        "54",
+        "55",
+        "56",
+        "57",
+        "58",
+        "60",
+        "61",
+        "62",
+        "63",
+        "64",
+        "65",
+        "66",
+        "81",
+        "82",
+        "84",
+        "86",
+        "90",
+        "91",
+        "92",
+        "93",
+        "94",
+        "95",
+        "98",
+    ]
 )
 _THREE_FIRST = frozenset(
-    ["21", "22", "23", "24", "25", "26", "29", "35", "37", "38", "42", "50", "59", "67", "68", "69", "80", "85", "87", "88", "96", "97", "99"]
+    [
+        "21",
+        "22",
+        "23",
+        "24",
+        "25",
+        "26",
+        "29",
+        "35",
+        "37",
+        "38",
+        "42",
+        "50",
+        "59",
+        "67",
+        "68",
+        "69",
+        "80",
+        "85",
+        "87",
+        "88",
+        "96",
+        "97",
+        "99",
+    ]
 )
 _GAPS = frozenset(" .-/()\u00a0")
 _LONGEST = 15  # digits, by E.164
@@ -111,11 +259,16 @@ def _international(text: str) -> Iterator[Span]:
     at, past = text.find("+"), 0
     while at >= 0:
         if at >= past and not (at and (text[at - 1].isalnum() or text[at - 1] in "+_=\\.")):
-            end, digits = _run(text, at + 1)
+            end, digits = _run(text, at + 1) if _starts(text, at + 1) else (at, "")
             if _is_international(digits) and is_whole(text, at, end) and _is_written(text, at, end):
                 yield Span(at, end, "phone", text[at:end], "international")
                 past = end
         at = text.find("+", at + 1)
+
+
+def _starts(text: str, at: int) -> bool:
+    first = text[at : at + 1]
+    return "0" <= first <= "9" if first != "(" else text[at + 1 : at + 2].isdigit()
 
 
 def _run(text: str, start: int) -> tuple[int, str]:
@@ -148,6 +301,8 @@ def _is_international(digits: str) -> bool:
 def _is_written(text: str, start: int, end: int) -> bool:
     """In groups, or where no number stands by itself: a line of a diff begins with `+`, too, and a
     sum has one between two numbers."""
+    if text[end - 2] in ".,":  # a number with a fraction
+        return False
     if any(each in _GAPS for each in text[start:end]) or announced(text, start, _WORDS):
         return True
     before = text[max(0, start - 80) : start].rstrip(" ")
@@ -156,8 +311,9 @@ def _is_written(text: str, start: int, end: int) -> bool:
 
 
 def _is_american(digits: str) -> bool:
-    digits = digits[-10:]
-    area, exchange = digits[:3], digits[3:6]
+    if len(digits) == 11 and digits[0] != "1":
+        return False
+    area, exchange = digits[-10:-7], digits[-7:-4]
     return area[0] in "23456789" and exchange[0] in "23456789" and exchange[1:] != "11"
 
 
@@ -167,6 +323,14 @@ def _is_french(digits: str) -> bool:
 
 def _with_trunk(digits: str) -> bool:
     return digits[0] == "0" and 9 <= len(digits) <= 12 and digits[1:3] != "00"
+
+
+def _is_russian(digits: str) -> bool:
+    return digits[0] in "78" and digits[1] in "3489"
+
+
+def _is_chinese(digits: str) -> bool:
+    return digits[0] == "1" and digits[1] in "3456789"
 
 
 def _any(digits: str) -> bool:
@@ -193,7 +357,7 @@ _WORDS = (
 )
 _TRUNK = tuple(
     f"{'9' * area}{gap}{rest}"
-    for area in (3, 4, 5)
+    for area in (2, 3, 4, 5)
     for gap in (" ", "/", "-", " / ")
     for rest in (
         *("999999", "9999999", "99999999", "999 999", "999 9999", "9999 9999", "9999 999"),
@@ -206,17 +370,26 @@ _NATIONAL = (
         _is_american,
         free=(
             *("(999) 999-9999", "(999)999-9999", "999-999-9999", "999.999.9999", "(999) 999 9999"),
-            *("1-999-999-9999", "1 (999) 999-9999", "1.999.999.9999"),
+            *("9-999-999-9999", "9 (999) 999-9999", "9.999.999.9999"),
         ),
-        named=("999 999 9999", "999 999-9999", "1 999 999 9999", "9" * 10, "9" * 11),
+        named=("999 999 9999", "999 999-9999", "9 999 999 9999", "9" * 10, "9" * 11),
         words=_WORDS,
     ),
     Form("french", _is_french, free=("99 99 99 99 99", "99.99.99.99.99", "99-99-99-99-99")),
+    Form(
+        "russian",
+        _is_russian,
+        free=("9 (999) 999-99-99", "9 999 999-99-99"),
+        named=("9 999 999 99 99", "9" * 11),
+        words=_WORDS,
+    ),
+    Form("chinese", _is_chinese, named=("9" * 11, "999 9999 9999"), words=_WORDS),
     Form("trunk", _with_trunk, named=(*_TRUNK, *("9" * n for n in (10, 11, 12))), words=_WORDS),
     Form(
         "local",
         _any,
         named=("999-9999", "999 99 99", "999 999 999", "99 99 99 99", "9999 9999", "999 99 99 99"),
         words=_WORDS,
+        alone=True,
     ),
 )

@@ -33,9 +33,11 @@ _CN = "10X98765432"
 _CF_ODD = dict(
     zip(
         "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-        [1, 0, 5, 7, 9, 13, 15, 17, 19, 21]
-        + [1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22]
-        + [25, 24, 23],
+        (
+            *(1, 0, 5, 7, 9, 13, 15, 17, 19, 21),
+            *(1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22),
+            *(25, 24, 23),
+        ),
         strict=True,
     )
 )
@@ -186,7 +188,7 @@ def _ssn(number: str) -> bool:
 
 
 def _sin(number: str) -> bool:
-    return number[0] not in "08" and luhn(number)
+    return number[0] != "8" and luhn(number)
 
 
 def _cpf(number: str) -> bool:
@@ -291,7 +293,7 @@ _FORMS: Sequence[Form] = (
         (_ELEVEN,),
         ("steuer", "idnr", "id-nr", "tax id", "tin"),
     ),
-    Form("fr-nir", _nir, ("9" * 15, "9 99 99 99 999 999 99", "9 99 99 9A 999 999 99")),
+    Form("fr-nir", _nir, ("9" * 15, "9 99 99 99 999 999 99")),
     Form(
         "es-dni", _dni, ("99999999A", "99999999-A"), ("99.999.999-A", "99999999 A"), ("dni", "nif")
     ),
@@ -388,6 +390,7 @@ _FORMS: Sequence[Form] = (
 
 _CODICE = re.compile(r"[A-Z]{6}[0-9]{2}[A-EHLMPRST][0-9]{2}[A-Z][0-9]{3}[A-Z]")
 _CURP_SHAPE = re.compile(r"[A-Z]{4}[0-9]{6}[HMX][A-Z]{5}[A-Z0-9][0-9]")
+_CORSICAN = re.compile(r"[12] ?[0-9]{2} ?[0-9]{2} ?2[AB] ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}")
 _PAN = re.compile(r"[A-Z]{3}P[A-Z][0-9]{4}[A-Z]")
 _PAN_WORDS = ("pan", "permanent account")
 
@@ -406,6 +409,7 @@ def _curp(number: str) -> bool:
 _LETTERED: Sequence[tuple[str, re.Pattern[str], Callable[[str], bool], tuple[str, ...]]] = (
     ("it-cf", _CODICE, _codice, ()),
     ("mx-curp", _CURP_SHAPE, _curp, ()),
+    ("fr-nir", _CORSICAN, _nir, ()),
     ("in-pan", _PAN, lambda number: True, _PAN_WORDS),
 )
 
@@ -416,7 +420,7 @@ def national_ids(text: str) -> Iterator[Span]:
     for form, pattern, check, words in _LETTERED:
         for found in pattern.finditer(text):
             start, end = found.span()
-            if not is_whole(text, start, end) or not check(found.group()):
+            if not is_whole(text, start, end) or not check(found.group().replace(" ", "")):
                 continue
             if not words or announced(text, start, words):
                 yield Span(start, end, "national-id", found.group(), form)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from llmrouterd.detect.entropy import bits, is_drawn, is_placeholder
@@ -110,7 +111,7 @@ def _of_shape(text: str, shape: _Shape) -> Iterator[Span]:
     while at >= 0:
         past = at + len(anchor)
         tail = shape.tail.match(text, past)
-        if tail is not None and _stands_alone(text, at, tail.end()):
+        if tail is not None and _begins(text, at) and _ends(text, tail.end()):
             past = tail.end()
             value = tail.group()
             if bits(value) >= shape.least and not is_placeholder(value) and _has_digit(value):
@@ -119,15 +120,20 @@ def _of_shape(text: str, shape: _Shape) -> Iterator[Span]:
 
 
 def _has_digit(value: str) -> bool:
-    return any(each.isdigit() for each in value) or len(value) > 30
+    return any(each.isdigit() for each in value) or len(value) > 30 or value.isupper()
 
 
-def _stands_alone(text: str, start: int, end: int) -> bool:
-    before, after = text[start - 1 : start], text[end : end + 1]
-    if before.isascii() and (before.isalnum() or before == "_"):
-        # in the text of a JSON string, `\n` before a key is two characters
-        return before in "nrt" and text[start - 2 : start - 1] == "\\"
-    return not (after.isascii() and (after.isalnum() or after in ("_",)))
+def _begins(text: str, at: int) -> bool:
+    """Nothing belongs to it from before. In the text of a JSON string, `\\n` is two characters."""
+    before = text[at - 1 : at]
+    if not before.isascii() or not (before.isalnum() or before in ("_", "-")):
+        return True
+    return before in "nrt" and text[at - 2 : at - 1] == "\\"
+
+
+def _ends(text: str, at: int) -> bool:
+    after = text[at : at + 1]
+    return not (after.isascii() and (after.isalnum() or after == "_"))
 
 
 # --- private keys ---------------------------------------------------------------------------------
@@ -136,6 +142,7 @@ _BEGIN = "-----BEGIN "
 _HEAD = re.compile(r"-----BEGIN (?:[A-Z0-9]{2,12} ){0,2}PRIVATE KEY(?: BLOCK)?-----")
 _END = re.compile(r"-----END (?:[A-Z0-9]{2,12} ){0,2}PRIVATE KEY(?: BLOCK)?-----")
 _BODY = re.compile(r"[A-Za-z0-9+/=]{40,}")
+_HEADERS, _GAP = 256, 16  # characters before the first line, and between two of them
 _LONGEST = 16384  # characters; an RSA key of 8192 bits takes 6,400
 
 
@@ -151,13 +158,21 @@ def private_keys(text: str) -> Iterator[Span]:
             limit = following if following >= 0 else min(len(text), past + _LONGEST)
             end = _END.search(text, past, limit)
             stop = end.start() if end is not None else limit
-            last = None
-            for last in _BODY.finditer(text, past, stop):
-                pass
-            if last is not None and bits(last.group()) >= 3.0:
-                past = end.end() if end is not None else last.end()
+            last = _last_line(text, past, stop)
+            if last is not None:
+                past = end.end() if end is not None else last
                 yield Span(at, past, "private-key", text[at:past])
         at = text.find(_BEGIN, past)
+
+
+def _last_line(text: str, start: int, stop: int) -> int | None:
+    """Where the lines of a key end that begin here, if there are any."""
+    last, reach = None, start + _HEADERS
+    for line in _BODY.finditer(text, start, stop):
+        if line.start() > reach or bits(line.group()) < 3.0:
+            break
+        last, reach = line.end(), line.end() + _GAP
+    return last
 
 
 # --- tokens ---------------------------------------------------------------------------------------
@@ -170,9 +185,7 @@ def tokens(text: str) -> Iterator[Span]:
     """Signed tokens (JWT), and what follows `Bearer`."""
     at = text.find("eyJ")
     while at >= 0:
-        found = (
-            _JWT.match(text, at) if _stands_alone(text, at, at) or not _joined(text, at) else None
-        )
+        found = _JWT.match(text, at) if _begins(text, at) else None
         if found is not None:
             yield Span(at, found.end(), "token", found.group(), "jwt")
         at = text.find("eyJ", found.end() if found else at + 3)
@@ -182,11 +195,6 @@ def tokens(text: str) -> Iterator[Span]:
         if found is not None and is_drawn(found.group(1), 3.5):
             yield Span(*found.span(1), "token", found.group(1), "bearer")
         at = text.find("earer", at + 5)
-
-
-def _joined(text: str, at: int) -> bool:
-    before = text[at - 1 : at]
-    return before.isascii() and (before.isalnum() or before in ("_", "-"))
 
 
 # --- passwords ------------------------------------------------------------------------------------
@@ -204,10 +212,11 @@ _NAMES = (
     "access_key",
 )
 _ASSIGNED = re.compile(
-    r"[A-Za-z_-]{0,24}[\"'`]?[ \t]{0,8}(?::=|=>|=|:)[ \t]{0,8}(?:[\"'`]|\\\")?"
-    r"([^\s\"'`,;(){}\[\]<>\\]{6,256})([\"'`(\[]?)"
+    r"[A-Za-z_-]{0,24}\\?[\"'`]?[ \t]{0,8}(?::=|=>|=|:)[ \t]{0,8}"
+    r"(?:\\?([\"'`])([^\s\"'`\\]{6,256})\\?\1"
+    r"|((?:[^\s\"'`,;&(){}\[\]<>\\]|&(?![A-Za-z_]{1,40}=)){6,256})([\"'`(\[]?))"
 )
-_REFERENCE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[.:/-][A-Za-z_][A-Za-z0-9_]*)+\Z")
+_REFERENCE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[.:/][A-Za-z_][A-Za-z0-9_]*)+\Z")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 
 
@@ -248,12 +257,13 @@ def _assigned(text: str) -> Iterator[Span]:
             continue
         name = next(each for each in _NAMES if low.startswith(each, at))
         found = _ASSIGNED.match(text, at + len(name))
-        if found is None or found.group(2) in ("(", "["):
+        if found is None or found.group(4) in ("(", "["):
             continue
-        value = found.group(1).rstrip(".")
+        group = 2 if found.group(2) else 3
+        value = found.group(group).rstrip(".")
         if _looks_secret(name, value):
-            past = found.start(1) + len(value)
-            yield Span(found.start(1), past, "password", value, "assigned")
+            past = found.start(group) + len(value)
+            yield Span(found.start(group), past, "password", value, "assigned")
 
 
 def _all(text: str, word: str) -> Iterator[int]:
@@ -281,7 +291,7 @@ def _looks_chosen(value: str) -> bool:
 
 def _is_mixed(value: str) -> bool:
     """Digits among the letters, not behind them as in `my_access_token_2024`."""
-    return sum(a.isdigit() != b.isdigit() for a, b in zip(value, value[1:], strict=False)) >= 4
+    return sum(a.isdigit() != b.isdigit() for a, b in pairwise(value)) >= 4
 
 
 def lowered(text: str) -> str:

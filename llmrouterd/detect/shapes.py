@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _BLOCK = re.compile(r"[0-9][0-9 ./()\u00a0\-+]{5,}")
-_SLACK = 3  # letters before and after the digits of a block that may belong to a number
+_BEFORE, _AFTER = 3, 6  # letters beside the digits of a block that may belong to a number
 _NEAR = 40  # characters before a number in which a word announces it
 _PLAIN = str.maketrans(
     {**dict.fromkeys(map(str, range(10)), "9"), "\u00a0": " "}
     | dict.fromkeys("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "A")
 )
+_NO_NUMBER = re.compile(r"[9A]{20,}")  # longer than any: looked at nowhere
 _JOINTS = "-./+"
 
 
@@ -40,15 +41,18 @@ _JOINTS = "-./+"
 class Form:
     """One kind of number. free: shapes that count anywhere. named: those that need one of `words`
     (lower case) shortly before. check: whether a number of such a shape is right; it gets the digits
-    and capital letters without what stands between them."""
+    and capital letters without what stands between them. alone: it is no end of a longer row of
+    digits with gaps."""
 
     name: str
     check: Callable[[str], bool]
     free: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    alone: bool = False
 
 
+_INSIDE = ("9", "A")
 _Place = tuple[int, int, Form, bool]  # from, to (in a block), the form, whether a word is needed
 
 
@@ -57,8 +61,8 @@ def numbers(text: str, kind: str, forms: Sequence[Form]) -> Iterator[Span]:
     the first of the list has it."""
     known: dict[str, list[_Place]] = {}
     for block in _BLOCK.finditer(text):
-        begin = max(0, block.start() - _SLACK)
-        shape = text[begin : block.end() + _SLACK].translate(_PLAIN)
+        begin = max(0, block.start() - _BEFORE)
+        shape = _NO_NUMBER.sub(_hidden, text[begin : block.end() + _AFTER].translate(_PLAIN))
         places = known.get(shape)
         if places is None:
             places = known[shape] = _places(shape, forms)
@@ -74,10 +78,18 @@ def _places(shape: str, forms: Sequence[Form]) -> list[_Place]:
     for form in forms:
         for needs_word, written in ((False, form.free), (True, form.named)):
             for each in written:
+                size = len(each)
                 found.extend(
-                    (at, at + len(each), form, needs_word) for at in _occurrences(shape, each)
+                    (at, at + size, form, needs_word)
+                    for at in _occurrences(shape, each)
+                    if shape[at - 1 : at] not in _INSIDE
+                    and shape[at + size : at + size + 1] not in _INSIDE
                 )
     return found
+
+
+def _hidden(run: re.Match[str]) -> str:
+    return "x" * len(run.group())
 
 
 def _occurrences(shape: str, each: str) -> Iterator[int]:
@@ -90,7 +102,7 @@ def _occurrences(shape: str, each: str) -> Iterator[int]:
 def _proved(
     text: str, start: int, end: int, form: Form, *, needs_word: bool
 ) -> tuple[int, int] | None:
-    if not is_whole(text, start, end):
+    if not is_whole(text, start, end) or (form.alone and _in_a_row(text, start, end)):
         return None
     bare = "".join(each for each in text[start:end] if each.isalnum())
     if not form.check(bare) or (needs_word and not announced(text, start, form.words)):
@@ -103,6 +115,13 @@ def is_whole(text: str, start: int, end: int) -> bool:
     if start and _belongs(text[start - 1], text[start - 2 : start - 1]):
         return False
     return end >= len(text) or not _belongs(text[end], text[end + 1 : end + 2])
+
+
+def _in_a_row(text: str, start: int, end: int) -> bool:
+    before, after = text[max(0, start - 2) : start], text[end : end + 2]
+    return (before[:1].isdigit() and before[1:] in " ()/") or (
+        after[1:].isdigit() and after[0] in " ()/"
+    )
 
 
 def _belongs(edge: str, beyond: str) -> bool:

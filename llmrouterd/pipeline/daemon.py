@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from llmrouterd.guard.breaker import Breaker
 from llmrouterd.guard.contexts import Contexts
 from llmrouterd.guard.health import Health
 from llmrouterd.guard.keyring import Keyring
@@ -114,6 +115,7 @@ class Daemon:
         self._keyrings: dict[str, Keyring] = {}
         self.turns: Mapping[str, int] = {}
         self.seats = Seats()
+        self.inquiries = Breaker()  # of the router's own questions to models
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}

@@ -71,6 +71,7 @@ class Story:
         self.request: Request | None = None
         self.requested_model = ""
         self.tags: tuple[str, ...] = ()
+        self.unknown_tags: frozenset[str] = frozenset()  # their classifiers failed
         self.response_tags: tuple[str, ...] = ()
         self.plugins: list[str] = []
         self.candidate: Candidate | None = None
