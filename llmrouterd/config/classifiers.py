@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 _NEEDED = {"llm": "labels", "semantic": "examples"}
 _VECTORS = ("openai", "ollama")
-_PRIVATE = "and texts are private before they are classified: allow_remote = true asks it all the same"
+_PRIVATE = (
+    "and texts are private before they are classified: allow_remote = true asks it all the same"
+)
 
 
 def check_asking(problems: Problems, config: Config, names: Sequence[str]) -> None:

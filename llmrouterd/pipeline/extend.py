@@ -27,7 +27,7 @@ from llmrouterd.model import ANY_TAG
 from llmrouterd.pipeline.inquiry import Inquiry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from llmrouterd.hooks import Classifier
     from llmrouterd.model import Record
@@ -236,8 +236,3 @@ def _check(hook: str, result: object, *kinds: type) -> None:
 def _words(error: Exception) -> str:
     """An exception in words, never empty."""
     return str(error) or type(error).__name__
-
-
-def tag_header(tags: Sequence[str]) -> str:
-    """Tags as a header value: comma-separated, without what a header may not hold."""
-    return ",".join("".join(c if " " < c < "\x7f" and c != "," else "_" for c in t) for t in tags)
