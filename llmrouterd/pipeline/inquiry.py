@@ -8,7 +8,7 @@ request of a client, so nothing that looks at those sees it, and it cannot go ro
 Laws:
 1. What has not been classified yet is private: unless the extension may go remote, only a provider
    that is local is asked, for a model that it runs itself, at an address of this network, which is
-   looked at as it is dialled.
+   looked at as it is dialled. The owner's policies hold as for any text that nobody has looked at.
 2. Time is bounded by the caller's figure, whatever the provider's own clocks are.
 3. A provider is left alone after failures in a row; until then, whoever asks is told so at once.
 4. Every call is one record, with `internal` for its endpoint, and counts as load of its provider.
@@ -29,25 +29,26 @@ from formats.jsontext import dump
 from formats.ledger import Ledger
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
-from llmrouterd.guard.egress import Label
 from llmrouterd.guard.keyring import Resting
 from llmrouterd.hooks import AskFailed
 from llmrouterd.model import Candidate, Clocks, Headers, Outcome
 from llmrouterd.pipeline import headers
-from llmrouterd.pipeline.refused import refused_by
+from llmrouterd.pipeline.binding import unclassified
+from llmrouterd.pipeline.refused import not_reached, refused_by
 from llmrouterd.pipeline.story import Story
 from llmrouterd.route.estimate import tokens, with_margin
+from llmrouterd.route.policies import forbids, runs_elsewhere, strictest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from llmrouterd.guard.egress import Label
     from llmrouterd.guard.keyring import Keyring, Taken
     from llmrouterd.model import EndState, ModelInfo, Provider
     from llmrouterd.pipeline.daemon import Generation
 
 T = TypeVar("T")
 ENDPOINT = "internal"
-_LOCAL = Label(local_only=True)
 _LIMIT = 16 * 1024 * 1024
 _ASK_PATHS = {
     "openai": "/chat/completions",
@@ -84,10 +85,9 @@ class Inquiry:
         allow_remote: bool = False,
     ) -> str:
         """The text of the model's answer. Raises AskFailed."""
-        chosen = self._chosen(provider, model, allow_remote=allow_remote)
+        chosen, info = self._chosen(provider, model, allow_remote=allow_remote)
         codec = FORMATS[chosen.format]
         request = _question(chosen, model, prompt, system, max_tokens)
-        info = self._info(chosen, model)
 
         def written() -> tuple[str, bytes]:
             target = self._target(chosen, model, info, tokens(request) + max_tokens)
@@ -98,7 +98,8 @@ class Inquiry:
             story.response, story.usage = response, response.usage
             return response.text
 
-        call = _Call(chosen, model, request, written, timeout_s, None if allow_remote else _LOCAL)
+        label = self._label(allow_remote=allow_remote)
+        call = _Call(chosen, model, request, written, timeout_s, label)
         return await self._counted(call, read)
 
     async def embed(
@@ -111,13 +112,12 @@ class Inquiry:
         allow_remote: bool = False,
     ) -> Sequence[Sequence[float]]:
         """A vector for each text. Raises AskFailed."""
-        chosen = self._chosen(provider, model, allow_remote=allow_remote)
+        chosen, info = self._chosen(provider, model, allow_remote=allow_remote)
         if chosen.format not in ("openai", "ollama"):
             raise AskFailed(f"{provider} speaks {chosen.format!r}, which has no embeddings")
         kind: embeddings.Call = "ollama" if chosen.format == "ollama" else "openai"
         body = dump({"model": model, "input": list(texts)})
         asked = embeddings.parse_request(kind, body)
-        info = self._info(chosen, model)
 
         def written() -> tuple[str, bytes]:
             target = self._target(chosen, model, info, 0)
@@ -130,12 +130,15 @@ class Inquiry:
         seen = Request(
             chosen.format, model, tuple(Message("user", (Text(text),)) for text in texts)
         )
-        call = _Call(chosen, model, seen, written, timeout_s, None if allow_remote else _LOCAL)
+        label = self._label(allow_remote=allow_remote)
+        call = _Call(chosen, model, seen, written, timeout_s, label)
         return await self._counted(call, read)
 
     # --- whom -------------------------------------------------------------------------------------
 
-    def _chosen(self, name: str, model: str, *, allow_remote: bool) -> Provider:
+    def _chosen(
+        self, name: str, model: str, *, allow_remote: bool
+    ) -> tuple[Provider, ModelInfo | None]:
         provider = self._gen.providers.get(name)
         if provider is None:
             raise AskFailed(f"there is no provider {name!r}, or its key is missing")
@@ -143,17 +146,27 @@ class Inquiry:
             raise AskFailed(f"provider {name!r} has no models to ask")
         if provider.credentials == "client":
             raise AskFailed(f"provider {name!r} takes clients' credentials, and this is no client")
+        info = self._info(provider, model)
         if not allow_remote:
-            why = leaves(provider, model)
+            why = leaves(provider, model, info)
             if why:
                 raise AskFailed(f"{why}: allow_remote = true lets it be asked all the same")
-        return provider
+        elif leaves(provider, model, info):
+            why = forbids(strictest(self._gen.routing.policies), provider, model, info)
+            if why:
+                raise AskFailed(f"{name}: {why}")
+        return provider, info
 
     def _info(self, provider: Provider, model: str) -> ModelInfo | None:
         state = self._daemon.fleet(0).states.get(provider.name)
         if state is not None and not state.healthy:
             raise AskFailed(f"{provider.name} is left alone: {state.why}")
         return (state.models or {}).get(model) if state is not None else None
+
+    def _label(self, *, allow_remote: bool) -> Label:
+        """Of a request that nobody has looked at yet."""
+        label = unclassified(self._gen.routing)
+        return label if allow_remote else replace(label, local_only=True)
 
     def _target(
         self, provider: Provider, model: str, info: ModelInfo | None, needed: int
@@ -264,7 +277,7 @@ class Inquiry:
                         raise _Failed(await refused_by(exchange, provider, provider.format, origin))
                     return await exchange.read_all(_LIMIT)
             except DialError as error:
-                raise _Failed(Failure("upstream", str(error))) from None
+                raise _Failed(not_reached(error)) from None
         words = f"no answer within {call.timeout_s:g} s"
         raise _Failed(Failure("timeout", words, clock="total"))
 
@@ -281,7 +294,7 @@ class _Call:
         request: Request,
         written: Callable[[], tuple[str, bytes]],
         timeout_s: float,
-        label: Label | None,
+        label: Label,
     ) -> None:
         self.provider = provider
         self.model = model
@@ -291,11 +304,11 @@ class _Call:
         self.label = label
 
 
-def leaves(provider: Provider, model: str) -> str:
+def leaves(provider: Provider, model: str, info: ModelInfo | None = None) -> str:
     """Why a question to this model would leave this network, or ""."""
     if not provider.local:
         return f"provider {provider.name!r} is remote"
-    if provider.format == "ollama" and model.endswith((":cloud", "-cloud")):
+    if runs_elsewhere(provider, model, info):
         return f"{model!r} does not run where its server is"
     return ""
 

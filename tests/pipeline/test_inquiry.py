@@ -8,7 +8,7 @@ import trio
 from llmrouterd.classifiers.llm import LLM
 from llmrouterd.guard.egress import Label
 from llmrouterd.hooks import AskFailed
-from llmrouterd.model import ModelInfo, Secret
+from llmrouterd.model import ModelInfo, Policy, Routing, Secret
 from llmrouterd.pipeline.daemon import Installed
 from llmrouterd.pipeline.inquiry import Inquiry, leaves
 from llmrouterd.pipeline.story import Story
@@ -155,19 +155,35 @@ async def test_the_owner_may_let_it_leave(autojump_clock) -> None:
         assert await inquiry(st).ask("a", "m", "which?", allow_remote=True) == "code"
 
 
-@pytest.mark.parametrize(("allow", "label"), [(False, Label(local_only=True)), (True, None)])
-async def test_the_door_itself_is_told_that_it_must_stay(allow, label, autojump_clock) -> None:
-    labels = []
-    async with stage(openai(), up={"a": replies(200, SAID["openai"])}) as st:
-        dial = st.pool._dial
+NEAR = Policy("policies[0]", tags=("pii",), local=True, networks=("10.1.0.0/16",))
 
-        async def looking(origin, *, contexts, label=None):
-            labels.append(label)
-            return await dial(origin, contexts=contexts, label=label)
 
-        st.pool._dial = looking
+@pytest.mark.parametrize(
+    ("allow", "policies", "label"),
+    [
+        (False, (), Label(local_only=True)),
+        (True, (), Label()),
+        (False, (NEAR,), Label(local_only=True, networks=("10.1.0.0/16",))),
+        (True, (NEAR,), Label(local_only=True, networks=("10.1.0.0/16",))),
+    ],
+)
+async def test_the_door_itself_is_told_that_it_must_stay(
+    allow, policies, label, autojump_clock
+) -> None:
+    up, by = {"a": replies(200, SAID["openai"])}, Routing(policies=policies)
+    async with stage(openai(), up=up, routing=by) as st:
         await inquiry(st).ask("a", "m", "which?", allow_remote=allow)
-    assert labels == [label]
+        assert st.labels == [label]
+
+
+async def test_a_policy_that_may_bind_the_text_holds_for_the_question_about_it(
+    autojump_clock,
+) -> None:
+    by = Routing(policies=(Policy("policies[0]", tags=("pii",), deny=("a",)),))
+    async with stage(openai(local=False), up={"a": REFUSED}, routing=by) as st:
+        with pytest.raises(AskFailed, match=r"a: policies\[0\] denies it"):
+            await inquiry(st).ask("a", "m", "which?", allow_remote=True)
+        assert st.dialled == []
 
 
 async def test_anthropic_has_no_vectors(autojump_clock) -> None:
@@ -253,7 +269,7 @@ async def test_a_client_that_leaves_takes_the_question_along(autojump_clock) -> 
 def test_what_stays_here_and_what_does_not() -> None:
     assert leaves(ollama(), "llama3.2:3b") == ""
     assert leaves(ollama(), "x:cloud")
-    assert leaves(openai(), "x:cloud") == ""  # only Ollama means this by it
+    assert leaves(ollama(), "x", ModelInfo("x", native={"remote_host": "https://ollama.com"}))
     assert leaves(openai(local=False), "x")
 
 
@@ -285,3 +301,21 @@ async def test_a_classifier_that_gets_no_answer_leaves_its_tags_unknown(autojump
     record = st.sink.records[-1]
     assert record.tags == ()
     assert "classifier llm failed" in record.notes
+
+
+async def test_a_policy_for_a_tag_that_nobody_could_judge_binds(autojump_clock) -> None:
+    """The classifier's model hangs: what might be legal stays here, and what is only code may go."""
+    settings = {**LABELS, "timeout": 0.5}
+    llm = Installed("llm", LLM(settings), settings)
+    statuses = []
+    for tag in ("legal", "weather"):
+        by = Routing(
+            aliases={"m": ("far/x",)}, policies=(Policy("policies[0]", tags=(tag,), local=True),)
+        )
+        up = {"a": silent(None), "far": replies(200, chat_answer("hello"))}
+        providers = openai(), openai("far", local=False)
+        async with stage(*providers, up=up, routing=by, classifiers=[llm]) as st:
+            out = await st.ask("openai", request("openai"))
+            assert st.dialled == (["a"] if tag == "legal" else ["a", "far"])
+        statuses.append(out.status)
+    assert statuses == [403, 200]
