@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrouterd.classifiers.known import Known, digest
 from llmrouterd.classifiers.settings import Settings
-from llmrouterd.classifiers.texts import pieces
+from llmrouterd.classifiers.texts import PIECE, pieces
 from llmrouterd.detect import find
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from llmrouterd.hooks import Context
 
-_SHORT = 200  # characters: looking costs less than remembering
+_LEAST = 5  # characters: in so few is nothing
 _BETWEEN = str.maketrans("", "", " -./()\u00a0")
 
 
@@ -49,15 +49,15 @@ class Finds:
             for piece in pieces(text):
                 found.update(self._kinds_in(piece))
                 looked += len(piece)
-                if looked >= _SHORT * 100:
+                if looked >= PIECE:
                     looked = 0
                     await ctx.breathe()
         tags = [f"{self._chief}-{kind}" for kind in self.kinds if kind in found]
         return [self._chief, *tags] if tags else []
 
     def _kinds_in(self, text: str) -> tuple[str, ...]:
-        if len(text) < _SHORT:
-            return self._looked(text)
+        if len(text) <= _LEAST:
+            return ()
         key = digest(text)
         kinds = self._known.get(key)
         if kinds is None:

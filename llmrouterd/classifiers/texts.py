@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from formats.canonical import Message, Request, Response
 
-PIECE = 65536  # characters read in one go
+PIECE = 16384  # characters read in one go
 _OVERLAP = 512  # what stands on a cut is seen in both pieces
-_BACK = 8192  # how far before its end a piece may end, for the sake of a line's end
+_BACK = 4096  # how far before its end a piece may end, for the sake of a line's end
 
 
 def texts(request: Request, roles: Collection[str] = ()) -> Iterator[str]:

@@ -4,7 +4,7 @@ Owns: `Form` (how a number is written, what proves it, which words announce it) 
 Refuses to know: what any number means.
 
 How: a block is a stretch of digits and of what stands between digits. Its shape has a 9 for each
-digit and an A for each capital letter, so that "AB 12 34" becomes "AA 99 99"; a form says in which
+digit, an A for each capital letter and an a for each small one, so that "AB 12 34" becomes "AA 99 99"; a form says in which
 shapes it is written, and only where one occurs its digits are looked at. Blocks of one shape are
 looked up once.
 
@@ -32,6 +32,7 @@ _NEAR = 40  # characters before a number in which a word announces it
 _PLAIN = str.maketrans(
     {**dict.fromkeys(map(str, range(10)), "9"), "\u00a0": " "}
     | dict.fromkeys("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "A")
+    | dict.fromkeys("abcdefghijklmnopqrstuvwxyz", "a")
 )
 _NO_NUMBER = re.compile(r"[9A]{20,}")  # longer than any: looked at nowhere
 _JOINTS = "-./+"

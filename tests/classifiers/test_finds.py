@@ -42,9 +42,11 @@ async def test_a_text_is_looked_at_once(monkeypatch) -> None:
     classifier = Finds("pii", PII, {})
     long = MAIL + " and so on" * 50
     for _ in range(3):
-        assert await classifier.tags([long, "new"], Context("pii", {})) == ["pii", "pii-email"]
-    assert looked.count(long) == 1
-    assert looked.count("new") == 3  # looking at a short one costs less than remembering it
+        assert await classifier.tags([long, "a@b", "short"], Context("pii", {})) == [
+            "pii",
+            "pii-email",
+        ]
+    assert looked == [long]
 
 
 async def test_nothing_of_a_text_is_kept() -> None:
@@ -63,7 +65,7 @@ async def test_others_may_go_on_while_a_long_text_is_looked_at() -> None:
 
     text = ("word " * 20 + "\n") * 3000
     await Finds("pii", PII, {}).tags([text], Context("pii", {}, breathe=breathe))
-    assert breaths >= len(text) // 65536
+    assert breaths >= len(text) // 16384
 
 
 def test_everything_wrong_is_named_at_once() -> None:
