@@ -49,7 +49,7 @@ class Finds:
             for piece in pieces(text):
                 found.update(self._kinds_in(piece))
                 looked += len(piece)
-                if looked >= PIECE:
+                if looked >= PIECE // 2:
                     looked = 0
                     await ctx.breathe()
         tags = [f"{self._chief}-{kind}" for kind in self.kinds if kind in found]
