@@ -9,8 +9,8 @@ Laws:
    or a word that names it.
 2. Linear: twice the text takes twice the time, whatever the text; and a find needs no more memory
    than its own length.
-3. No find depends on more than some hundred characters on either side of it (a private key apart),
-   so that a stream can be searched in windows.
+3. No find is longer than LONGEST says, or depends on more than NEAR characters before it: a stream
+   can be searched in windows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from llmrouterd.detect.span import Span, merged
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["DETECTORS", "PII", "SECRETS", "Span", "find"]
+__all__ = ["DETECTORS", "LONGEST", "NEAR", "PII", "SECRETS", "Span", "find"]
 
 # Of two finds that overlap, the kind that stands here first has both.
 DETECTORS: Mapping[str, Callable[[str], Iterator[Span]]] = {
@@ -42,6 +42,19 @@ DETECTORS: Mapping[str, Callable[[str], Iterator[Span]]] = {
 }
 PII = ("email", "phone", "iban", "card", "national-id")
 SECRETS = ("api-key", "private-key", "token", "password")
+# Characters, between which and the next ones a find of a kind may still grow.
+LONGEST: Mapping[str, int] = {
+    "private-key": 17_000,
+    "api-key": 640,
+    "token": 14_400,
+    "password": 256,
+    "iban": 70,
+    "card": 32,
+    "national-id": 32,
+    "email": 480,
+    "phone": 32,
+}
+NEAR = 128
 _RANK = {kind: at for at, kind in enumerate(DETECTORS)}
 
 

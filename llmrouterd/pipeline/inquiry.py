@@ -17,7 +17,7 @@ Laws:
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -282,26 +282,16 @@ class Inquiry:
         raise _Failed(Failure("timeout", words, clock="total"))
 
 
+@dataclass(frozen=True, slots=True)
 class _Call:
-    """One question, ready to be written."""
+    """One question. request: what the record shows of it. written: its path and body."""
 
-    __slots__ = ("label", "model", "provider", "request", "timeout_s", "written")
-
-    def __init__(
-        self,
-        provider: Provider,
-        model: str,
-        request: Request,
-        written: Callable[[], tuple[str, bytes]],
-        timeout_s: float,
-        label: Label,
-    ) -> None:
-        self.provider = provider
-        self.model = model
-        self.request = request
-        self.written = written
-        self.timeout_s = timeout_s
-        self.label = label
+    provider: Provider
+    model: str
+    request: Request
+    written: Callable[[], tuple[str, bytes]]
+    timeout_s: float
+    label: Label
 
 
 def leaves(provider: Provider, model: str, info: ModelInfo | None = None) -> str:

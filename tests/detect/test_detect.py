@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmrouterd.detect import DETECTORS, PII, SECRETS, find
+from llmrouterd.detect import DETECTORS, LONGEST, NEAR, PII, SECRETS, find
 from tests.detect.labelled import all_lines, read
 
 # As measured on the labelled lines; a change that finds less, or more than there is, fails here.
@@ -96,6 +96,18 @@ PIECES = st.sampled_from(
 )
 
 
+LENGTHY = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(
+            ["", "sk-ant-api03-", "password=", "eyJ", "Bearer ", "-----BEGIN PRIVATE KEY-----"]
+        ),
+        st.integers(1, 3).map(lambda n: "aB3dE5gH7" * 10**n),
+        st.sampled_from(["", "@", ".eyJ", "@b.de", "\n"]),
+    ),
+)
+
+
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(PIECES | st.text(max_size=5), max_size=12))
@@ -106,6 +118,26 @@ def test_spans_are_in_order_apart_and_say_what_stands_there(pieces) -> None:
         assert past <= span.start < span.end <= len(text)
         assert text[span.start : span.end] == span.value
         past = span.end
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(st.lists(PIECES | LENGTHY, max_size=6))
+def test_no_find_is_longer_than_is_said(pieces) -> None:
+    text = "".join(pieces)
+    for kind, detector in DETECTORS.items():
+        assert all(span.end - span.start <= LONGEST[kind] for span in detector(text))
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(st.lists(PIECES, min_size=1, max_size=6), st.sampled_from([" ", "\n", ";"]))
+def test_what_stands_far_before_a_find_does_not_matter(pieces, gap: str) -> None:
+    text = "".join(pieces)
+    before = (gap + "x") * NEAR + gap * 2
+    near = {(s.kind, s.start - len(before), s.value) for s in find(before + text)}
+    far = "password: ssn tel. -----BEGIN //" + before
+    assert {(s.kind, s.start - len(far), s.value) for s in find(far + text)} == near
 
 
 @pytest.mark.slow
