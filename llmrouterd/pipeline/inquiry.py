@@ -158,7 +158,7 @@ class Inquiry:
         return provider, info
 
     def _info(self, provider: Provider, model: str) -> ModelInfo | None:
-        state = self._daemon.fleet(0).states.get(provider.name)
+        state = self._daemon.fleet(self._gen, 0).states.get(provider.name)
         if state is not None and not state.healthy:
             raise AskFailed(f"{provider.name} is left alone: {state.why}")
         return (state.models or {}).get(model) if state is not None else None
