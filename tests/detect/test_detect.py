@@ -1,7 +1,9 @@
 """llmrouterd/detect/__init__.py: all detectors on labelled lines, and on texts made to slow them down."""
 
+import re
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -208,20 +210,27 @@ NASTY = [
 ]
 
 
-def cpu_s(text: str) -> float:
+def cpu_s(text: str, work: Callable[[str], object]) -> float:
     begun = time.process_time()
-    find(text)
+    work(text)
     return time.process_time() - begun
 
 
-def grows_evenly(unit: str) -> bool:
+def grows_evenly(unit: str, work: Callable[[str], object] = find, size: int = SIZE) -> bool:
     """Whether four times the text takes about four times the work: of several tries, the best."""
-    short, long = unit * (SIZE // len(unit)), unit * (4 * SIZE // len(unit))
+    short, long = unit * (size // len(unit)), unit * (4 * size // len(unit))
     for _ in range(4):
-        base = min(cpu_s(short) for _ in range(2))
-        if cpu_s(long) < FOUR_TIMES * base + 0.002:
+        base = min(cpu_s(short, work) for _ in range(2))
+        if cpu_s(long, work) < FOUR_TIMES * base + 0.002:
             return True
     return False
+
+
+@pytest.mark.slow
+def test_the_measure_tells_a_square_from_a_line() -> None:
+    square = re.compile(r"\d+x")  # from each digit on to the end
+    assert not grows_evenly("1", lambda text: list(square.finditer(text)), 1000)
+    assert grows_evenly("1", lambda text: [each for _ in range(50) for each in text], 1000)
 
 
 @pytest.mark.slow
