@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.commands import locate
 from llmrouterd.config import load
+from llmrouterd.config.prices import list_date
 from llmrouterd.config.server import UNIX
 from llmrouterd.model import ConfigError
 
@@ -82,6 +84,11 @@ def _lines(config: Config) -> Iterator[str]:
         [_provider_row(provider) for provider in config.providers],
     )
     yield ""
+    prices = list(_price_rows(config))
+    if prices:
+        head = ("PRICE OF", "AT", "INPUT", "OUTPUT", "CACHED", "CACHE WRITE", "UP TO")
+        yield from table(head, prices)
+        yield ""
     rules = [_rule_row(spec) for spec in config.routing.rules]
     if rules:
         yield from table(("RULE", "TYPE", "WHEN", "TO", "AS MODEL"), rules)
@@ -141,9 +148,35 @@ def _provider_row(provider: Provider) -> tuple[str, ...]:
         provider.base_url or "-",
         "local" if provider.local else "remote",
         "yes" if provider.key is not None else "-",
-        _figure(provider.cost_per_1m_tokens),
+        _cost(provider),
         _figure(provider.quality),
     )
+
+
+def _cost(provider: Provider) -> str:
+    """What goes for the whole provider: one figure, input/output, or the list that ships."""
+    read, written = provider.input_cost_per_1m, provider.output_cost_per_1m
+    if read is not None or written is not None:
+        return f"{read or 0:g}/{written or 0:g}"
+    if provider.cost_per_1m_tokens is None and provider.list_prices:
+        return f"list of {list_date()}"
+    return _figure(provider.cost_per_1m_tokens)
+
+
+def _price_rows(config: Config) -> Iterator[tuple[str, ...]]:
+    """The owner's prices, each provider's in the order in which they are asked."""
+    for provider in config.providers:
+        for price in provider.prices:
+            most = price.max_input_tokens
+            yield (
+                ", ".join(price.models),
+                provider.name,
+                f"{price.input:g}",
+                f"{price.output:g}",
+                _figure(price.cached_input),
+                _figure(price.cache_write),
+                str(most) if most else "-",
+            )
 
 
 def _rule_row(spec: RuleSpec) -> tuple[str, ...]:
@@ -270,6 +303,11 @@ def _provider_json(provider: Provider) -> dict[str, Any]:
         "local": provider.local,
         "key": provider.key is not None,
         "cost_per_1m_tokens": provider.cost_per_1m_tokens,
+        "input_cost_per_1m": provider.input_cost_per_1m,
+        "output_cost_per_1m": provider.output_cost_per_1m,
+        "cached_input_cost_per_1m": provider.cached_input_cost_per_1m,
+        "prices": [asdict(price) for price in provider.prices],
+        "list_prices": list_date() if provider.list_prices else None,
         "quality": provider.quality,
         "latency_ms": provider.latency_ms,
         "throughput_tokens_per_sec": provider.throughput_tokens_per_sec,

@@ -69,6 +69,7 @@ SERVER: Keys = {
     "port": Key("whole", 8090, low=0, high=65535),
     "workers": later(1),
     "dashboard": Key("switch", True),
+    "metrics": Key("switch", True),
     "api_key_env": Key("text", ""),
     "allow_unauthenticated": Key("switch", False),
     "api_key_file": Key("text", ""),
@@ -373,6 +374,16 @@ CLIENT: Keys = {
     "budget_usd_per_day": later(0),
 }
 
+PRICE: Keys = {
+    "model": Key("text or texts", required=True, filled=True),
+    "provider": Key("text", filled=True),
+    "input": Key("number", required=True, low=0),
+    "output": Key("number", required=True, low=0),
+    "cached_input": Key("number", low=0),
+    "cache_write": Key("number", low=0),
+    "max_input_tokens": Key("whole", 0, low=0),
+}
+
 TOP: Keys = {
     "server": Key("table"),
     "logging": Key("table"),
@@ -382,6 +393,7 @@ TOP: Keys = {
     "routers": Key("tables", ()),
     "policies": Key("tables", ()),
     "clients": Key("tables", ()),
+    "prices": Key("tables", ()),
     "models": Key("table"),
     "classifiers": Key("table"),
     "response_classifiers": Key("table"),

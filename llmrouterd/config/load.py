@@ -22,6 +22,7 @@ from llmrouterd.config.classifiers import check_asking
 from llmrouterd.config.clients import read_clients
 from llmrouterd.config.nouns import Config, Logging
 from llmrouterd.config.policies import read_policies
+from llmrouterd.config.prices import read_prices, with_prices
 from llmrouterd.config.providers import names_of, read_providers
 from llmrouterd.config.read import NOT_YET, Problems, nearest, quoted, read
 from llmrouterd.config.rules import check_name, read_aliases, read_rules
@@ -72,6 +73,8 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     providers, skipped = read_providers(problems, top["providers"], environ)
     if "providers" not in document or document["providers"] == []:
         problems.add((), NO_PROVIDERS)
+    prices = read_prices(problems, top["prices"], names)
+    providers = tuple(with_prices(provider, prices) for provider in providers)
     routing = Routing(
         rules=read_rules(problems, top["routers"], names),
         aliases=read_aliases(problems, top["models"] or {}, names),

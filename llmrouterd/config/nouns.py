@@ -27,6 +27,7 @@ class Server:
     hosts: tuple[str, ...] = ("127.0.0.1",)
     port: int = 8090
     dashboard: bool = True
+    metrics: bool = True
     api_key: Secret | None = None
     allow_unauthenticated: bool = False
     unix_mode: int = 0o600

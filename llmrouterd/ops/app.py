@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from llmrouterd.config import Config, overridden
+from llmrouterd.edge.connection import Connections
 from llmrouterd.edge.hangup import Hangups
 from llmrouterd.edge.incoming import Limits
 from llmrouterd.edge.listen import Listener, Server, Service
@@ -25,11 +26,14 @@ from llmrouterd.model import ConfigError
 from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.feed import Feed
 from llmrouterd.observe.journal import Journal
+from llmrouterd.observe.lag import watch_lag
+from llmrouterd.observe.metrics import Metrics
 from llmrouterd.ops import local, signals
 from llmrouterd.ops.current import Current
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.listening import handed_down, listeners, server_context
 from llmrouterd.ops.pages import refuse
+from llmrouterd.ops.scrape import Scrape
 from llmrouterd.ops.systemd import Notifier
 from llmrouterd.pipeline.daemon import Daemon, Generation
 
@@ -105,7 +109,8 @@ class _House:
     ) -> None:
         self.feed = Feed() if config.server.dashboard else None
         self.journal = _journal(config)
-        sinks = (self.feed, self.journal)
+        self.metrics = Metrics() if config.server.metrics else None
+        sinks = (self.feed, self.journal, self.metrics)
         self.daemon = Daemon(
             pool,
             health=Health(),
@@ -115,9 +120,23 @@ class _House:
         self.hangups = Hangups()
         self.notifier = notifier
         dashboard = Dashboard(self.feed) if self.feed is not None else None
-        self.current = Current(config, generation, self.daemon, dashboard, load=load)
+        self.connections = Connections(_BODIES_AT_ONCE * config.server.max_body_bytes)
+        scrape = self._scrape(generation) if self.metrics is not None else None
+        self.current = Current(config, generation, self.daemon, dashboard, scrape, load=load)
         self.server: Server | None = None
         self._in_force = in_force
+
+    def _scrape(self, generation: Generation) -> Scrape:
+        assert self.metrics is not None
+        return Scrape(
+            self.metrics,
+            self.daemon,
+            generation.user_agent.partition("/")[2],
+            self.feed,
+            self.journal,
+            self.connections,
+            fleet=lambda: self.daemon.fleet(self.current.generation, 0),
+        )
 
     async def serve(
         self,
@@ -129,13 +148,15 @@ class _House:
         addresses = tuple(listener.address for listener in found)
         config = self.current.config
         await services.start(self.hangups.run)
-        server = self.server = Server(found, _service(config, self.current, self.hangups))
+        server = self.server = Server(found, self._service(config))
         async with trio.open_nursery() as writing:
             if self.journal is not None:
                 writing.start_soon(self.journal.run)
             async with trio.open_nursery() as background:
                 await background.start(self._heed)
                 await background.start(self.current.run)
+                if self.metrics is not None:
+                    background.start_soon(watch_lag, self.metrics.lagged)
                 async with trio.open_nursery() as serving:
                     await serving.start(server.run)
                     if not server.connections.draining:  # a signal may have come before this
@@ -174,12 +195,15 @@ class _House:
     def _renew_edge(self) -> None:
         assert self.server is not None
         config = self.current.config
-        self.server.renew(_service(config, self.current, self.hangups))
+        self.server.renew(self._service(config))
         try:
             self.server.secure_with(server_context(config.server))
         except ConfigError as error:
             for problem in error.problems:
                 LOG.error("the certificate stays as it was: %s", problem)
+
+    def _service(self, config: Config) -> Service:
+        return _service(config, self.current, self.hangups, self.connections)
 
     def _reopen(self) -> None:
         if self.journal is not None:
@@ -196,7 +220,9 @@ def _keeps_bodies(config: Config) -> bool:
     return config.server.dashboard or logs
 
 
-def _service(config: Config, current: Current, hangups: Hangups) -> Service:
+def _service(
+    config: Config, current: Current, hangups: Hangups, connections: Connections
+) -> Service:
     server = config.server
     limits = Limits(
         max_body_bytes=server.max_body_bytes,
@@ -211,6 +237,7 @@ def _service(config: Config, current: Current, hangups: Hangups) -> Service:
         answer=current.answer,
         limits=limits,
         hangups=hangups,
+        connections=connections,
         refuse=refuse,
         max_connections=server.max_connections,
     )

@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from llmrouterd.edge.client import Client
     from llmrouterd.edge.incoming import Incoming
     from llmrouterd.observe.dashboard import Dashboard
+    from llmrouterd.ops.scrape import Scrape
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
 LOG = logging.getLogger("llmrouter.reload")
 # Of [server] what sockets, processes and observers were made from.
-FIXED = frozenset({"hosts", "port", "unix_mode", "dashboard"})
+FIXED = frozenset({"hosts", "port", "unix_mode", "dashboard", "metrics"})
 
 
 class Current:
@@ -46,12 +47,14 @@ class Current:
         generation: Generation,
         daemon: Daemon,
         dashboard: Dashboard | None,
+        scrape: Scrape | None = None,
         *,
         load: Callable[[], Config] | None = None,
     ) -> None:
         """load: reads the configuration anew, raising ConfigError; None: there is no file."""
         self._daemon = daemon
         self._dashboard = dashboard
+        self._scrape = scrape
         self._load = load
         self._catalogs: trio.Nursery | None = None
         self._reloading = False
@@ -61,7 +64,7 @@ class Current:
         self._catalog = self._catalog_of(config, generation)
         self._asking = trio.CancelScope()
         self.generation = _stocked(generation, self._catalog)
-        self.pages = Pages(config, self.generation, daemon, dashboard)
+        self.pages = self._pages_of(config)
 
     async def answer(self, incoming: Incoming, client: Client) -> None:
         """A request begins, and ends, under what is in force now."""
@@ -130,10 +133,13 @@ class Current:
         self.config, self.failed = config, ""
         self.generation = _stocked(generation, catalog)
         self._daemon.renewed(self.generation, trio.current_time())
-        self.pages = Pages(config, self.generation, self._daemon, self._dashboard)
+        self.pages = self._pages_of(config)
         for warning in config.warnings:
             LOG.warning("%s", warning)
         LOG.info("generation %d of %s is in force", generation.number, config.path)
+
+    def _pages_of(self, config: Config) -> Pages:
+        return Pages(config, self.generation, self._daemon, self._dashboard, self._scrape)
 
     def _with_fixed(self, config: Config) -> Config:
         """The new configuration with what takes a restart as it was."""

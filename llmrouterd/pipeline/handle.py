@@ -125,6 +125,7 @@ async def _understood(call: Call, reply: Reply) -> Request | EmbedRequest | None
     """Read and parse the body; None when the client has been told what is wrong with it."""
     try:
         body = await call.incoming.body()
+        reply.story.body_read()
         reply.story.size_bytes = len(body)
         if call.embeds is not None:
             return embeddings.parse_request(call.embeds, body)
