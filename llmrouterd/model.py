@@ -269,6 +269,9 @@ class Fleet:
     seat: tuple[str, str] | None = None
 
 
+ANY_TAG = "*"
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What routing may know of a request.
@@ -276,8 +279,8 @@ class Facts:
     model: the name the client asked for. needs: capabilities the request makes use of ("vision",
     "tools", ...). size_tokens: estimate of the prompt. forced: a provider that a plugin chose,
     past the rules. wish: the provider the client asked for by header. session: a name for the
-    conversation, where some rule keeps those together. unclassified: classifiers that failed, so
-    that nobody knows which of their tags the request deserves.
+    conversation, where some rule keeps those together. unknown_tags: those that a classifier would
+    have judged that failed; `ANY_TAG` among them: there is no telling which.
     """
 
     model: str
@@ -289,7 +292,11 @@ class Facts:
     forced: str | None = None
     wish: str | None = None
     session: str = ""
-    unclassified: tuple[str, ...] = ()
+    unknown_tags: frozenset[str] = frozenset()
+
+    def may_be(self, tag: str) -> bool:
+        """Whether the request has this tag, or nobody knows: what must hold for a tag fails closed."""
+        return tag in self.tags or not self.unknown_tags.isdisjoint((tag, ANY_TAG))
 
 
 @dataclass(frozen=True, slots=True)

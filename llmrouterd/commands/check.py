@@ -36,12 +36,24 @@ def run(args: argparse.Namespace) -> int:
     """Check the configuration and print what it says. Exit code 0, or 2 when it is wrong."""
     try:
         config = find_and_load(args)
+        made(config)
     except ConfigError as error:
         if args.json:
             print(json.dumps({"problems": error.problems}, indent=2))
         return locate.complain(error)
     print(json.dumps(as_json(config), indent=2) if args.json else as_text(config))
     return 0
+
+
+def made(config: Config) -> None:
+    """Make what the configuration speaks of, as `serve` does: a pattern, say, may turn out to be
+    none. Raises ConfigError."""
+    from llmrouterd.ops.generation import build
+
+    try:
+        build(config, 1, "llmrouter")
+    except ConfigError as error:
+        raise ConfigError([f"{config.path}: {problem}" for problem in error.problems]) from None
 
 
 def find_and_load(args: argparse.Namespace) -> Config:

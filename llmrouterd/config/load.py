@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrouterd import tomlpos
 from llmrouterd.config import keys
+from llmrouterd.config.classifiers import check_asking
 from llmrouterd.config.clients import read_clients
 from llmrouterd.config.nouns import Config, Logging
 from llmrouterd.config.policies import read_policies
@@ -95,6 +96,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
         path=path,
     )
     _check_tiers(problems, config, names)
+    check_asking(problems, config, names)
     if skipped and not providers:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped)
         problems.add((), f"every provider was skipped: {why}")

@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from llmrouterd.guard.breaker import Breaker
 from llmrouterd.guard.contexts import Contexts
 from llmrouterd.guard.health import Health
 from llmrouterd.guard.keyring import Keyring
@@ -118,6 +119,7 @@ class Daemon:
         self._keyrings: dict[str, Keyring] = {}
         self.turns: Mapping[str, int] = {}
         self.seats = Seats()
+        self.inquiries = Breaker()  # of the router's own questions to models
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}
@@ -185,6 +187,7 @@ class Daemon:
                 del self._keyrings[name]
         self.paused &= gen.providers.keys()
         self.health.renewed(gen.providers, now)
+        self.inquiries = Breaker()
 
     def next_id(self) -> int:
         """A whole number, rising: the id that events and the log use."""

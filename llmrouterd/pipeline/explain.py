@@ -56,7 +56,7 @@ async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[s
         return _told(Failure(error.kind, str(error)))
     story = Story(daemon, client_format=question.format, endpoint="explain")
     story.unheard()
-    ext = Extensions(gen, request, story)
+    ext = Extensions(gen, request, story, asks=False)
     ready = await ext.before(request)
     if isinstance(ready, Failure):
         return _told(ready)
@@ -70,6 +70,8 @@ async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[s
         "stream": known.stream,
         "plugins": list(story.plugins),
     }
+    if story.unknown_tags:
+        told["unknown_tags"] = sorted(story.unknown_tags)
     if ext.answer is not None:
         return {**told, "answered_by": "a plugin", "steps": [], "candidates": []}
     seat = daemon.seats.of(known.session, trio.current_time()) if known.session else None
@@ -95,6 +97,7 @@ def _facts(
         wish=question.wish,
         forced=ext.forced,
         session=session,
+        unknown_tags=story.unknown_tags,
     )
 
 
@@ -128,6 +131,8 @@ def lines(told: dict[str, JSON]) -> Iterator[str]:
     if "model" in told:
         yield f"model     {told['model']} ({told['format']}{', a stream' if told['stream'] else ''})"
         yield f"tags      {', '.join(told['tags']) or 'none'}"
+        if told.get("unknown_tags"):
+            yield f"unknown   {', '.join(told['unknown_tags'])} (no model is asked here)"
         yield f"needs     {', '.join(told['needs']) or 'nothing special'}"
         yield f"size      about {told['size_tokens']} tokens"
         if told["plugins"]:

@@ -190,6 +190,7 @@ async def _routed(call: Call, work: Work) -> EndState:
         wish=call.wish,
         forced=work.ext.forced,
         session=_session(work),
+        unknown_tags=story.unknown_tags,
     )
     if work.embed is not None:
         known = embedded.facts_of(known, work.embed)

@@ -16,10 +16,8 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from llmrouterd.pipeline.extend import tag_header
-
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from formats.errors import Failure
     from llmrouterd.model import Headers, Provider, Secret
@@ -281,3 +279,8 @@ def clean_list(names: tuple[str, ...]) -> str:
             return out + ",..."
         out = f"{out},{added}" if out else added
     return out
+
+
+def tag_header(tags: Sequence[str]) -> str:
+    """Tags as a header value: comma-separated, without what a header may not hold."""
+    return ",".join("".join(c if " " < c < "\x7f" and c != "," else "_" for c in t) for t in tags)

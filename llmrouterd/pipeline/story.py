@@ -79,6 +79,7 @@ class Story:
         self.request: Request | None = None
         self.requested_model = ""
         self.tags: tuple[str, ...] = ()
+        self.unknown_tags: frozenset[str] = frozenset()  # their classifiers failed
         self.given_tags: tuple[str, ...] = ()  # by the client itself
         self.policies: tuple[str, ...] = ()  # that bind it
         self.response_tags: tuple[str, ...] = ()

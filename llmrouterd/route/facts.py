@@ -32,6 +32,7 @@ def facts(
     wish: str | None = None,
     forced: str | None = None,
     session: str = "",
+    unknown_tags: frozenset[str] = frozenset(),
 ) -> Facts:
     """The facts of `request`; tags come from the classifiers, wish and forced from outside."""
     return Facts(
@@ -44,6 +45,7 @@ def facts(
         forced=forced,
         wish=wish,
         session=session,
+        unknown_tags=unknown_tags,
     )
 
 

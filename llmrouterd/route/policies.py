@@ -90,9 +90,7 @@ def runs_elsewhere(provider: Provider, model: str, info: ModelInfo | None) -> bo
 
 def _binds(policy: Policy, facts: Facts) -> bool:
     """All that a policy names must be so; one that names nothing binds every request."""
-    tagged = (
-        not policy.tags or bool(facts.unclassified) or not set(policy.tags).isdisjoint(facts.tags)
-    )
+    tagged = not policy.tags or any(map(facts.may_be, policy.tags))
     known = not policy.clients or facts.client in policy.clients
     meant = not policy.models or any(fnmatchcase(facts.model, glob) for glob in policy.models)
     return tagged and known and meant

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from llmrouterd.classifiers.llm import LLM
 from llmrouterd.model import Routing, RuleSpec, When
+from llmrouterd.pipeline.daemon import Installed
 from llmrouterd.pipeline.explain import Question, explain, lines
 from tests.pipeline.stage import chat_answer, ollama, openai, replies, request, stage
 
@@ -83,3 +85,13 @@ async def test_the_very_same_decision_as_for_a_request(autojump_clock) -> None:
         await st.ask("openai", request("openai"))
     real = [(step.rule, step.outcome, step.provider) for step in st.record.trace]
     assert [(s["rule"], s["outcome"], s.get("provider", "")) for s in answer["steps"]] == real
+
+
+async def test_no_model_is_asked_and_what_it_would_have_said_is_unknown(autojump_clock) -> None:
+    settings = {"provider": "b", "model": "small", "labels": {"legal": "", "code": ""}}
+    llm = Installed("llm", LLM(settings), settings)
+    async with stage(openai("a"), ollama("b"), up={}, routing=RULES, classifiers=[llm]) as st:
+        answer = await explain(asked(), st.gen, st.daemon)
+        assert st.dialled == []
+    assert answer["unknown_tags"] == ["code", "legal"]
+    assert "unknown   code, legal (no model is asked here)" in lines(answer)
