@@ -102,7 +102,7 @@ async def _serve(
     hangups = Hangups()
     await services.start(hangups.run)
     pages = Pages(config, generation, daemon, Dashboard(feed) if feed is not None else None)
-    server = Server(listeners, _service(config, pages, hangups))
+    server = Server(listeners, service(config, pages, hangups))
     async with trio.open_nursery() as writing:
         if journal is not None:
             writing.start_soon(journal.run)
@@ -118,7 +118,8 @@ async def _serve(
             journal.close()
 
 
-def _service(config: Config, pages: Pages, hangups: Hangups) -> Service:
+def service(config: Config, pages: Pages, hangups: Hangups) -> Service:
+    """How connections are served under this configuration."""
     server = config.server
     limits = Limits(
         max_body_bytes=server.max_body_bytes,

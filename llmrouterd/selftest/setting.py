@@ -1,0 +1,179 @@
+"""The router that the self-test asks: whose settings it has, and what was put in their place.
+
+Owns: making a configuration for the test out of none, or out of the owner's; who is asked for what.
+Refuses to know: how the cases are run.
+
+Laws:
+1. Nobody but the misbehaving upstream is ever asked: every address, key, proxy and header of the
+   owner's providers is taken out.
+2. What was changed is said in `Setting.notes`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from llmrouterd.config import Config, Logging
+from llmrouterd.model import EMPTY, Clocks, Images, Provider, Routing
+from llmrouterd.selftest.faults import FAULTS, HEALTHY
+from llmrouterd.selftest.voices import VOICES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmrouterd.model import FormatName
+
+CLOCKS = Clocks(connect_s=5.0, first_token_s=2.0, idle_s=2.0, total_s=4.0)
+SUBJECTS = 6  # of the owner's providers so many are tried: more would take minutes
+_SECOND = "the-healthy-one"
+_NOBODY = "nobody"
+_FORMATS: tuple[FormatName, ...] = ("openai", "anthropic", "ollama")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One provider as it is tried. second: who is healthy beside it."""
+
+    name: str
+    format: str
+    second: str
+
+    def model(self, fault: str, *, alone: bool) -> str:
+        """What a client asks for."""
+        return f"{self.name}:{fault}" if alone else f"{self.name}:{fault}+"
+
+    def asked(self, fault: str) -> str:
+        """The provider that really is asked first."""
+        return f"{_NOBODY}-{self.format}" if fault == "refused" else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """notes: what whoever reads the result must know of how it was got."""
+
+    config: Config
+    subjects: tuple[Subject, ...]
+    notes: tuple[str, ...] = ()
+
+
+def setting(config: Config | None, url: str, nobody: str) -> Setting:
+    """The misbehaving upstream at `url`, nobody at `nobody`, the owner's settings in between."""
+    base = config or Config()
+    models, notes = _models(), list(_notes(config))
+    own = _own(base, notes) if config else [Provider(f, f, clocks=CLOCKS) for f in _FORMATS]
+    providers = [_tamed(p, url, models) for p in own]
+    for fmt in _FORMATS:
+        extra = Provider(f"{_SECOND}-{fmt}", fmt), url
+        empty = Provider(f"{_NOBODY}-{fmt}", fmt), nobody
+        providers += [_tamed(provider, at, models) for provider, at in (extra, empty)]
+    subjects = tuple(Subject(p.name, p.format, _second(p.format)) for p in own)
+    made = replace(
+        base,
+        server=replace(
+            base.server,
+            host="127.0.0.1",
+            port=0,
+            api_key=None,
+            dashboard=False,
+            allow_model_admin=False,
+            trusted_hosts=(),
+        ),
+        logging=Logging(),
+        images=Images(),
+        clients=(),
+        providers=tuple(providers),
+        routing=Routing(implicit=True, aliases=_aliases(subjects)),
+    )
+    return Setting(made, subjects, tuple(notes))
+
+
+def _models() -> tuple[str, ...]:
+    return tuple(fault.name for fault in FAULTS)
+
+
+def _second(fmt: str) -> str:
+    """Another format than the first one's: what fails over is said anew."""
+    names = list(VOICES)
+    return f"{_SECOND}-{names[(names.index(fmt) + 1) % len(names)]}"
+
+
+def _aliases(subjects: tuple[Subject, ...]) -> Mapping[str, tuple[str, ...]]:
+    """A name for each fault of each subject: alone, and with somebody healthy behind it."""
+    out: dict[str, tuple[str, ...]] = {}
+    for subject in subjects:
+        for fault in FAULTS:
+            first = f"{subject.asked(fault.name)}/{fault.name}"
+            out[subject.model(fault.name, alone=True)] = (first,)
+            both = (first, f"{subject.second}/{HEALTHY}")
+            out[subject.model(fault.name, alone=False)] = both
+    return out
+
+
+# ---- the owner's providers -----------------------------------------------------------------------
+
+
+def _tamed(provider: Provider, url: str, models: tuple[str, ...]) -> Provider:
+    """The provider with its ways, and nothing of where and as whom it is reached."""
+    return Provider(
+        name=provider.name,
+        format=provider.format,
+        base_url=f"{url}/v1" if provider.format != "ollama" else url,
+        dialect=provider.dialect,
+        models=models,
+        clocks=CLOCKS,
+        max_retries=0,
+        circuit_failures=0,
+        options=provider.options or EMPTY,
+    )
+
+
+def _own(config: Config, notes: list[str]) -> list[Provider]:
+    """Those that are worth a run of their own: of several that differ in nothing, one."""
+    found: list[Provider] = []
+    left: list[str] = []
+    for provider in config.providers:
+        alike = (p for p in found if _ways(p) == _ways(provider))
+        twin = next(alike, None)
+        if provider.format not in VOICES:
+            notes.append(f"{provider.name} is not tried: the upstream has no {provider.format}")
+        elif twin is not None:
+            notes.append(f"{provider.name} is tried as {twin.name}, from which it does not differ")
+        elif len(found) < SUBJECTS:
+            found.append(provider)
+        else:
+            left.append(provider.name)
+    if left:
+        notes.append(f"not tried, to end in time: {', '.join(left)}")
+    return found
+
+
+def _ways(provider: Provider) -> tuple[object, ...]:
+    return provider.format, provider.dialect, dict(provider.options)
+
+
+def _notes(config: Config | None) -> list[str]:
+    seconds = f"first_token {CLOCKS.first_token_s:g} s, idle {CLOCKS.idle_s:g} s"
+    notes = [f"clocks in this test: {seconds}, total {CLOCKS.total_s:g} s"]
+    if config is None:
+        return notes
+    notes.append("no retries and no circuits, so that each case stands for itself")
+    kept = [name for name, table in _extensions(config).items() if table.get("enabled")]
+    notes.append(f"of the file: dialects, options, limits of [server], {', '.join(kept) or 'no'} extensions")
+    for provider in config.providers:
+        unset = [
+            name
+            for name, seconds_set in (
+                ("first_token_timeout", provider.clocks.first_token_s),
+                ("idle_timeout", provider.clocks.idle_s),
+                ("total_timeout", provider.clocks.total_s),
+            )
+            if not seconds_set
+        ]
+        if unset and provider.format != "echo":
+            notes.append(f"{provider.name} has no {' and no '.join(unset)} in the file")
+    return notes
+
+
+def _extensions(config: Config) -> dict[str, Mapping[str, object]]:
+    return {**config.classifiers, **config.response_classifiers, **config.plugins}
