@@ -6,7 +6,8 @@ Refuses to know: how events are translated; what it takes out is only what the r
 
 Laws:
 1. Whole events go out, byte for byte as they came; what is no whole event at the end is held back.
-2. Once content has been seen, only events that may tell something are parsed.
+2. Once content has been seen, only events that may tell something are parsed, and those that do not
+   look like a chunk: what cannot be read never reaches the client.
 """
 
 from __future__ import annotations
@@ -51,6 +52,19 @@ def _tells(whole: bytes) -> bool:
     )
 
 
+def _are_chunks(whole: bytes, count: int) -> bool:
+    """Whether so many events look like chunks, as far as can be seen without parsing them. The
+    member's name within a text would have its quotes escaped; a text has no raw line end."""
+    return whole.count(b'"choices"') >= count and whole.count(b"}\n\n") >= count
+
+
+def _is_chunk(event: bytes) -> bool:
+    """The same of one event; a comment is as good."""
+    if event.startswith(b":"):
+        return True
+    return b'"choices"' in event and event.endswith((b"}\n\n", b"}\r\n\r\n"))
+
+
 class ChatObserver:
     """Watches an upstream's stream on its way to a client of the same format."""
 
@@ -60,6 +74,7 @@ class ChatObserver:
         "_included",
         "_seen",
         "_sse",
+        "_unreadable",
         "content",
         "ended",
         "failure",
@@ -78,6 +93,7 @@ class ChatObserver:
         self._sse = SSEDecoder(limit=limit)
         self._seen = False  # a chunk has passed
         self._done = False  # a finish_reason or the end mark has passed
+        self._unreadable = False  # an event came that is none: it does not pass, nor what follows
 
     def feed(self, data: bytes, /) -> bytes:
         """The whole events in what has come so far. Raises TooLong."""
@@ -85,9 +101,16 @@ class ChatObserver:
         if not events:
             return b""
         whole = b"".join(events) if len(events) > 1 else events[0]
-        if self.content and not _tells(whole):
+        if self.content and not _tells(whole) and _are_chunks(whole, len(events)):
             return whole
-        return b"".join([event for event in events if not self._is_ours(event)])
+        out = []
+        for event in events:
+            if not self._is_ours(event):
+                out.append(event)
+            if self._unreadable:
+                out.pop()
+                break
+        return b"".join(out)
 
     def eof(self) -> Failure | None:
         """None when the stream ended as it should, else what it was."""
@@ -107,7 +130,7 @@ class ChatObserver:
     def _is_ours(self, event: bytes) -> bool:
         """Reads an event, if it may tell something; whether it is the usage chunk that only the
         router asked for."""
-        if self.content and not _tells(event):
+        if self.content and not _tells(event) and _is_chunk(event):
             return False
         ours = False
         for obj in self._read(event):
@@ -126,6 +149,7 @@ class ChatObserver:
                     self._note_failure(name, obj)
                     found.append(obj)
         except (ValueError, FormatError):
+            self._unreadable = True
             if self.failure is None:
                 why = "an event of the upstream's stream cannot be read"
                 self.failure = Failure("upstream", why)

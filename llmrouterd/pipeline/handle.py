@@ -268,6 +268,7 @@ async def _walk(work: Work, verdict: Verdict, fleet: Fleet) -> EndState:
             _keep(work)
             if not story.usage_estimated and work.embed is None:
                 _compare(work, step.candidate, fleet)
+                story.estimate()
             return "complete"
         now = trio.current_time()
         threshold = work.gen.providers[step.candidate.provider].circuit_failures
@@ -347,5 +348,7 @@ _CLIENT_FAULTS = frozenset(
 def _end_state(failure: Failure, *, broken: bool = False) -> EndState:
     """The one true state for a request that failed with `failure`."""
     if broken:  # an answer had begun: whatever its error says, it is not the client's fault
+        if failure.clock == "total":
+            return "truncated"  # it was still speaking, and was cut off
         return _BROKEN.get(failure.kind, "upstream_error")
     return "refused" if failure.kind in _CLIENT_FAULTS else "upstream_error"

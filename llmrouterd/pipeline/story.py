@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from formats.canonical import Usage
 from llmrouterd.model import (
     AttemptFailed,
     Candidate,
@@ -25,9 +26,10 @@ from llmrouterd.model import (
     Unread,
 )
 from llmrouterd.pipeline.cost import cost_usd
+from llmrouterd.route.estimate import answer_tokens
 
 if TYPE_CHECKING:
-    from formats.canonical import Request, Response, Usage
+    from formats.canonical import Request, Response
     from formats.errors import Failure
     from formats.ledger import Ledger
     from llmrouterd.model import EndState, Headers, Provider, Receipt
@@ -157,6 +159,18 @@ class Story:
                 int(outcome.elapsed_s * 1000),
             )
         )
+
+    def estimate(self) -> None:
+        """A whole answer without figures gets estimated ones, as far as its words are at hand."""
+        known = self.usage
+        if known is not None and known.input is not None and known.output is not None:
+            return
+        answer = self.response
+        answer = answer.response() if isinstance(answer, Unread) else answer
+        said = answer_tokens(answer) if answer is not None else 0
+        if said:
+            self.usage = Usage(self.size_tokens, said).merged(known or Usage())
+            self.usage_estimated = True
 
     @property
     def cost_usd(self) -> float | None:

@@ -88,8 +88,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """kind: X-Router-Error and the log's error_kind. status: to clients of OpenAI's format and
-    Ollama's, and to Anthropic's, when nobody else is left. retry: Retry-After is passed on."""
+    """kind: X-Router-Error and the log's error_kind; other_kind: what the same fault comes to in
+    other words. status: to clients of OpenAI's format and Ollama's, and to Anthropic's, when nobody
+    else is left. retry_s: the Retry-After that is passed on."""
 
     outcome: Literal["walks", "breaks", "passes", "stops"]
     kind: str = ""
@@ -100,6 +101,11 @@ class Expected:
     text: str = WORDS
     calls: tuple[str, ...] = ()
     estimated: bool = False
+    other_kind: str = ""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return (self.kind, self.other_kind) if self.other_kind else (self.kind,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +130,8 @@ def breaks(kind: str, end: EndState) -> Expected:
     return Expected("breaks", kind, end, "upstream")
 
 
-def stops(kind: str, status: int) -> Expected:
-    return Expected("stops", kind, "refused", "client", (status, status))
+def stops(kind: str, status: int, other_kind: str = "") -> Expected:
+    return Expected("stops", kind, "refused", "client", (status, status), other_kind=other_kind)
 
 
 BAD = (502, 500)
@@ -321,13 +327,23 @@ def _limited_until(asked: Asked) -> Acts:
     return _says(429, "rate_limit_error", "slow down", f"Retry-After: {until}")(asked)
 
 
+def _mistaken(asked: Asked) -> Acts:
+    """What real servers say of a request that is wrong, with the status that they give it."""
+    return _says(500, "server_error", _MISTAKES[asked.format])(asked)
+
+
 _TOO_LONG = "This model's maximum context length is 4096 tokens, but you asked for 60019 tokens"
 _TRUNCATED = breaks("truncated", "truncated")
 _BROKEN = breaks("upstream", "upstream_error")
 _SLOWED = "rate_limit"
-_MISTAKE = (
-    "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
-)
+_MISTAKES = {
+    "openai": "'messages' is required",
+    "anthropic": "'messages' is required",
+    "ollama": 'option "num_predict" must be of type integer',
+}
+_MISTAKE = stops("bad_request", 400, "refused_by_upstream")
+_NO_IMAGES = "image input is not supported - hint: you may need to provide the mmproj"
+_UNABLE = Expected("walks", "unsupported", "refused", "client", (400, 400))
 
 FAULTS: tuple[Fault, ...] = (
     Fault(HEALTHY, "none", answers, GOOD, GOOD),
@@ -437,9 +453,16 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "mistake-as-500",
         "500 for a client's mistake",
-        _says(500, "server_error", _MISTAKE),
-        stops("bad_request", 400),
-        stops("bad_request", 400),
+        _mistaken,
+        _MISTAKE,
+        _MISTAKE,
+    ),
+    Fault(
+        "no-images-as-500",
+        "500 for what it cannot do",
+        _says(500, "server_error", _NO_IMAGES),
+        _UNABLE,
+        _UNABLE,
     ),
     Fault(
         "endless",

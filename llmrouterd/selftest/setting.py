@@ -159,7 +159,9 @@ def _notes(config: Config | None) -> list[str]:
         return notes
     notes.append("no retries and no circuits, so that each case stands for itself")
     kept = [name for name, table in _extensions(config).items() if table.get("enabled")]
-    notes.append(f"of the file: dialects, options, limits of [server], {', '.join(kept) or 'no'} extensions")
+    notes.append(
+        f"of the file: dialects, options, limits of [server], {', '.join(kept) or 'no'} extensions"
+    )
     for provider in config.providers:
         unset = [
             name
