@@ -54,6 +54,7 @@ _EMPTY_BLOCK = re.compile(rb'"content_block"\s*:\s*\{[^{}]*"(?:text|thinking)"\s
 _ERROR_NAME = re.compile(rb"^event: ?error\s", re.MULTILINE)
 _WHOLE = (b"}\n\n", b"}\r\n\r\n")  # how a delta ends that was not cut
 _NOT_JSON = "the upstream sent an event that is not JSON"
+_NO_FIGURES = {"input_tokens": 0, "output_tokens": 0}
 _CUT = Failure("truncated", "the upstream's stream ended before the answer was complete")
 # A repeated thinking text is only looked for up to this many characters: it is a rare mistake, and
 # remembering a long text for it would be a cost without a bound.
@@ -398,15 +399,16 @@ class Observer:
         """The whole events in what has come so far. Raises TooLong."""
         out = []
         for raw in self._framer.feed(data):
-            if not self._look(raw):
+            passing = self._look(raw)
+            if passing is None:
                 break  # nor does what follows it pass
-            out.append(raw)
+            out.append(passing)
         return b"".join(out)
 
     def eof(self) -> Failure | None:
         """None when the stream ended well."""
         failure = self.failure
-        if (rest := self._framer.rest()) and not self._look(rest):
+        if (rest := self._framer.rest()) and self._look(rest) is None:
             self.failure = failure  # it was cut in its middle
         if self.failure is not None:
             return self.failure
@@ -416,36 +418,27 @@ class Observer:
             return stray_failure(self._stray)
         return _CUT
 
-    def _look(self, raw: bytes) -> bool:
-        """Whether the event may pass: what cannot be read would break the client."""
+    def _look(self, raw: bytes) -> bytes | None:
+        """The event as it passes; None: it cannot be read, and would break the client."""
         if b"content_block_delta" in raw and b'"error"' not in raw and raw.endswith(_WHOLE):
             self.content = True
-            return True
+            return raw
         if b"data:" not in raw:
             if not self.content and len(self._stray) < 2048:
                 self._stray += raw[:2048]
-            return True
-        data = [line[5:] for line in raw.splitlines() if line.startswith(b"data:")]
-        if not self._parse(b"\n".join(data)):
+            return raw
+        value = _data_of(raw)
+        if value is None:
             self.failure = self.failure or Failure("upstream", _NOT_JSON)
-            return False
+            return None
+        self._note(value)
         if b"content_block_delta" in raw or (
             b"content_block_start" in raw and _EMPTY_BLOCK.search(raw) is None
         ):
             self.content = True
         # readers of this format go by the event's name
         self.told = self.failure is not None and _ERROR_NAME.search(raw) is not None
-        return True
-
-    def _parse(self, data: bytes) -> bool:
-        """Whether it is JSON, or nothing that a reader of this format would parse."""
-        try:
-            value = _loads(data)
-        except (ValueError, RecursionError):
-            return data.strip() in (b"", b"[DONE]")
-        if type(value) is dict:
-            self._note(value)
-        return True
+        return _with_figures(raw, value)
 
     def _note(self, value: _Object) -> None:
         match value.get("type"):
@@ -469,3 +462,27 @@ class Observer:
     def _merge(self, usage: JSON) -> None:
         self._figures |= figures(usage)
         self.usage = usage_of(self._figures)
+
+
+def _data_of(raw: bytes) -> _Object | None:
+    """What an event says; empty when that is nothing for a reader of this format, None when it cannot
+    be read."""
+    data = b"\n".join(line[5:] for line in raw.splitlines() if line.startswith(b"data:"))
+    try:
+        value = _loads(data)
+    except (ValueError, RecursionError):
+        return {} if data.strip() in (b"", b"[DONE]") else None
+    return value if type(value) is dict else {}
+
+
+def _with_figures(raw: bytes, value: _Object) -> bytes:
+    """The event with figures of nothing where it must have some and has none: the official libraries
+    take them for granted."""
+    kind = value.get("type")
+    holder = value.get("message") if kind == "message_start" else value
+    if kind not in ("message_start", "message_delta") or type(holder) is not dict:
+        return raw
+    if type(holder.get("usage")) is dict:
+        return raw
+    holder["usage"] = dict(_NO_FIGURES)
+    return f"event: {kind}\ndata: ".encode() + jsontext.dump(value) + b"\n\n"

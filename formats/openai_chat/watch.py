@@ -5,7 +5,8 @@ chunk that is taken out of it.
 Refuses to know: how events are translated; what it takes out is only what the router asked for.
 
 Laws:
-1. Whole events go out, byte for byte as they came; what is no whole event at the end is held back.
+1. Whole events go out, byte for byte as they came, unless they number calls wrongly (indices.py);
+   what is no whole event at the end is held back.
 2. Once content has been seen, only events that may tell something are parsed, and those that do not
    look like a chunk: what cannot be read never reaches the client.
 """
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from formats.errors import Failure, FormatError
 from formats.framing import SSEFramer
-from formats.jsontext import loads
+from formats.jsontext import dump, loads
 from formats.openai_chat.answer import BROKEN_OFF, failure_in, usage_of
 from formats.openai_chat.errors import failure_of
+from formats.openai_chat.indices import Indices
 from formats.openai_chat.parse import reasoning_of
 from formats.openai_chat.stream import ERROR_FIELD, TRUNCATED, not_a_stream
 from formats.sse import SSEDecoder
@@ -45,6 +47,7 @@ def _tells(whole: bytes) -> bool:
     return (
         b'"error"' in whole
         or b"[DONE]" in whole
+        or b'"tool_calls"' in whole
         or b'"timings"' in whole
         or b"error:" in whole
         or _STOPPED.search(whole) is not None
@@ -72,6 +75,7 @@ class ChatObserver:
         "_done",
         "_framer",
         "_included",
+        "_indices",
         "_seen",
         "_sse",
         "_unreadable",
@@ -89,6 +93,7 @@ class ChatObserver:
         self.told = False
         self.ended = False
         self._included = request.include_usage
+        self._indices = Indices()
         self._framer = SSEFramer(limit=limit)
         self._sse = SSEDecoder(limit=limit)
         self._seen = False  # a chunk has passed
@@ -105,11 +110,9 @@ class ChatObserver:
             return whole
         out = []
         for event in events:
-            if not self._is_ours(event):
-                out.append(event)
+            out.append(self._passing(event))
             if self._unreadable:
-                out.pop()
-                break
+                break  # nor does what follows it pass
         return b"".join(out)
 
     def eof(self) -> Failure | None:
@@ -127,15 +130,17 @@ class ChatObserver:
             return not_a_stream(self._sse.stray)
         return Failure("truncated", TRUNCATED)
 
-    def _is_ours(self, event: bytes) -> bool:
-        """Reads an event, if it may tell something; whether it is the usage chunk that only the
-        router asked for."""
+    def _passing(self, event: bytes) -> bytes:
+        """Reads an event, if it may tell something. Returns what goes on of it: nothing of what cannot
+        be read, or is the usage chunk that only the router asked for."""
         if self.content and not _tells(event) and _is_chunk(event):
-            return False
-        ours = False
-        for obj in self._read(event):
-            ours = self._look(obj) or ours
-        return ours
+            return event
+        objects = self._read(event)
+        if self._unreadable or any([self._look(obj) for obj in objects]):
+            return b""
+        if b'"tool_calls"' in event and any([self._indices.repaired(obj) for obj in objects]):
+            return b"".join(b"data: %b\n\n" % dump(obj) for obj in objects)
+        return event
 
     def _read(self, event: bytes, *, last: bool = False) -> list[dict[str, JSON]]:
         found: list[dict[str, JSON]] = []

@@ -259,6 +259,8 @@ async def _whole(
     if passes and fmt.NAME in ("ollama", "generate") and response.model != work.request.model:
         # Its clients know a model by the name they asked for.
         body = parse_body(body).spliced({"model": work.request.model})
+    if fmt.NAME == "anthropic" and response.usage is None:
+        passes = False  # its clients take for granted that there are figures
     return await deliver(work, response, body if passes else None)
 
 

@@ -82,10 +82,10 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         end = await _resume(work) or await _serve(call, work)
         return end
     except ClientGone:
-        end = "client_gone"
+        end = _left(reply)
         return end
     except trio.Cancelled:
-        end = "client_gone" if client.gone else "refused"
+        end = _left(reply) if client.gone else "refused"
         if not client.gone:
             story.failure = story.failure or Failure("draining", "the router was stopped")
         raise
@@ -98,6 +98,13 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
             daemon.tell(record)
             if ext is not None and awaited:
                 await ext.end(record)  # noqa: ASYNC102 - shielded and bounded in there
+
+
+def _left(reply: Reply) -> EndState:
+    """The client has gone. One that was told, or was just being told, that its answer had failed may
+    go: then that is how it ended."""
+    failure = reply.story.failure
+    return "client_gone" if failure is None else _end_state(failure, broken=reply.content_sent)
 
 
 def _not_for(caller: Caller, model: str) -> Failure:

@@ -291,6 +291,7 @@ async def pump(exchange: Exchange, deadline: Deadline, lane: Lane, reply: Reply)
         if lane.failure is not None:
             await _told(lane, reply, out, lane.failure)
             if reply.error_told:
+                reply.story.failure = lane.failure  # the client may go now
                 await _rest(exchange, lane, reply)
             return lane.failure
         if reply.content_sent or (lane.content and not lane.holds):

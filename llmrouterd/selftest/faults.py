@@ -30,6 +30,7 @@ FIRST, REST = "These are the", " words of an answer."
 WORDS = FIRST + REST
 LETTERS = "Grüße, 世界 🌍"
 HEALTHY = "healthy"  # the model that is in order
+REFUSED = "refused"  # the one whose server is not there
 CALLS = ("first_call", "second_call")
 RETRY_S = 17
 HEADER_BYTES = 1024 * 1024
@@ -347,7 +348,7 @@ _UNABLE = Expected("walks", "unsupported", "refused", "client", (400, 400))
 
 FAULTS: tuple[Fault, ...] = (
     Fault(HEALTHY, "none", answers, GOOD, GOOD),
-    Fault("refused", "nobody listens", _before_head(), UPSTREAM, UPSTREAM),
+    Fault(REFUSED, "nobody listens", _before_head(), UPSTREAM, UPSTREAM),
     Fault("reset", "reset before the head", _before_head(Reset()), CUT, CUT),
     Fault("closed", "closed before the head", _before_head(Close()), CUT, CUT),
     Fault("slow-head", "no head in time", _before_head(Silence()), NO_TOKEN, NO_TOKEN, slow=True),

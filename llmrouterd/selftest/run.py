@@ -70,7 +70,7 @@ class Case:
 
     @property
     def place(self) -> Place:
-        asked = self.subject.asked(self.fault.name)
+        asked = self.subject.asked(self.fault)
         second = "" if self.alone else self.subject.second
         return Place(self.client, asked, self.fault.name, second)
 

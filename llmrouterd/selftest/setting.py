@@ -16,18 +16,20 @@ from typing import TYPE_CHECKING
 
 from llmrouterd.config import Config, Logging
 from llmrouterd.model import EMPTY, Clocks, Images, Provider, Routing
-from llmrouterd.selftest.faults import FAULTS, HEALTHY
+from llmrouterd.selftest.faults import FAULTS, HEALTHY, REFUSED
 from llmrouterd.selftest.voices import VOICES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmrouterd.model import FormatName
+    from llmrouterd.selftest.faults import Fault
 
-CLOCKS = Clocks(connect_s=5.0, first_token_s=2.0, idle_s=2.0, total_s=4.0)
+# For the faults that only a clock ends; for all others there is no hurry, however slow the machine.
+SHORT = Clocks(connect_s=5.0, first_token_s=2.0, idle_s=1.0, total_s=3.0)
+LONG = Clocks(connect_s=30.0, first_token_s=30.0, idle_s=30.0)
 SUBJECTS = 6  # of the owner's providers so many are tried: more would take minutes
-_SECOND = "the-healthy-one"
-_NOBODY = "nobody"
+_HASTY, _SECOND, _NOBODY = "selftest-hasty", "selftest-healthy", "selftest-nobody"
 _FORMATS: tuple[FormatName, ...] = ("openai", "anthropic", "ollama")
 
 
@@ -43,9 +45,11 @@ class Subject:
         """What a client asks for."""
         return f"{self.name}:{fault}" if alone else f"{self.name}:{fault}+"
 
-    def asked(self, fault: str) -> str:
+    def asked(self, fault: Fault) -> str:
         """The provider that really is asked first."""
-        return f"{_NOBODY}-{self.format}" if fault == "refused" else self.name
+        if fault.name == REFUSED:
+            return f"{_NOBODY}-{self.format}"
+        return f"{_HASTY}-{self.name}" if fault.slow else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +64,16 @@ class Setting:
 def setting(config: Config | None, url: str, nobody: str) -> Setting:
     """The misbehaving upstream at `url`, nobody at `nobody`, the owner's settings in between."""
     base = config or Config()
-    models, notes = _models(), list(_notes(config))
-    own = _own(base, notes) if config else [Provider(f, f, clocks=CLOCKS) for f in _FORMATS]
-    providers = [_tamed(p, url, models) for p in own]
+    notes = list(_notes(config))
+    own = _own(base, notes) if config else [Provider(f, f) for f in _FORMATS]
+    providers: list[Provider] = []
+    for provider in own:
+        providers.append(_tamed(provider, provider.name, url, LONG))
+        providers.append(_tamed(provider, f"{_HASTY}-{provider.name}", url, SHORT))
     for fmt in _FORMATS:
-        extra = Provider(f"{_SECOND}-{fmt}", fmt), url
-        empty = Provider(f"{_NOBODY}-{fmt}", fmt), nobody
-        providers += [_tamed(provider, at, models) for provider, at in (extra, empty)]
+        bare = Provider(fmt, fmt)
+        providers.append(_tamed(bare, f"{_SECOND}-{fmt}", url, LONG))
+        providers.append(_tamed(bare, f"{_NOBODY}-{fmt}", nobody, LONG))
     subjects = tuple(Subject(p.name, p.format, _second(p.format)) for p in own)
     made = replace(
         base,
@@ -88,10 +95,6 @@ def setting(config: Config | None, url: str, nobody: str) -> Setting:
     return Setting(made, subjects, tuple(notes))
 
 
-def _models() -> tuple[str, ...]:
-    return tuple(fault.name for fault in FAULTS)
-
-
 def _second(fmt: str) -> str:
     """Another format than the first one's: what fails over is said anew."""
     names = list(VOICES)
@@ -103,7 +106,7 @@ def _aliases(subjects: tuple[Subject, ...]) -> Mapping[str, tuple[str, ...]]:
     out: dict[str, tuple[str, ...]] = {}
     for subject in subjects:
         for fault in FAULTS:
-            first = f"{subject.asked(fault.name)}/{fault.name}"
+            first = f"{subject.asked(fault)}/{fault.name}"
             out[subject.model(fault.name, alone=True)] = (first,)
             both = (first, f"{subject.second}/{HEALTHY}")
             out[subject.model(fault.name, alone=False)] = both
@@ -113,15 +116,15 @@ def _aliases(subjects: tuple[Subject, ...]) -> Mapping[str, tuple[str, ...]]:
 # ---- the owner's providers -----------------------------------------------------------------------
 
 
-def _tamed(provider: Provider, url: str, models: tuple[str, ...]) -> Provider:
+def _tamed(provider: Provider, name: str, url: str, clocks: Clocks) -> Provider:
     """The provider with its ways, and nothing of where and as whom it is reached."""
     return Provider(
-        name=provider.name,
+        name=name,
         format=provider.format,
         base_url=f"{url}/v1" if provider.format != "ollama" else url,
         dialect=provider.dialect,
-        models=models,
-        clocks=CLOCKS,
+        models=tuple(fault.name for fault in FAULTS),
+        clocks=clocks,
         max_retries=0,
         circuit_failures=0,
         options=provider.options or EMPTY,
@@ -153,8 +156,8 @@ def _ways(provider: Provider) -> tuple[object, ...]:
 
 
 def _notes(config: Config | None) -> list[str]:
-    seconds = f"first_token {CLOCKS.first_token_s:g} s, idle {CLOCKS.idle_s:g} s"
-    notes = [f"clocks in this test: {seconds}, total {CLOCKS.total_s:g} s"]
+    seconds = f"first_token {SHORT.first_token_s:g} s, idle {SHORT.idle_s:g} s"
+    notes = [f"clocks in this test: {seconds}, total {SHORT.total_s:g} s"]
     if config is None:
         return notes
     notes.append("no retries and no circuits, so that each case stands for itself")

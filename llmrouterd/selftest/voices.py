@@ -36,7 +36,7 @@ class Voice(Protocol):
     def thought(self, words: str, *, first: bool = False) -> bytes: ...
 
     def calls(self, names: tuple[str, ...]) -> bytes:
-        """Tool calls that all claim the same place in the answer, or one that is wrong."""
+        """Tool calls in places that mislead: all have the same, or they overlap."""
         ...
 
     def closing(self, *, usage: bool = True, calls: bool = False) -> bytes:
@@ -147,13 +147,12 @@ class Anthropic:
         return start + self._delta(0, {"type": "thinking_delta", "thinking": words})
 
     def calls(self, names: tuple[str, ...]) -> bytes:
-        """The blocks begin to be counted at 5."""
-        out = b""
-        for index, call in enumerate(_anthropic_calls(names), start=5):
-            out += self._start(index, call)
-            out += self._delta(index, {"type": "input_json_delta", "partial_json": "{}"})
-            out += self._event("content_block_stop", index=index)
-        return out
+        """The blocks overlap, as llama.cpp's do: none ends before all have come."""
+        out = b"".join(self._start(at, call) for at, call in enumerate(_anthropic_calls(names)))
+        piece = {"type": "input_json_delta", "partial_json": "{}"}
+        out += b"".join(self._delta(at, piece) for at in range(len(names)))
+        stops = (self._event("content_block_stop", index=at) for at in range(len(names)))
+        return out + b"".join(stops)
 
     def closing(self, *, usage: bool = True, calls: bool = False) -> bytes:
         stop = {"stop_reason": "tool_use" if calls else "end_turn", "stop_sequence": None}
