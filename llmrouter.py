@@ -34,12 +34,13 @@ COMMANDS = MappingProxyType(
         "serve": "run the router in the foreground",
         "check": "read and check a configuration, print what it says",
         "explain": "where a request would go, and why, without sending it",
+        "selftest": "how this router bears every fault of a misbehaving upstream, on this machine",
         "launch": "start a coding agent (claude, codex, copilot, opencode, qwen) on this router",
         "version": "print the version, the commit, and those of Python, trio and h11",
     }
 )
 # Named, so that who asks for one learns that it was no typing error.
-NOT_YET = frozenset(("init", "watch", "tui", "stats", "replay", "selftest", "audit", "service"))
+NOT_YET = frozenset(("init", "watch", "tui", "stats", "replay", "audit", "service"))
 DEBUG = "show the traceback of an internal error"
 CONFIG = (
     "the configuration file (default: the first that exists of ./llmrouter.toml, ./config.toml, "
@@ -169,7 +170,10 @@ def build_parser() -> Parser:
         each.add_argument("--debug", action="store_true", default=absent, help=DEBUG)
     for name in ("serve", "check", "explain"):
         parsers[name].add_argument("config", metavar="CONFIG", nargs="?", type=Path, help=CONFIG)
-    parsers["check"].add_argument("--json", action="store_true", help="print JSON")
+    own = "try with the settings of this file (default: with none)"
+    parsers["selftest"].add_argument("config", metavar="CONFIG", nargs="?", type=Path, help=own)
+    for name in ("check", "selftest"):
+        parsers[name].add_argument("--json", action="store_true", help="print JSON")
     add_serve_options(parsers["serve"])
     add_explain_options(parsers["explain"])
     add_launch_options(parsers["launch"])

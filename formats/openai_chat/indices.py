@@ -55,11 +55,11 @@ class _Choice:
     def put(self, call: dict[str, JSON]) -> bool:
         said, call_id = call.get("index"), call.get("id")
         place = self.at.get(_key(said))
-        another = type(call_id) is str and bool(call_id)
-        if place is None or (another and self.ids.get(place, call_id) != call_id):
+        known = self.ids.get(place, call_id) if place is not None else None
+        if place is None or (call_id and known != call_id):
             place = self._free(said)
             self.at[_key(said)] = place
-        if another:
+        if isinstance(call_id, str) and call_id:
             self.ids[place] = call_id
         if said == place and type(said) is int:
             return False

@@ -135,12 +135,14 @@ class ChatObserver:
         be read, or is the usage chunk that only the router asked for."""
         if self.content and not _tells(event) and _is_chunk(event):
             return event
+        ours = changed = False
         objects = self._read(event)
-        if self._unreadable or any([self._look(obj) for obj in objects]):
+        for obj in objects:
+            ours = self._look(obj) or ours
+            changed = self._indices.repaired(obj) or changed
+        if ours or self._unreadable:
             return b""
-        if b'"tool_calls"' in event and any([self._indices.repaired(obj) for obj in objects]):
-            return b"".join(b"data: %b\n\n" % dump(obj) for obj in objects)
-        return event
+        return b"".join(b"data: %b\n\n" % dump(obj) for obj in objects) if changed else event
 
     def _read(self, event: bytes, *, last: bool = False) -> list[dict[str, JSON]]:
         found: list[dict[str, JSON]] = []

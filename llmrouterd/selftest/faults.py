@@ -135,6 +135,13 @@ def stops(kind: str, status: int, other_kind: str = "") -> Expected:
     return Expected("stops", kind, "refused", "client", (status, status), other_kind=other_kind)
 
 
+def held(expected: Expected) -> Expected:
+    """The same where a plugin holds answers back until they are whole: nobody has seen a word."""
+    if expected.outcome != "breaks":
+        return expected
+    return walks(expected.kind, LATE if expected.kind.startswith("timeout") else BAD)
+
+
 BAD = (502, 500)
 LATE = (504, 504)
 CUT = walks("truncated", BAD)

@@ -31,7 +31,7 @@ from llmrouterd.ops.generation import build
 from llmrouterd.ops.pages import Pages
 from llmrouterd.pipeline.daemon import Daemon
 from llmrouterd.selftest.client import ask
-from llmrouterd.selftest.faults import FAULTS, HEALTHY, Expected, Fault
+from llmrouterd.selftest.faults import FAULTS, HEALTHY, Expected, Fault, held
 from llmrouterd.selftest.judge import Place, Seen, differences
 from llmrouterd.selftest.setting import Setting, Subject, setting
 from llmrouterd.selftest.upstream import Upstream
@@ -53,7 +53,7 @@ _RECORD_S = 5.0  # a record may come a moment after the answer
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One request. alone: nobody else could answer it."""
+    """One request. alone: nobody else could answer it. held: a plugin holds answers back."""
 
     number: int
     fault: Fault
@@ -61,12 +61,13 @@ class Case:
     client: str
     stream: bool
     alone: bool
+    held: bool = False
 
     @property
     def expected(self) -> Expected:
         expected = self.fault.stream if self.stream else self.fault.whole
         assert expected is not None
-        return expected
+        return held(expected) if self.held else expected
 
     @property
     def place(self) -> Place:
@@ -117,7 +118,7 @@ class Records:
         return self._waiting.pop(request_id, None)
 
 
-def cases(subjects: Sequence[Subject]) -> Iterator[Case]:
+def cases(subjects: Sequence[Subject], *, held: bool = False) -> Iterator[Case]:
     """Every case there is: what takes a clock first, so that it is over when the others are."""
     number = 0
     for fault in sorted(FAULTS, key=lambda fault: not fault.slow):
@@ -128,7 +129,7 @@ def cases(subjects: Sequence[Subject]) -> Iterator[Case]:
                         continue
                     for alone in (True, False) if fault.name != HEALTHY else (True,):
                         number += 1
-                        yield Case(number, fault, subject, client, stream, alone)
+                        yield Case(number, fault, subject, client, stream, alone, held)
 
 
 async def run(config: Config | None, *, user_agent: str) -> Report:
@@ -153,6 +154,9 @@ async def run(config: Config | None, *, user_agent: str) -> Report:
 async def _with_router(tested: Setting, upstream: Upstream, user_agent: str) -> list[Result]:
     """The daemon's own parts, put together as ops/app.py does it, but without signals and files."""
     generation = build(tested.config, 1, user_agent)
+    plugins = generation.plugins.values()
+    holds = any(plugin.enabled and plugin.hook.whole_response for plugin in plugins)
+    upstream.waits = not holds  # the first words come with the last ones
     pool, own, records, hangups = Pool(dialer=_near), Pool(dialer=_near), Records(), Hangups()
     catalog = Catalog(pool, tested.config.providers, generation.upstreams)
     daemon = Daemon(pool, fleet=catalog.fleet, sinks=(records,), keep_bodies=True)
@@ -164,7 +168,7 @@ async def _with_router(tested: Setting, upstream: Upstream, user_agent: str) -> 
             for each in (pool.run, own.run, hangups.run, upstream.run, server.run):
                 await nursery.start(each)
             runner = _Runner(upstream, own, _origin(listener), records)
-            results = await runner.all(list(cases(tested.subjects)))
+            results = await runner.all(list(cases(tested.subjects, held=holds)))
             nursery.cancel_scope.cancel()
             return results
     finally:

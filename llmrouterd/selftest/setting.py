@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SHORT = Clocks(connect_s=5.0, first_token_s=2.0, idle_s=1.0, total_s=3.0)
 LONG = Clocks(connect_s=30.0, first_token_s=30.0, idle_s=30.0)
 SUBJECTS = 6  # of the owner's providers so many are tried: more would take minutes
+_CHOOSERS = ("pareto-router",)  # plugins that would send a case elsewhere
 _HASTY, _SECOND, _NOBODY = "selftest-hasty", "selftest-healthy", "selftest-nobody"
 _FORMATS: tuple[FormatName, ...] = ("openai", "anthropic", "ollama")
 
@@ -65,7 +66,7 @@ def setting(config: Config | None, url: str, nobody: str) -> Setting:
     """The misbehaving upstream at `url`, nobody at `nobody`, the owner's settings in between."""
     base = config or Config()
     notes = list(_notes(config))
-    own = _own(base, notes) if config else [Provider(f, f) for f in _FORMATS]
+    own = _own(base, notes) or [Provider(f, f) for f in _FORMATS]
     providers: list[Provider] = []
     for provider in own:
         providers.append(_tamed(provider, provider.name, url, LONG))
@@ -84,11 +85,13 @@ def setting(config: Config | None, url: str, nobody: str) -> Setting:
             api_key=None,
             dashboard=False,
             allow_model_admin=False,
+            life_sign=0.0,
             trusted_hosts=(),
         ),
         logging=Logging(),
         images=Images(),
         clients=(),
+        plugins={name: t for name, t in base.plugins.items() if name not in _CHOOSERS},
         providers=tuple(providers),
         routing=Routing(implicit=True, aliases=_aliases(subjects)),
     )
@@ -146,6 +149,8 @@ def _own(config: Config, notes: list[str]) -> list[Provider]:
             found.append(provider)
         else:
             left.append(provider.name)
+    if config.providers and not found:
+        notes.append("none of the file's providers can be tried: one of each format is made up")
     if left:
         notes.append(f"not tried, to end in time: {', '.join(left)}")
     return found
@@ -157,28 +162,31 @@ def _ways(provider: Provider) -> tuple[object, ...]:
 
 def _notes(config: Config | None) -> list[str]:
     seconds = f"first_token {SHORT.first_token_s:g} s, idle {SHORT.idle_s:g} s"
-    notes = [f"clocks in this test: {seconds}, total {SHORT.total_s:g} s"]
+    notes = [f"clocks where one must end it: {seconds}, total {SHORT.total_s:g} s"]
     if config is None:
         return notes
-    notes.append("no retries and no circuits, so that each case stands for itself")
-    kept = [name for name, table in _extensions(config).items() if table.get("enabled")]
+    notes.append("no retries, circuits and life signs, so that each case stands for itself")
+    on = ", ".join(name for name, table in _extensions(config).items() if table.get("enabled"))
     notes.append(
-        f"of the file: dialects, options, limits of [server], {', '.join(kept) or 'no'} extensions"
+        f"of the file: dialects and options, limits of [server], extensions: {on or 'none'}"
     )
     for provider in config.providers:
-        unset = [
-            name
-            for name, seconds_set in (
-                ("first_token_timeout", provider.clocks.first_token_s),
-                ("idle_timeout", provider.clocks.idle_s),
-                ("total_timeout", provider.clocks.total_s),
-            )
-            if not seconds_set
-        ]
+        unset = [name for name, clock_s in _clocks(provider).items() if not clock_s]
         if unset and provider.format != "echo":
-            notes.append(f"{provider.name} has no {' and no '.join(unset)} in the file")
+            endless = "what only that clock ends would not end"
+            notes.append(f"{provider.name} has no {' and no '.join(unset)} in the file: {endless}")
     return notes
 
 
+def _clocks(provider: Provider) -> dict[str, float]:
+    clocks = provider.clocks
+    return {
+        "first_token_timeout": clocks.first_token_s,
+        "idle_timeout": clocks.idle_s,
+        "total_timeout": clocks.total_s,
+    }
+
+
 def _extensions(config: Config) -> dict[str, Mapping[str, object]]:
-    return {**config.classifiers, **config.response_classifiers, **config.plugins}
+    found = {**config.classifiers, **config.response_classifiers, **config.plugins}
+    return {name: table for name, table in found.items() if name not in _CHOOSERS}

@@ -56,9 +56,11 @@ def prompt(case: str) -> str:
 
 
 class Upstream:
-    """`nursery.start(upstream.run)` serves what comes in through `listener`."""
+    """`nursery.start(upstream.run)` serves what comes in through `listener`. waits: for clients to
+    have their first words, where a fault comes after those."""
 
     def __init__(self, listener: Listener) -> None:
+        self.waits = True
         self._listener = listener
         self._waiting: dict[str, trio.Event] = {}
         self.url = f"http://{listener.address}"
@@ -147,7 +149,7 @@ class Upstream:
                     await wire.send(data, PATIENCE_S)
                 return True
             case Heard():
-                with trio.move_on_after(PATIENCE_S):
+                with trio.move_on_after(PATIENCE_S if self.waits else 0):
                     await heard.wait()
                 return True
             case Silence():
