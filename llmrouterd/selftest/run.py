@@ -47,7 +47,7 @@ CLIENTS = ("openai", "anthropic", "ollama")
 LIMIT_S = 120.0  # for everything: what takes longer has hung
 _QUICK = 16  # cases at one time
 _SLOW = 48  # these mostly wait for a clock
-_MOST_AGAIN = 20
+_MOST_AGAIN = 6
 _RECORD_S = 5.0  # a record may come a moment after the answer
 
 

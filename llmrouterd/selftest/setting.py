@@ -170,11 +170,12 @@ def _notes(config: Config | None) -> list[str]:
     notes.append(
         f"of the file: dialects and options, limits of [server], extensions: {on or 'none'}"
     )
-    for provider in config.providers:
-        unset = [name for name, clock_s in _clocks(provider).items() if not clock_s]
-        if unset and provider.format != "echo":
-            endless = "what only that clock ends would not end"
-            notes.append(f"{provider.name} has no {' and no '.join(unset)} in the file: {endless}")
+    for clock in _clocks(Provider("", "echo")):
+        without = [p.name for p in config.providers if p.base_url and not _clocks(p)[clock]]
+        if without:
+            notes.append(
+                f"no {clock} in the file, so that nothing ends by it: {', '.join(without)}"
+            )
     return notes
 
 

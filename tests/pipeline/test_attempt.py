@@ -370,3 +370,17 @@ async def test_a_folded_answer_has_the_idle_clock(autojump_clock: trio.testing.M
         out = await st.ask("openai", request("openai"))
     assert out.status == 504
     assert st.record.error_kind == "timeout:idle"
+
+
+async def test_anthropics_clients_get_figures_from_a_server_that_gives_none(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    said = {"type": "text", "text": "eight words that nobody has counted for us"}
+    body = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [said]}
+    body |= {"stop_reason": "end_turn", "stop_sequence": None}
+    async with stage(anthropic(), up={"a": replies(200, body)}) as st:
+        out = await st.ask("anthropic", request("anthropic"))
+    assert json.loads(out.body)["usage"]["output_tokens"] > 0
+    assert st.record.usage_estimated
+    assert st.record.usage is not None
+    assert st.record.usage.output
