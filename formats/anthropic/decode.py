@@ -390,6 +390,7 @@ class Observer:
         self.ended = False  # message_stop
         self._reason = False  # why the model stopped
         self._stray = b""
+        self._unreadable = False  # an event came that is none: it does not pass, nor what follows
         self.content = False
         self.usage: Usage | None = None
         self.failure: Failure | None = None
@@ -397,11 +398,12 @@ class Observer:
 
     def feed(self, data: bytes) -> bytes:
         """The whole events in what has come so far. Raises TooLong."""
-        out = []
+        out: list[bytes] = []
         for raw in self._framer.feed(data):
-            passing = self._look(raw)
+            passing = None if self._unreadable else self._look(raw)
             if passing is None:
-                break  # nor does what follows it pass
+                self._unreadable = True
+                break
             out.append(passing)
         return b"".join(out)
 

@@ -103,7 +103,7 @@ class ChatObserver:
     def feed(self, data: bytes, /) -> bytes:
         """The whole events in what has come so far. Raises TooLong."""
         events = self._framer.feed(data)
-        if not events:
+        if not events or self._unreadable:
             return b""
         whole = b"".join(events) if len(events) > 1 else events[0]
         if self.content and not _tells(whole) and _are_chunks(whole, len(events)):
