@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.commands import locate
@@ -43,11 +44,11 @@ def run(args: argparse.Namespace) -> int:
     from llmrouter import __version__
     from llmrouterd.selftest import run as selftest
 
-    logging.getLogger("llmrouter").setLevel(logging.CRITICAL)  # faults are what is wanted here
     agent = f"llmrouter/{__version__}"
     try:
         config = _config(args)
-        report = trio.run(lambda: selftest.run(config, user_agent=agent))
+        with _quiet():
+            report = trio.run(lambda: selftest.run(config, user_agent=agent))
     except ConfigError as error:
         return locate.complain(error)
     except trio.TooSlowError:
@@ -59,6 +60,18 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(lines(report, colours=wants_colours(os.environ))))
     return 0 if report.ok else 1
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the daemon's own log: faults are what is wanted here."""
+    log = logging.getLogger("llmrouter")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _config(args: argparse.Namespace) -> Config | None:

@@ -1,4 +1,5 @@
 import json
+import logging
 from dataclasses import replace
 
 import pytest
@@ -104,6 +105,7 @@ def test_it_really_runs(monkeypatch, capsys, tmp_path):
     assert "pass  HTML with 200" in out
     assert "12/12" in out
     assert err == ""
+    assert logging.getLogger("llmrouter").level == logging.NOTSET
     assert [path.name for path in tmp_path.iterdir()] == ["own.toml"]
 
 
