@@ -163,17 +163,16 @@ async def _with_router(tested: Setting, upstream: Upstream, user_agent: str) -> 
     pages = Pages(tested.config, generation, daemon, None)
     (listener,) = bind_tcp("127.0.0.1", 0)
     server = Server([listener], service(tested.config, pages, hangups))
+    runner = _Runner(upstream, own, _origin(listener), records)
     try:
         async with trio.open_nursery() as nursery:
             for each in (pool.run, own.run, hangups.run, upstream.run, server.run):
                 await nursery.start(each)
-            runner = _Runner(upstream, own, _origin(listener), records)
             results = await runner.all(list(cases(tested.subjects, held=holds)))
             nursery.cancel_scope.cancel()
-            return results
     finally:
         server.close()
-    raise AssertionError("unreachable")
+    return results
 
 
 def _origin(listener: Listener) -> Origin:
