@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from llmrouterd.edge.connection import Connections
 from llmrouterd.edge.dial import DialError, Origin, dial
 from llmrouterd.edge.hangup import Hangups
 from llmrouterd.edge.listen import Listener, Server, bind_tcp
@@ -26,9 +27,8 @@ from llmrouterd.edge.pool import Pool
 from llmrouterd.guard.egress import is_loopback
 from llmrouterd.model import Record
 from llmrouterd.ops.app import service
-from llmrouterd.ops.catalog import Catalog
+from llmrouterd.ops.current import Current
 from llmrouterd.ops.generation import build
-from llmrouterd.ops.pages import Pages
 from llmrouterd.pipeline.daemon import Daemon
 from llmrouterd.selftest.client import ask
 from llmrouterd.selftest.faults import FAULTS, HEALTHY, Expected, Fault, held
@@ -48,6 +48,7 @@ LIMIT_S = 120.0  # for everything: what takes longer has hung
 _QUICK = 16  # cases at one time
 _SLOW = 48  # these mostly wait for a clock
 _MOST_AGAIN = 6
+_BODIES_BYTES = 64 * 1024 * 1024  # of all requests at once; they are small
 _RECORD_S = 5.0  # a record may come a moment after the answer
 
 
@@ -158,11 +159,11 @@ async def _with_router(tested: Setting, upstream: Upstream, user_agent: str) -> 
     holds = any(plugin.enabled and plugin.hook.whole_response for plugin in plugins)
     upstream.waits = not holds  # the first words come with the last ones
     pool, own, records, hangups = Pool(dialer=_near), Pool(dialer=_near), Records(), Hangups()
-    catalog = Catalog(pool, tested.config.providers, generation.upstreams)
-    daemon = Daemon(pool, fleet=catalog.fleet, sinks=(records,), keep_bodies=True)
-    pages = Pages(tested.config, generation, daemon, None)
+    daemon = Daemon(pool, sinks=(records,), keep_bodies=True)
+    current = Current(tested.config, generation, daemon, None)
     (listener,) = bind_tcp("127.0.0.1", 0)
-    server = Server([listener], service(tested.config, pages, hangups))
+    connections = Connections(_BODIES_BYTES)
+    server = Server([listener], service(tested.config, current, hangups, connections))
     runner = _Runner(upstream, own, _origin(listener), records)
     try:
         async with trio.open_nursery() as nursery:

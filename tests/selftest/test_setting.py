@@ -54,7 +54,7 @@ def test_nobody_but_the_upstream_is_asked_and_no_secret_is_left():
         assert not any(secrets)
     assert made.server.api_key is None
     assert not any((made.clients, made.logging.enabled, made.images.fetch_hosts))
-    assert (made.server.host, made.server.port) == ("127.0.0.1", 0)
+    assert (made.server.hosts, made.server.port) == (("127.0.0.1",), 0)
 
 
 def test_the_owners_ways_stay():
