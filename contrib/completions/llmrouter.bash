@@ -12,6 +12,7 @@ _llmrouter() {
     --request) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     esac
     case $path in
+    "selftest "*) COMPREPLY=($(compgen -W "-h --help --debug --json" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "provider "*) COMPREPLY=($(compgen -W "-h --help --debug --url --key-env --timeout list pause resume drain" -- "$cur")) ;;
     "explain "*) COMPREPLY=($(compgen -W "-h --help --debug --model --prompt --request --format --tag --provider --client --url --key-env --json" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "service "*) COMPREPLY=($(compgen -W "-h --help --debug --user --socket --config --force print install uninstall" -- "$cur")) ;;
@@ -20,7 +21,7 @@ _llmrouter() {
     "serve "*) COMPREPLY=($(compgen -W "-h --help --debug --host --port --log-level --log-format --watch-config --check" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "check "*) COMPREPLY=($(compgen -W "-h --help --debug --json" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "stats "*) COMPREPLY=($(compgen -W "-h --help --debug --config --by --since --until --json --csv" -- "$cur")) ;;
-    *) COMPREPLY=($(compgen -W "serve check explain stats launch provider service version --help --version" -- "$cur")) ;;
+    *) COMPREPLY=($(compgen -W "serve check explain selftest stats launch provider service version --help --version" -- "$cur")) ;;
     esac
 }
 complete -o filenames -F _llmrouter llmrouter
