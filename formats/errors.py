@@ -127,6 +127,7 @@ class Failure:
     type, code: the upstream's own `type` and `code`, kept for clients of the same format.
     retry_after_s: seconds to wait, when known.
     native: the upstream's error object as parsed, so that the same format gets every field back.
+    body: the upstream's own text, for a client of its format that it was meant for word for word.
     """
 
     kind: FailureKind
@@ -138,6 +139,7 @@ class Failure:
     retry_after_s: float | None = None
     clock: str | None = None
     native: object = None
+    body: bytes | None = None
 
     @property
     def tag(self) -> str:

@@ -502,6 +502,18 @@ class FirstToken:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """More of a stream went to the client. pieces: its events so far, most servers send one a token;
+    writing_ms: since the first of them."""
+
+    id: int
+    ts_ms: int
+    pieces: int
+    size_bytes: int
+    writing_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptFailed:
     """One try ended without an answer. kind: as in X-Router-Error."""
 
@@ -582,4 +594,4 @@ class Record:
     queue_ms: int | None = None
 
 
-Telling = Opened | Classified | Routed | FirstToken | AttemptFailed | Record
+Telling = Opened | Classified | Routed | FirstToken | Progress | AttemptFailed | Record

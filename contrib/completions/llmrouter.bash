@@ -9,6 +9,7 @@ _llmrouter() {
     --log-format) COMPREPLY=($(compgen -W "auto plain journal json" -- "$cur")); return ;;
     --log-level) COMPREPLY=($(compgen -W "debug info warning error" -- "$cur")); return ;;
     --config) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    --key-file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --request) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     esac
     case $path in
@@ -21,7 +22,9 @@ _llmrouter() {
     "serve "*) COMPREPLY=($(compgen -W "-h --help --debug --host --port --log-level --log-format --watch-config --check" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "check "*) COMPREPLY=($(compgen -W "-h --help --debug --json" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "stats "*) COMPREPLY=($(compgen -W "-h --help --debug --config --by --since --until --json --csv" -- "$cur")) ;;
-    *) COMPREPLY=($(compgen -W "serve check explain selftest stats launch provider service version --help --version" -- "$cur")) ;;
+    "watch "*) COMPREPLY=($(compgen -W "-h --help --debug --key-file --ca-file --filter --json --brief" -- "$cur")) ;;
+    "tui "*) COMPREPLY=($(compgen -W "-h --help --debug --key-file --ca-file --filter" -- "$cur")) ;;
+    *) COMPREPLY=($(compgen -W "serve check explain selftest stats watch tui launch provider service version --help --version" -- "$cur")) ;;
     esac
 }
 complete -o filenames -F _llmrouter llmrouter

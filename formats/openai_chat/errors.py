@@ -297,6 +297,11 @@ _WORDS: Mapping[FailureKind, tuple[str, str | None]] = {
     "truncated": ("server_error", None),
     "refused_by_upstream": ("invalid_request_error", None),
 }
+# With these an upstream refuses the client's own credential.
+_REFUSALS: Mapping[int, tuple[str, str | None]] = {
+    401: _WORDS["unauthorized"],
+    403: _WORDS["forbidden"],
+}
 # Kinds that leave an upstream's own 4xx standing: the others are not the client's affair.
 _KEEPS_STATUS: frozenset[FailureKind] = frozenset(
     {
@@ -325,6 +330,8 @@ def write_failure(failure: Failure, /) -> tuple[int, bytes]:
 def error_for_client(failure: Failure) -> dict[str, JSON]:
     """The error object, with the upstream's own words where it spoke this format."""
     kind, code = _WORDS[failure.kind]
+    if failure.kind == "refused_by_upstream":
+        kind, code = _REFUSALS.get(failure.status or 0, (kind, code))
     error: dict[str, JSON] = {"message": failure.message, "type": kind}
     native = failure.native
     error |= {"param": failure.param, "code": code if native or not failure.code else failure.code}

@@ -1,7 +1,7 @@
 """Streams of Chat Completions, watched on their way from an upstream to a client of this format.
 
-Owns: what a stream that passes tells the router (content, figures, failures, its end), and the one
-chunk that is taken out of it.
+Owns: what a stream that passes tells the router (content, figures, failures, its end), the one chunk
+that is taken out of it, and the one that is put in.
 Refuses to know: how events are translated; what it takes out is only what the router asked for.
 
 Laws:
@@ -9,6 +9,8 @@ Laws:
    what is no whole event at the end is held back.
 2. Once content has been seen, only events that may tell something are parsed, and those that do not
    look like a chunk: what cannot be read never reaches the client.
+3. An answer that the server ends without a finish_reason gets one: there are agents that ask again
+   and again until they see it.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ def observer(request: Request, /, *, limit: int) -> ChatObserver:
 
 _STOPPED = re.compile(rb'finish_reason"\s*:\s*"')
 _FIGURES = re.compile(rb'usage"\s*:\s*\{')
+_CALLS = re.compile(rb'tool_calls"\s*:\s*\[\s*\{')
+_NAMED = ("id", "object", "created", "model", "system_fingerprint")
 
 
 def _tells(whole: bytes) -> bool:
@@ -50,6 +54,7 @@ def _tells(whole: bytes) -> bool:
         or b'"tool_calls"' in whole
         or b'"timings"' in whole
         or b"error:" in whole
+        or b"event: error" in whole
         or _STOPPED.search(whole) is not None
         or _FIGURES.search(whole) is not None
     )
@@ -72,12 +77,15 @@ class ChatObserver:
     """Watches an upstream's stream on its way to a client of the same format."""
 
     __slots__ = (
+        "_calls",
         "_done",
         "_framer",
+        "_head",
         "_included",
         "_indices",
         "_seen",
         "_sse",
+        "_stopped",
         "_unreadable",
         "content",
         "ended",
@@ -99,6 +107,9 @@ class ChatObserver:
         self._seen = False  # a chunk has passed
         self._done = False  # a finish_reason or the end mark has passed
         self._unreadable = False  # an event came that is none: it does not pass, nor what follows
+        self._stopped = False  # a finish_reason has passed
+        self._calls = False  # a tool call has passed
+        self._head: dict[str, JSON] = {}  # what all chunks of the stream have
 
     def feed(self, data: bytes, /) -> bytes:
         """The whole events in what has come so far. Raises TooLong."""
@@ -106,14 +117,29 @@ class ChatObserver:
         if not events or self._unreadable:
             return b""
         whole = b"".join(events) if len(events) > 1 else events[0]
+        if not self._calls:
+            self._calls = _CALLS.search(whole) is not None
         if self.content and not _tells(whole) and _are_chunks(whole, len(events)):
             return whole
-        out = []
+        out: list[bytes] = []
         for event in events:
-            out.append(self._passing(event))
+            passing = self._passing(event)
+            if passing:
+                out += (self._finish(), passing)
             if self._unreadable:
                 break  # nor does what follows it pass
         return b"".join(out)
+
+    def _finish(self) -> bytes:
+        """Before the end mark: the chunk that the server left out."""
+        if not self.ended or self._stopped or not self._seen or self.failure is not None:
+            return b""
+        self._stopped = True
+        choice = self._last("tool_calls" if self._calls else "stop")
+        return b"data: " + dump({**self._head, "choices": [choice]}) + b"\n\n"
+
+    def _last(self, reason: str) -> dict[str, JSON]:
+        return {"index": 0, "delta": {}, "finish_reason": reason}
 
     def eof(self) -> Failure | None:
         """None when the stream ended as it should, else what it was."""
@@ -179,6 +205,8 @@ class ChatObserver:
         if type(choices) is not list:
             return False
         self._seen = self._seen or bool(choices)
+        if not self._head:
+            self._head = {name: obj[name] for name in _NAMED if name in obj}
         empty = True
         for choice in choices:
             if type(choice) is dict:
@@ -189,7 +217,7 @@ class ChatObserver:
         """Whether a choice says nothing at all."""
         native = choice.get("finish_reason")
         if native:
-            self._done = True
+            self._done = self._stopped = True
             if native in BROKEN_OFF and self.failure is None:
                 why = f"the upstream broke the answer off (finish_reason {native!r})"
                 self.failure = Failure("upstream", why)

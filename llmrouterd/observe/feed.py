@@ -9,7 +9,8 @@ Laws:
 2. The ring is bounded in number and in bytes (the newest entry not counted), and readers hold
    nothing of their own. Words go first: an old record outlives the words of its request and answer.
    JSON is made when somebody reads, not before.
-3. A reader that comes back with the last id it saw gets what it missed, as far as it is held.
+3. A stream's progress has no number and no place in the ring: only the newest is of any use.
+4. A reader that comes back with the last id it saw gets what it missed, as far as it is held.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from llmrouterd.model import AttemptFailed, Opened, Record, Routed, Telling
+from llmrouterd.model import AttemptFailed, Opened, Progress, Record, Routed, Telling
+from llmrouterd.observe.running import Running
 from llmrouterd.observe.shapes import as_text, is_original
 
 if TYPE_CHECKING:
@@ -120,6 +122,7 @@ class Feed:
         self.begun_ms = time.time_ns() // 1_000_000
         self.readers = 0
         self.lost = 0  # entries that readers did not get, all of them together
+        self.running = Running()
         self._ring: deque[Entry] = deque()
         self._wordy: deque[Entry] = deque()  # those of the ring that have words, oldest first
         self._events = events
@@ -130,6 +133,9 @@ class Feed:
         self._waiting = trio.lowlevel.ParkingLot()
 
     def tell(self, telling: Telling) -> None:
+        self.running.tell(telling)
+        if type(telling) is Progress:
+            return
         self._number += 1
         entry = Entry(self._number, telling)
         # `_weight` is that of the entries before the newest one

@@ -39,6 +39,7 @@ from llmrouterd.model import (
     Classified,
     FirstToken,
     Opened,
+    Progress,
     Record,
     Routed,
     Step,
@@ -89,6 +90,15 @@ def shape(telling: Telling, *, bodies: bool = True) -> dict[str, JSON]:
                 "ts_ms": telling.ts_ms,
                 "ttft_ms": telling.ttft_ms,
             }
+        case Progress():
+            return {
+                "type": "progress",
+                "id": telling.id,
+                "ts_ms": telling.ts_ms,
+                "pieces": telling.pieces,
+                "bytes": telling.size_bytes,
+                "writing_ms": telling.writing_ms,
+            }
         case AttemptFailed():
             return {
                 "type": "attempt_failed",
@@ -106,7 +116,7 @@ def shape(telling: Telling, *, bodies: bool = True) -> dict[str, JSON]:
 
 def is_original(telling: Telling) -> bool:
     """Whether readers of the original's feed know this type."""
-    return not isinstance(telling, FirstToken | AttemptFailed)
+    return not isinstance(telling, FirstToken | Progress | AttemptFailed)
 
 
 def as_text(telling: Telling, *, bodies: bool = True) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -153,7 +154,10 @@ class _House:
             if self.journal is not None:
                 writing.start_soon(self.journal.run)
             async with trio.open_nursery() as background:
-                await background.start(self._heed)
+                heed = partial(
+                    signals.heed, end=self._end, reload=self._reload, reopen=self._reopen
+                )
+                await background.start(heed)
                 await background.start(self.current.run)
                 if self.metrics is not None:
                     background.start_soon(watch_lag, self.metrics.lagged)
@@ -168,11 +172,6 @@ class _House:
                 background.cancel_scope.cancel()
             if self.journal is not None:
                 self.journal.close()
-
-    async def _heed(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        await signals.heed(
-            end=self._end, reload=self._reload, reopen=self._reopen, task_status=task_status
-        )
 
     def _end(self, at_once: bool) -> None:
         assert self.server is not None

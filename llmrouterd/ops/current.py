@@ -62,7 +62,6 @@ class Current:
         self.failed = ""  # why the last reload changed nothing
         self.config = config
         self._catalog = self._catalog_of(config, generation)
-        self._asking = trio.CancelScope()
         self.generation = _stocked(generation, self._catalog)
         self.pages = self._pages_of(config)
 
@@ -79,7 +78,7 @@ class Current:
         async with trio.open_nursery() as nursery:
             self._catalogs = nursery
             try:
-                await nursery.start(_asking, self._catalog, self._asking)
+                await nursery.start(self._catalog.run)
                 task_status.started()
                 await trio.sleep_forever()
             finally:
@@ -118,18 +117,15 @@ class Current:
             return False
         catalog = self._catalog_of(config, generation)
         catalog.inherit(self._catalog)
-        asking = trio.CancelScope()
         if self._catalogs is not None:
-            await self._catalogs.start(_asking, catalog, asking)
-        self._swap(config, generation, catalog, asking)
+            await self._catalogs.start(catalog.run)
+        self._swap(config, generation, catalog)
         return True
 
-    def _swap(
-        self, config: Config, generation: Generation, catalog: Catalog, asking: trio.CancelScope
-    ) -> None:
+    def _swap(self, config: Config, generation: Generation, catalog: Catalog) -> None:
         """Synchronous: there is no moment between two configurations."""
-        self._asking.cancel()
-        self._catalog, self._asking = catalog, asking
+        self._catalog.stop()
+        self._catalog = catalog
         self.config, self.failed = config, ""
         self.generation = _stocked(generation, catalog)
         self._daemon.renewed(self.generation, trio.current_time())
@@ -152,16 +148,6 @@ class Current:
             LOG.warning("[logging] takes a restart and stays as it was")
         server = replace(new, **{name: getattr(old, name) for name in changed})
         return replace(config, server=server, logging=self.config.logging)
-
-
-async def _asking(
-    catalog: Catalog,
-    scope: trio.CancelScope,
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    with scope:
-        await catalog.run(task_status=task_status)
 
 
 def _stocked(generation: Generation, catalog: Catalog) -> Generation:

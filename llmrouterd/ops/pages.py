@@ -317,7 +317,10 @@ class Pages:
 
     async def _count(self, incoming: Incoming, client: Client) -> None:
         request = count.parse(await incoming.body())
-        number, origin = await count.count_tokens(request, incoming, self._gen, self._daemon)
+        tags = tags_of(incoming.headers)
+        number, origin = await count.count_tokens(
+            request, incoming, self._gen, self._daemon, tags=tags
+        )
         fields = [("content-type", "application/json"), (count.HEADER, origin)]
         await client.respond(200, fields, dump({"input_tokens": number}))
 
@@ -334,8 +337,9 @@ class Pages:
                 "in_flight": daemon.in_flight_at.get(name, 0),
                 "paused": name in daemon.paused,
                 **_state(state),
+                **_figures(state),
             }
-            for name, state in daemon.fleet(self._gen, 0).states.items()
+            for name, state in daemon.busy(daemon.fleet(self._gen, 0)).states.items()
         ]
         body = {
             "version": self._gen.user_agent.partition("/")[2],
@@ -383,4 +387,18 @@ def _state(state: ProviderState) -> JSON:
         "reached": state.reached,
         "models": models,
         "why": state.why or None,
+    }
+
+
+def _figures(state: ProviderState) -> JSON:
+    """How a provider does, for people who look on."""
+    loaded = sorted(model.name for model in (state.models or {}).values() if model.loaded)
+    return {
+        "circuit": "closed" if state.healthy else "resting" if state.resting else "open",
+        "back_s": state.back_s,
+        "models_out": dict(state.models_out),
+        "loaded": loaded,
+        "first_token_ms": state.first_token_ms,
+        "tokens_per_s": state.tokens_per_s,
+        "failing": state.failing,
     }

@@ -78,7 +78,7 @@ def for_upstream(
         fields += client_credentials(incoming, own_keys)
         fields += _kept(incoming, _ACCOUNT.get(provider.format, ()) if same_format else ())
     elif provider.key is not None:
-        fields.append(_credential(provider))
+        fields.append(credential(provider))
     if provider.format == "anthropic":
         betas = _betas(provider, incoming, beta, same_format=same_format)
         names = [name for name in betas if name not in refused_betas]
@@ -123,17 +123,18 @@ def _accept(provider: Provider, stream: bool) -> str:
     return "application/x-ndjson" if provider.format == "ollama" else "text/event-stream"
 
 
-def _credential(provider: Provider) -> tuple[str, str]:
+def credential(provider: Provider) -> tuple[str, str]:
+    """The provider's key in the header in which its server looks for it."""
     assert provider.key is not None
     key = provider.key.reveal()
     if provider.dialect.key_header:
         return provider.dialect.key_header, key
-    if provider.format == "anthropic" and not _is_oauth(provider):
+    if provider.format == "anthropic" and not is_oauth(provider):
         return "x-api-key", key
     return "authorization", f"Bearer {key}"
 
 
-def _is_oauth(provider: Provider) -> bool:
+def is_oauth(provider: Provider) -> bool:
     return provider.key is not None and provider.key.reveal().startswith("sk-ant-oat")
 
 
@@ -145,7 +146,7 @@ def _betas(provider: Provider, incoming: Headers, beta: str, *, same_format: boo
     if "*" not in taken:
         names = [name for name in names if name in taken]
     names += [beta] if beta else []
-    names += [OAUTH] if _is_oauth(provider) else []
+    names += [OAUTH] if is_oauth(provider) else []
     return list(dict.fromkeys(names))
 
 
@@ -246,6 +247,8 @@ def known_at_end(story: Story, *, always: bool = False) -> Fields:
     if usage is not None or always:
         fields.append(("x-router-input-tokens", str((usage and usage.input) or 0)))
         fields.append(("x-router-output-tokens", str((usage and usage.output) or 0)))
+    if story.usage_estimated:
+        fields.append(("x-router-token-count", "estimate"))
     if story.response_tags:
         fields.append(("x-router-response-tags", tag_header(story.response_tags)))
     if story.cost_usd is not None:

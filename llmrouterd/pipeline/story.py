@@ -20,6 +20,7 @@ from llmrouterd.model import (
     FirstToken,
     Opened,
     Outcome,
+    Progress,
     Record,
     Routed,
     Step,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from formats.ledger import Ledger
     from llmrouterd.model import EndState, Headers, Provider, Receipt
     from llmrouterd.pipeline.daemon import Daemon
+
+PROGRESS_NS = 250_000_000  # the least time between two tellings of a stream's progress
 
 Fault = Literal["", "client", "upstream", "router", "owner"]
 
@@ -72,6 +75,9 @@ class Story:
         self.first_token_ns: int | None = None
         self.read_ns: int | None = None  # the request's body was there
         self.asked_ns: int | None = None  # the first upstream was about to be asked
+        self._told_ns = 0  # when progress was last told
+        self._pieces = 0
+        self._sent_bytes = 0
         self.request: Request | None = None
         self.requested_model = ""
         self.tags: tuple[str, ...] = ()
@@ -139,6 +145,7 @@ class Story:
         self.address = self.upstream_request_id = ""
         self.upstream_fields = []
         self.usage = self.response = None
+        self.usage_estimated = False
 
     def noted(self, receipt: Receipt, fields: Headers) -> None:
         """An upstream has begun to answer: where it is, and what it calls this request."""
@@ -155,6 +162,20 @@ class Story:
             self.first_token_ns = took_ns = self.elapsed_ns()
             if self._heard:
                 self.daemon.tell(FirstToken(self.id, self.daemon.wall_ms(), took_ns // 1_000_000))
+
+    def sent(self, pieces: int, size_bytes: int) -> None:
+        """So much more of a stream went to the client."""
+        if not self._heard:
+            return
+        self._pieces += pieces
+        self._sent_bytes += size_bytes
+        now_ns, first_ns = self.elapsed_ns(), self.first_token_ns or 0
+        if now_ns - max(self._told_ns, first_ns) < PROGRESS_NS:
+            return
+        self._told_ns = now_ns
+        writing_ms = (now_ns - first_ns) // 1_000_000
+        now_ms = self.daemon.wall_ms()
+        self.daemon.tell(Progress(self.id, now_ms, self._pieces, self._sent_bytes, writing_ms))
 
     def failed(self, outcome: Outcome) -> None:
         """A try came to nothing; there may be another."""

@@ -28,6 +28,7 @@ from llmrouterd.model import (
     Classified,
     FirstToken,
     Opened,
+    Progress,
     Record,
     Routed,
     Step,
@@ -427,6 +428,15 @@ def test_our_own_types_are_not_the_originals() -> None:
     first = FirstToken(1, 5, 40)
     failed = AttemptFailed(1, 5, "p", "m", "timeout:connect", "too slow", 2000)
     assert shape(first) == {"type": "first_token", "id": 1, "ts_ms": 5, "ttft_ms": 40}
+    progress = Progress(1, 5, 12, 340, 250)
+    assert shape(progress) == {
+        "type": "progress",
+        "id": 1,
+        "ts_ms": 5,
+        "pieces": 12,
+        "bytes": 340,
+        "writing_ms": 250,
+    }
     assert shape(failed) == {
         "type": "attempt_failed",
         "id": 1,
@@ -439,7 +449,7 @@ def test_our_own_types_are_not_the_originals() -> None:
     }
     for telling in (Opened(1, 5, "m", 2), Classified(1, 5, ()), Routed(1, 5, "p", "m"), RECORD):
         assert is_original(telling) is (shape(telling)["type"] in EVENTS) is True
-    for telling in (first, failed):
+    for telling in (first, progress, failed):
         assert is_original(telling) is (shape(telling)["type"] in EVENTS) is False
 
 
