@@ -34,12 +34,14 @@ COMMANDS = MappingProxyType(
         "serve": "run the router in the foreground",
         "check": "read and check a configuration, print what it says",
         "explain": "where a request would go, and why, without sending it",
+        "replay": "what another configuration would have done with the requests of a log",
         "launch": "start a coding agent (claude, codex, copilot, opencode, qwen) on this router",
         "version": "print the version, the commit, and those of Python, trio and h11",
     }
 )
 # Named, so that who asks for one learns that it was no typing error.
-NOT_YET = frozenset(("init", "watch", "tui", "stats", "replay", "selftest", "audit", "service"))
+NOT_YET = frozenset(("init", "watch", "tui", "stats", "selftest", "audit", "service"))
+ELSEWHERE = frozenset(("replay",))  # their options stand in llmrouterd/commands/options.py
 DEBUG = "show the traceback of an internal error"
 CONFIG = (
     "the configuration file (default: the first that exists of ./llmrouter.toml, ./config.toml, "
@@ -117,8 +119,8 @@ class Parser(argparse.ArgumentParser):
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; what cannot be understood ends here with exit 2."""
     words = list(argv)
-    parser = build_parser()
     at = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
+    parser = build_parser(*words[at : at + 1])
     end = words.index("--") if "--" in words and words[at : at + 1] == ["launch"] else len(words)
     words, others = words[:end], words[end + 1 :]  # what follows is for the agent
     for word in words[:at]:
@@ -150,7 +152,8 @@ def refuse(word: str, parser: Parser) -> NoReturn:
     parser.error(f"there is no command {word!r}{hint}")
 
 
-def build_parser() -> Parser:
+def build_parser(word: str = "") -> Parser:
+    """word: the command that is asked for."""
     parser = Parser(
         prog="llmrouter",
         allow_abbrev=False,  # a script's shortened option must not change its meaning later
@@ -172,6 +175,9 @@ def build_parser() -> Parser:
     parsers["check"].add_argument("--json", action="store_true", help="print JSON")
     add_serve_options(parsers["serve"])
     add_explain_options(parsers["explain"])
+    if word in ELSEWHERE:
+        own = importlib.import_module("llmrouterd.commands.options")
+        getattr(own, f"add_{word}_options")(parsers[word])
     add_launch_options(parsers["launch"])
     return parser
 

@@ -403,6 +403,18 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided and on what, as it was read, for whoever writes it down. figures: provider ->
+    members of its state that no rule of this configuration asked for, and one of another may."""
+
+    facts: Facts
+    fleet: Fleet
+    routing: Routing
+    verdict: Verdict
+    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How one attempt ended without an answer.
 
@@ -522,6 +534,7 @@ class Record:
     had gone before). attempts: one line per try that failed. dropped: names of the client's fields
     that the upstream's format could not carry. fault: who was at fault when end is not `complete`.
     size_bytes: of the bodies both ways, for those who keep records within a bound of memory.
+    decision: where somebody keeps those; tried: what failed of it, as `attempts` says in words.
     """
 
     id: int
@@ -558,6 +571,8 @@ class Record:
     size_bytes: int = 0
     notes: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
+    decision: Decision | None = None
+    tried: tuple[Outcome, ...] = ()
 
 
 Telling = Opened | Classified | Routed | FirstToken | AttemptFailed | Record

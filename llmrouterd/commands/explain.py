@@ -127,6 +127,7 @@ def _offline(args: argparse.Namespace, asked: dict[str, JSON]) -> dict[str, JSON
                 tuple(asked["tags"]),
                 asked["provider"],
                 asked["client"],
+                caller=config.caller(asked["client"]),
             )
             return await explain(question, gen, Daemon(pool, fleet=catalog.fleet))
         finally:

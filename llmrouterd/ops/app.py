@@ -98,6 +98,7 @@ async def _serve(
         sinks=tuple(sink for sink in (feed, journal) if sink is not None),
         learn=catalog.learn,
         keep_bodies=feed is not None or (journal is not None and config.logging.bodies == "full"),
+        keep_decisions=journal is not None,
     )
     hangups = Hangups()
     await services.start(hangups.run)

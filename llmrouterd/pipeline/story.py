@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from formats.canonical import Request, Response, Usage
     from formats.errors import Failure
     from formats.ledger import Ledger
-    from llmrouterd.model import EndState, Headers, Provider, Receipt
+    from llmrouterd.model import Decision, EndState, Headers, Provider, Receipt
     from llmrouterd.pipeline.daemon import Daemon
 
 Fault = Literal["", "client", "upstream", "router", "owner"]
@@ -78,6 +78,7 @@ class Story:
         self.candidate: Candidate | None = None
         self.tried: list[Outcome] = []
         self.trace: tuple[Step, ...] = ()
+        self.decision: Decision | None = None
         self.ledger: Ledger | None = None
         self.response: Response | Unread | None = None
         self.usage: Usage | None = None
@@ -224,6 +225,8 @@ class Story:
             size_bytes=self.size_bytes,
             notes=tuple(self.notes),
             policies=self.policies,
+            decision=self.decision,
+            tried=tuple(self.tried) if self.decision is not None else (),
         )
 
     def _kept_request(self) -> Request | None:
