@@ -223,6 +223,11 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=port, help="port to listen on, over the file's; 0: any free")
     levels = ("debug", "info", "warning", "error")
     parser.add_argument("--log-level", choices=levels, help="the least that goes to stderr")
+    shapes = ("auto", "plain", "journal", "json")
+    parser.add_argument("--log-format", choices=shapes, help="of stderr (auto: plain or journal)")
+    parser.add_argument(
+        "--watch-config", action="store_true", help="reload when the configuration changes"
+    )
     parser.add_argument("--check", action="store_true", help="only check the configuration")
 
 

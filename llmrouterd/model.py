@@ -196,6 +196,8 @@ class Provider:
     circuit_failures: int = 3  # so many in a row, and it is left alone for a while; 0: never
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may hold a key
     ca_file: str = ""
+    client_cert: str = ""
+    client_key: str = ""
     http_proxy: str = field(default="", repr=False)  # may hold a password
     options: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     grow_context: bool = False  # num_ctx may grow with the prompts

@@ -73,6 +73,8 @@ def test_serve_without_anything(command: Callable[[str, Run], None]) -> None:
         "host": None,
         "port": None,
         "log_level": None,
+        "log_format": None,
+        "watch_config": False,
         "check": False,
     }
 

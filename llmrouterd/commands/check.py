@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from llmrouterd.commands import locate
 from llmrouterd.config import load
+from llmrouterd.config.server import UNIX
 from llmrouterd.model import ConfigError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping, Sequence
 
-    from llmrouterd.config import Config
+    from llmrouterd.config import Config, Server
     from llmrouterd.model import Policy, Provider, RuleSpec
 
 IMPLICIT = "none given: whoever has the model is asked, local providers first"
@@ -62,8 +63,7 @@ def _lines(config: Config) -> Iterator[str]:
     warned = f", with {_count(len(config.warnings), 'warning')}" if config.warnings else ""
     yield f"{config.path}: right{warned}"
     server = config.server
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    yield f"listens on http://{host}:{server.port}, {_access(config)}"
+    yield f"listens on {', '.join(_urls(server))}, {_access(config)}"
     yield f"logs requests to {config.logging.path}" if config.logging.enabled else "logs nothing"
     yield ""
     yield from table(
@@ -91,6 +91,16 @@ def _lines(config: Config) -> Iterator[str]:
     if config.warnings:
         yield ""
         yield from (f"warning: {warning}" for warning in config.warnings)
+
+
+def _urls(server: Server) -> Iterator[str]:
+    """Where it listens, as far as the file tells: systemd may hand down others."""
+    scheme = "https" if server.tls_cert else "http"
+    for host in server.hosts:
+        if host.startswith(UNIX):
+            yield host
+        else:
+            yield f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.port}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -216,7 +226,8 @@ def as_json(config: Config) -> dict[str, Any]:
     return {
         "path": config.path,
         "server": {
-            "host": server.host,
+            "host": server.hosts[0],
+            "hosts": list(server.hosts),
             "port": server.port,
             "key": server.api_key is not None or bool(config.clients),
             "clients": [holder.caller.name for holder in config.clients],

@@ -94,7 +94,7 @@ def _send(args: argparse.Namespace, due: list[Due], report: Report) -> None:
     from llmrouter import __version__
 
     assert config is not None
-    trio.run(with_own_router, config, f"llmrouter/{__version__}", os.environ, use)
+    trio.run(with_own_router, config, f"llmrouter/{__version__}", use)
 
 
 def _config(args: argparse.Namespace) -> Config | None:

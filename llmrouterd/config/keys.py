@@ -64,14 +64,17 @@ def seconds(default: float, low: float = 0) -> Key:
 
 
 SERVER: Keys = {
-    "host": Key("text", "127.0.0.1", filled=True),
+    "host": Key("text or texts", "127.0.0.1", filled=True),
     "port": Key("whole", 8090, low=0, high=65535),
     "workers": later(1),
     "dashboard": Key("switch", True),
     "api_key_env": Key("text", ""),
     "allow_unauthenticated": Key("switch", False),
-    "tls_cert": later(""),
-    "tls_key": later(""),
+    "api_key_file": Key("text", ""),
+    "unix_mode": Key("text", "0600"),
+    "tls_cert": Key("text", ""),
+    "tls_key": Key("text", ""),
+    "tls_client_ca": Key("text", ""),
     "cors_origins": Key("texts", (), filled=True),
     "trusted_hosts": Key("texts", (), filled=True),
     "max_body_bytes": Key("whole", 67108864, low=1),
@@ -145,7 +148,7 @@ PROVIDER: Keys = {
     "betas": Key("texts", filled=True),
     "forward_headers": Key("texts", (), filled=True),
     "api_key_env": Key("text", ""),
-    "api_key_file": later(""),
+    "api_key_file": Key("text", ""),
     "api_key_envs": Key("texts", (), filled=True),
     "credentials": Key("text", "provider", one_of=("provider", "client")),
     "cost_per_1m_tokens": Key("number", low=0),
@@ -169,6 +172,8 @@ PROVIDER: Keys = {
     "circuit_failures": Key("whole", 3, low=0, high=1000),
     "headers": Key("map", MappingProxyType({})),
     "ca_file": Key("text", ""),
+    "client_cert": Key("text", ""),
+    "client_key": Key("text", ""),
     "http_proxy": Key("text", ""),
     "options": Key("table", MappingProxyType({})),
     "grow_context": Key("switch", False),
@@ -309,7 +314,8 @@ PLUGINS_LATER = ("web", "pdf", "redact", "cache", "system-prompt", "model-params
 
 CLIENT: Keys = {
     "name": Key("text", required=True, filled=True),
-    "key_env": Key("text", required=True, filled=True),
+    "key_env": Key("text", ""),
+    "key_file": Key("text", ""),
     "models": Key("texts", (), filled=True),
     "strict": Key("switch", False),
     "admin": Key("switch", False),

@@ -285,13 +285,13 @@ class Pages:
             "ready": self._is_ready(),
             "draining": self._daemon.draining,
             "in_flight": self._daemon.in_flight,
-            "providers": {n: _state(s) for n, s in self._daemon.fleet(0).states.items()},
+            "providers": {n: _state(s) for n, s in self._daemon.fleet(self._gen, 0).states.items()},
         }
         await answer(client, body, 200 if body["ready"] else 503)
 
     def _is_ready(self) -> bool:
         """One that was never asked may well answer; one that did not answer will not."""
-        states = self._daemon.fleet(0).states.values()
+        states = self._daemon.fleet(self._gen, 0).states.values()
         usable = any(state.healthy and state.reached is not False for state in states)
         return usable and not self._daemon.draining
 
@@ -327,7 +327,7 @@ class Pages:
                 "in_flight": daemon.in_flight_at.get(name, 0),
                 **_state(state),
             }
-            for name, state in daemon.fleet(0).states.items()
+            for name, state in daemon.fleet(self._gen, 0).states.items()
         ]
         body = {
             "version": self._gen.user_agent.partition("/")[2],

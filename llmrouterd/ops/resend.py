@@ -287,12 +287,12 @@ def place_at(url: str, key: str, config: Config | None) -> Place:
 async def with_own_router(
     config: Config,
     user_agent: str,
-    environ: Mapping[str, str],
     use: Callable[[Place], Awaitable[None]],
 ) -> None:
     """Run a router of this configuration for as long as `use` does. Raises ConfigError."""
     key = config.server.api_key or Secret(secrets.token_hex(24))
-    server = replace(config.server, host="127.0.0.1", port=0, dashboard=False, api_key=key)
+    plain = replace(config.server, tls_cert="", tls_key="", tls_client_ca="")
+    server = replace(plain, hosts=("127.0.0.1",), port=0, dashboard=False, api_key=key)
     own = replace(config, server=server, logging=Logging())
     keys = {holder.caller.name: holder.key for holder in config.clients} | {"": key}
     running: list[Running] = []
@@ -307,7 +307,7 @@ async def with_own_router(
 
         async def serve() -> None:
             try:
-                await app.run(own, user_agent=user_agent, environ=environ, ready=ready)
+                await app.run(own, user_agent=user_agent, environ={}, ready=ready)
             except ConfigError as error:  # it would leave the nursery in a group
                 wrong.append(error)
             nursery.cancel_scope.cancel()  # a signal said so

@@ -157,7 +157,7 @@ async def test_a_port_that_is_taken_is_one_line(caplog: pytest.LogCaptureFixture
 async def test_an_address_that_is_not_ours_is_one_line() -> None:
     for host in ("192.0.2.1", "no-such-host.invalid"):
         config = Config(
-            server=Server(host=host, allow_unauthenticated=True),
+            server=Server(hosts=(host,), allow_unauthenticated=True),
             providers=(Provider("echo", "echo"),),
         )
         with pytest.raises(ConfigError) as wrong:
@@ -175,7 +175,7 @@ async def test_a_plugin_that_cannot_be_is_told_before_anything_is_opened(
         raise ConfigError(["plugins.x: no"])
 
     monkeypatch.setattr(app, "build", build)
-    monkeypatch.setattr(app, "bind_tcp", lambda *_: pytest.fail("bound"))
+    monkeypatch.setattr(app, "listeners", lambda *_: pytest.fail("bound"))
     with pytest.raises(ConfigError, match=r"plugins\.x: no"):
         await app.run(config_of(), user_agent="t", environ={})
 

@@ -138,7 +138,7 @@ async def answers(config, requests: list[Sending], *, at_once: int = 1) -> dict[
         await send_all(place, requests, at_once=at_once, tell=told.__setitem__)
 
     with trio.fail_after(60):
-        await with_own_router(config, "t", {}, use)
+        await with_own_router(config, "t", use)
     return told
 
 
