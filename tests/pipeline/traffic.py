@@ -246,7 +246,7 @@ def _prepare(st: Stage, config: Config) -> None:
             found = {"nobody-has-it": ModelInfo("nobody-has-it", BLIND)}
             st._states = {**st._states, name: replace(st._states[name], models=found, reached=True)}
 
-    st.daemon.learn = learn
+    st.gen = replace(st.gen, fleet=st._fleet, learn=learn)
     st.daemon.keep_decisions = True
 
 
