@@ -428,6 +428,18 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided and on what, as it was read, for whoever writes it down. figures: provider ->
+    members of its state that no rule of this configuration asked for, and one of another may."""
+
+    facts: Facts
+    fleet: Fleet
+    routing: Routing
+    verdict: Verdict
+    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How one attempt ended without an answer.
 
@@ -561,6 +573,7 @@ class Record:
     size_bytes: of the bodies both ways, for those who keep records within a bound of memory.
     overhead_ms: from the body read to the first upstream asked, with what was spent in a queue.
     queue_ms: that alone.
+    decision: where somebody keeps those; tried: what failed of it, as `attempts` says in words.
     """
 
     id: int
@@ -599,6 +612,8 @@ class Record:
     policies: tuple[str, ...] = ()
     overhead_ms: float | None = None
     queue_ms: int | None = None
+    decision: Decision | None = None
+    tried: tuple[Outcome, ...] = ()
 
 
 Telling = Opened | Classified | Routed | FirstToken | Progress | AttemptFailed | Record

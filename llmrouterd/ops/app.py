@@ -117,6 +117,7 @@ class _House:
             health=Health(),
             sinks=tuple(sink for sink in sinks if sink is not None),
             keep_bodies=_keeps_bodies(config),
+            keep_decisions=self.journal is not None,
         )
         self.hangups = Hangups()
         self.notifier = notifier

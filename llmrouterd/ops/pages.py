@@ -367,12 +367,14 @@ class Pages:
     async def _explain(self, incoming: Incoming, client: Client) -> None:
         """Where a request would go, as of now, without sending it."""
         asked = parse_body(await incoming.body()).value
+        client_name = check.opt_string(asked, "client") or ""
         question = Question(
             check.string(asked, "format"),
             dump(asked.get("request")),
             tuple(str(tag) for tag in check.opt_list(asked, "tags") or ()),
             check.opt_string(asked, "provider"),
-            check.opt_string(asked, "client") or "",
+            client_name,
+            caller=self._config.caller(client_name),
         )
         await answer(client, await explain(question, self._gen, self._daemon))
 

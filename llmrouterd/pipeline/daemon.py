@@ -21,7 +21,7 @@ from llmrouterd.guard.breaker import Breaker
 from llmrouterd.guard.contexts import Contexts
 from llmrouterd.guard.health import Health
 from llmrouterd.guard.keyring import Keyring
-from llmrouterd.model import EMPTY, Fleet, Images, Provider, Routing, Secret, Telling
+from llmrouterd.model import EMPTY, Decision, Fleet, Images, Provider, Routing, Secret, Telling
 from llmrouterd.pipeline.answers import Answers
 from llmrouterd.pipeline.calibrate import Calibration
 from llmrouterd.pipeline.lessons import Lessons
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from llmrouterd.edge.pool import Origin, Pool
     from llmrouterd.hooks import Classifier, Plugin, ResponseClassifier, Sink
+    from llmrouterd.model import Facts, Verdict
 
 T = TypeVar("T")
 _DRAWN = 64
@@ -106,12 +107,14 @@ class Daemon:
         *,
         sinks: tuple[Sink, ...] = (),
         keep_bodies: bool = True,
+        keep_decisions: bool = False,
         health: Health | None = None,
     ) -> None:
         self.pool = pool
         self.health = health or Health()
         self.sinks = sinks
         self.keep_bodies = keep_bodies
+        self.keep_decisions = keep_decisions
         self.calibration = Calibration()
         self.contexts = Contexts()
         self.lessons = Lessons()
@@ -156,6 +159,17 @@ class Daemon:
             for name, state in fleet.states.items()
         }
         return replace(fleet, states=states)
+
+    def decided(self, facts: Facts, fleet: Fleet, routing: Routing, verdict: Verdict) -> Decision:
+        """A decision for the record: references, and the figures that no rule has read."""
+        if routing.wants_figures:
+            return Decision(facts, fleet, routing, verdict)
+        at, now = self.in_flight_at, fleet.now
+        figures = {
+            name: {"in_flight": at.get(name, 0), **self.health.figures(state, now)}
+            for name, state in fleet.states.items()
+        }
+        return Decision(facts, fleet, routing, verdict, figures)
 
     def took_turn(self, rule: str) -> None:
         """A new dict each time: a Fleet that was handed out does not change."""

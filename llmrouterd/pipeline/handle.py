@@ -71,7 +71,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
             return end
         request = embedded.as_request(asked) if isinstance(asked, EmbedRequest) else asked
         if not call.incoming.caller.may_ask(request.model):
-            await reply.fail(_not_for(call.incoming.caller, request.model))
+            await reply.fail(not_for(call.incoming.caller, request.model))
             end = "refused"
             return end
         reply.request = request
@@ -102,7 +102,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
                 await ext.end(record)  # noqa: ASYNC102 - shielded and bounded in there
 
 
-def _not_for(caller: Caller, model: str) -> Failure:
+def not_for(caller: Caller, model: str) -> Failure:
     words = f"client {caller.name!r} may not ask for the model {model[:200]!r}"
     return Failure("forbidden", words, param="model")
 
@@ -208,6 +208,8 @@ async def _routed(call: Call, work: Work) -> EndState:
     if verdict.candidates and verdict.candidates[0].rule.endswith(" round_robin"):
         daemon.took_turn(verdict.candidates[0].rule)
     story.trace = verdict.trace
+    if daemon.keep_decisions:
+        story.decision = daemon.decided(known, fleet, gen.routing, verdict)
     if not verdict.candidates:
         await work.reply.fail(no_candidate(known, verdict, fleet))
         return "refused"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from formats.canonical import Request, Response, Usage
     from formats.errors import Failure
     from formats.ledger import Ledger
-    from llmrouterd.model import EndState, Headers, Provider, Receipt
+    from llmrouterd.model import Decision, EndState, Headers, Provider, Receipt
     from llmrouterd.pipeline.daemon import Daemon
 
 PROGRESS_NS = 250_000_000  # the least time between two tellings of a stream's progress
@@ -87,6 +87,7 @@ class Story:
         self.candidate: Candidate | None = None
         self.tried: list[Outcome] = []
         self.trace: tuple[Step, ...] = ()
+        self.decision: Decision | None = None
         self.ledger: Ledger | None = None
         self.response: Response | Unread | None = None
         self.usage: Usage | None = None
@@ -263,6 +264,8 @@ class Story:
             notes=tuple(self.notes),
             policies=self.policies,
             overhead_ms=self.overhead_ms,
+            decision=self.decision,
+            tried=tuple(self.tried) if self.decision is not None else (),
         )
 
     def _kept_request(self) -> Request | None:

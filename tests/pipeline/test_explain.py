@@ -1,11 +1,12 @@
 """Where a request would go, told without sending it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from llmrouterd.classifiers.llm import LLM
-from llmrouterd.model import Routing, RuleSpec, When
+from llmrouterd.model import Caller, Routing, RuleSpec, When
 from llmrouterd.pipeline.daemon import Installed
 from llmrouterd.pipeline.explain import Question, explain, lines
 from tests.pipeline.stage import chat_answer, ollama, openai, replies, request, stage
@@ -68,6 +69,14 @@ async def test_a_wrong_question_is_told_as_one(autojump_clock, question, said: s
     answer = await told(question)
     assert answer["error"] == {"kind": "bad_request", "message": said}
     assert list(lines(answer)) == [f"refused (bad_request): {said}"]
+
+
+async def test_a_client_that_may_not_ask_for_the_model_is_told_so(autojump_clock) -> None:
+    answer = await told(replace(asked(), caller=Caller("ann", ("other-*",))))
+    assert answer["error"]["kind"] == "forbidden"
+    assert "client 'ann' may not ask for the model 'm'" in answer["error"]["message"]
+    allowed = await told(replace(asked(), caller=Caller("ann", ("m*",))))
+    assert allowed["candidates"]
 
 
 async def test_a_walk_in_words(autojump_clock) -> None:
