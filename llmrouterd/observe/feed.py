@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from llmrouterd.model import AttemptFailed, Opened, Record, Routed, Telling
+from llmrouterd.model import AttemptFailed, Opened, Queued, Record, Routed, Telling
 from llmrouterd.observe.shapes import as_text, is_original
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _weight(telling: Telling) -> int:
     match telling:
         case Record():  # parsed objects weigh more than their text; three times is what was seen
             return _RECORD + 3 * telling.size_bytes
-        case Opened() | Routed():
+        case Opened() | Routed() | Queued():
             return _SMALL + len(telling.model)
         case AttemptFailed():
             return _SMALL + len(telling.model) + len(telling.error)

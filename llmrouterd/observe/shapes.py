@@ -39,6 +39,7 @@ from llmrouterd.model import (
     Classified,
     FirstToken,
     Opened,
+    Queued,
     Record,
     Routed,
     Step,
@@ -82,6 +83,16 @@ def shape(telling: Telling, *, bodies: bool = True) -> dict[str, JSON]:
                 "provider": telling.provider,
                 "model": telling.model,
             }
+        case Queued():
+            return {
+                "type": "queued",
+                "id": telling.id,
+                "ts_ms": telling.ts_ms,
+                "provider": telling.provider,
+                "model": telling.model,
+                "position": telling.position,
+                "estimate_ms": telling.estimate_ms,
+            }
         case FirstToken():
             return {
                 "type": "first_token",
@@ -106,7 +117,7 @@ def shape(telling: Telling, *, bodies: bool = True) -> dict[str, JSON]:
 
 def is_original(telling: Telling) -> bool:
     """Whether readers of the original's feed know this type."""
-    return not isinstance(telling, FirstToken | AttemptFailed)
+    return not isinstance(telling, Queued | FirstToken | AttemptFailed)
 
 
 def as_text(telling: Telling, *, bodies: bool = True) -> str:
@@ -169,6 +180,7 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "upstream_request_id": record.upstream_request_id,
         "address": record.address,
         "notes": list(record.notes),
+        "queue_ms": record.queue_ms,
     }
     return out
 

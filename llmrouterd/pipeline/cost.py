@@ -1,6 +1,6 @@
 """What an answer cost, by the prices its provider declares.
 
-Owns: one sum. Refuses to know: where prices come from.
+Owns: that sum, for what was used and for what may be. Refuses to know: where prices come from.
 
 Law: unknown is None, never 0. A provider without declared prices has no known cost.
 """
@@ -29,3 +29,18 @@ def cost_usd(provider: Provider, usage: Usage | None) -> float | None:
     cached = min(usage.cache_read or 0, usage.input) if cached_price is not None else 0
     total = (usage.input - cached) * price_in + cached * (cached_price or 0.0)
     return (total + usage.output * price_out) / _MILLION
+
+
+def is_priced(provider: Provider) -> bool:
+    """Whether it declares any price. One of 0 is one."""
+    prices = (provider.cost_per_1m_tokens, provider.input_cost_per_1m, provider.output_cost_per_1m)
+    return any(price is not None for price in prices)
+
+
+def estimated_usd(provider: Provider, input_tokens: float, output_tokens: float) -> float:
+    """The same for tokens that nobody has counted yet; nothing is taken to come from a cache."""
+    if provider.input_cost_per_1m is None and provider.output_cost_per_1m is None:
+        blended = provider.cost_per_1m_tokens or 0.0
+        return (input_tokens + output_tokens) * blended / _MILLION
+    price_in, price_out = provider.input_cost_per_1m or 0.0, provider.output_cost_per_1m or 0.0
+    return (input_tokens * price_in + output_tokens * price_out) / _MILLION

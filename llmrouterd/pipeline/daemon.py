@@ -21,6 +21,7 @@ from llmrouterd.guard.contexts import Contexts
 from llmrouterd.guard.health import Health
 from llmrouterd.guard.keyring import Keyring
 from llmrouterd.model import EMPTY, Fleet, Images, Provider, Routing, Secret, Telling
+from llmrouterd.pipeline.admit import Admission
 from llmrouterd.pipeline.answers import Answers
 from llmrouterd.pipeline.calibrate import Calibration
 from llmrouterd.pipeline.lessons import Lessons
@@ -114,6 +115,7 @@ class Daemon:
         self._keyrings: dict[str, Keyring] = {}
         self.turns: Mapping[str, int] = {}
         self.seats = Seats()
+        self.admission = Admission()
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}
@@ -132,8 +134,13 @@ class Daemon:
     def busy(self, fleet: Fleet) -> Fleet:
         """The same with the figures that some rules go by."""
         at, now = self.in_flight_at, fleet.now
+        queued = self.admission.waiting
         states = {
-            name: replace(state, in_flight=at.get(name, 0), **self.health.figures(state, now))
+            name: replace(
+                state,
+                in_flight=at.get(name, 0) + queued(name),
+                **self.health.figures(state, now),
+            )
             for name, state in fleet.states.items()
         }
         return replace(fleet, states=states)

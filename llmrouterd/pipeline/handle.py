@@ -24,6 +24,7 @@ from llmrouterd.edge.client import Client, ClientGone
 from llmrouterd.edge.incoming import Incoming, Refused
 from llmrouterd.guard.contexts import seems_cut
 from llmrouterd.model import Candidate, EndState, Fleet, GiveUp, Outcome, Try, Verdict, Wait
+from llmrouterd.pipeline import admit
 from llmrouterd.pipeline import embed as embedded
 from llmrouterd.pipeline.answers import at_home, object_of, resumed
 from llmrouterd.pipeline.attempt import attempt, deliver
@@ -77,9 +78,11 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         ext = Extensions(embedded.quiet(gen) if call.embeds else gen, request, story)
         fields, caller = call.incoming.headers, call.incoming.caller
         strict = gen.strict or caller.strict or _is_strict(fields)
-        work = Work(request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict)
+        work = Work(
+            request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict, caller
+        )
         work.embed = asked if isinstance(asked, EmbedRequest) else None
-        end = await _resume(work) or await _serve(call, work)
+        end = await _admitted(call, work)
         return end
     except ClientGone:
         end = "client_gone"
@@ -140,6 +143,17 @@ async def _understood(call: Call, reply: Reply) -> Request | EmbedRequest | None
     if version and call.format == "anthropic":
         request = replace(request, version=version)
     return request
+
+
+async def _admitted(call: Call, work: Work) -> EndState:
+    """As long as its client may use that much."""
+    if work.caller.allowance is None:
+        return await _resume(work) or await _serve(call, work)
+    with admit.client(work) as failure:
+        if failure is None:
+            return await _resume(work) or await _serve(call, work)
+        await work.reply.fail(failure)
+        return "refused"
 
 
 async def _resume(work: Work) -> EndState | None:
@@ -280,7 +294,15 @@ async def _walk(work: Work, verdict: Verdict, fleet: Fleet) -> EndState:
 
 
 async def _one(work: Work, candidate: Candidate, fleet: Fleet) -> Failure | None:
+    """Try the candidate, once there is a place for it."""
     work.story.routed(candidate)
+    if work.gen.providers[candidate.provider].slots is None and work.caller.allowance is None:
+        return await _asked(work, candidate, fleet)
+    async with admit.slot(work, candidate) as failure:
+        return failure or await _asked(work, candidate, fleet)
+
+
+async def _asked(work: Work, candidate: Candidate, fleet: Fleet) -> Failure | None:
     at, health = work.daemon.in_flight_at, work.daemon.health
     at[candidate.provider] = at.get(candidate.provider, 0) + 1
     tried = () if health.spotless else health.enters(candidate, trio.current_time())
@@ -319,6 +341,7 @@ def _compare(work: Work, candidate: Candidate, fleet: Fleet) -> None:
 def _note_health(work: Work, candidate: Candidate, begun_ns: int) -> None:
     """A whole answer came. begun_ns: when its attempt began, on the story's clock."""
     story = work.story
+    begun_ns = max(begun_ns, story.admitted_ns)
     first_ns = story.first_token_ns if work.request.stream else None
     usage = None if story.usage_estimated else story.usage
     work.daemon.health.answered(
@@ -340,6 +363,8 @@ _CLIENT_FAULTS = frozenset(
         "forbidden",
         "too_large",
         "refused_by_upstream",
+        "queue_full",
+        "queue_timeout",
     }
 )
 
@@ -348,4 +373,6 @@ def _end_state(failure: Failure, *, broken: bool = False) -> EndState:
     """The one true state for a request that failed with `failure`."""
     if broken:  # an answer had begun: whatever its error says, it is not the client's fault
         return _BROKEN.get(failure.kind, "upstream_error")
+    if failure.kind == "over_budget":
+        return "over_budget"
     return "refused" if failure.kind in _CLIENT_FAULTS else "upstream_error"

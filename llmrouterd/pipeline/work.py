@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llmrouterd.model import ANYBODY
+
 if TYPE_CHECKING:
     from formats.canonical import Image, Request
     from formats.embeddings import EmbedRequest
-    from llmrouterd.model import Headers, Secret
+    from llmrouterd.model import Caller, Headers, Secret
     from llmrouterd.pipeline.answers import Resumed
     from llmrouterd.pipeline.daemon import Daemon, Generation, Memory
     from llmrouterd.pipeline.extend import Extensions
@@ -35,6 +37,7 @@ class Work:
     gen: Generation
     daemon: Daemon
     strict: bool = False
+    caller: Caller = ANYBODY
     key: Secret | None = None
     embed: EmbedRequest | None = None
     resumed: Resumed | None = None
