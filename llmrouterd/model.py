@@ -234,6 +234,12 @@ class Provider:
     slots: Slots | None = None  # None: it takes whatever comes
     on_demand: bool = False  # found by a key in the environment: only for models asked for by name
 
+    @property
+    def is_priced(self) -> bool:
+        """Whether any price is declared. One of 0 is one."""
+        prices = (self.cost_per_1m_tokens, self.input_cost_per_1m, self.output_cost_per_1m)
+        return any(price is not None for price in prices)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from llmrouterd import tomlpos
 from llmrouterd.config import keys
-from llmrouterd.config.clients import read_clients
+from llmrouterd.config.clients import check_budgets, read_clients
 from llmrouterd.config.nouns import Config, Logging, Server
 from llmrouterd.config.providers import NoKeyError, key_from, names_of, read_providers
 from llmrouterd.config.read import NOT_YET, Problems, nearest, quoted, read
@@ -71,6 +71,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     providers, skipped = read_providers(problems, top["providers"], environ)
     if "providers" not in document or document["providers"] == []:
         problems.add((), NO_PROVIDERS)
+    check_budgets(problems, top["clients"], providers)
     routing = Routing(
         rules=read_rules(problems, top["routers"], names),
         aliases=read_aliases(problems, top["models"] or {}, names),

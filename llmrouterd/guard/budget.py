@@ -1,7 +1,7 @@
 """What clients may spend in a day.
 
 Owns: what each has spent and reserved, by day.
-Refuses to know: prices, files (ops/ledgerfile keeps them), the calendar: a day is a number, counted
+Refuses to know: prices, files (ops/spendings.py keeps them), the calendar: a day is a number, counted
 in UTC from 1970.
 
 Laws:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from llmrouterd.model import Slots
 
+ANSWER_TOKENS = 300.0  # of an answer where nobody ever told how many it had
 UNKNOWN_S = 5.0  # what a request is charged while nothing has been measured
 _SOONEST_S = 1.0  # the least that a client is told to stay away
 
@@ -57,12 +58,16 @@ class Refusal:
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """One request that wants a place. tokens: its size, as estimated. The rest is the queue's."""
+    """One request that wants a place. tokens: its prompt, in tokens of an answer that would take as
+    long; answer: tokens of its answer at most, inf where it does not say. Set before it leaves, where
+    they are known: tokens as they were, and answered. The rest is the queue's."""
 
     client: str
     model: str
     tokens: float
     batch: bool = False
+    answer: float = 0.0
+    answered: float | None = None
     state: Literal["new", "waiting", "running", "gone"] = "new"
     refusal: Refusal | None = None
     order: int = 0
@@ -94,21 +99,31 @@ class Snapshot:
 
 
 class _Pace:
-    """How long requests take: a mean of seconds and one of tokens, so that a size gives a time."""
+    """How long requests take: a mean of seconds and one of tokens, so that a size gives a time; and how
+    long answers usually are."""
 
-    __slots__ = ("_seconds", "_tokens")
+    __slots__ = ("_answers", "_seconds", "_tokens")
 
     def __init__(self) -> None:
-        self._seconds, self._tokens = Faded(), Faded()
+        self._seconds, self._tokens, self._answers = Faded(), Faded(), Faded()
 
-    def add(self, seconds: float, tokens: float, now: float) -> None:
+    def add(self, seconds: float, waiter: Waiter, now: float) -> None:
+        if waiter.answered is not None:
+            self._answers.add(waiter.answered, now)
         self._seconds.add(seconds, now)
-        self._tokens.add(max(tokens, 1.0), now)
+        self._tokens.add(self._size(waiter), now)
 
-    def of(self, tokens: float) -> float | None:
+    def of(self, waiter: Waiter) -> float | None:
         if self._seconds.value is None or not self._tokens.value:
             return None
-        return self._seconds.value * max(tokens, 1.0) / self._tokens.value
+        return self._seconds.value * self._size(waiter) / self._tokens.value
+
+    def _size(self, waiter: Waiter) -> float:
+        answer = waiter.answered
+        if answer is None:
+            usual = self._answers.value
+            answer = min(waiter.answer, ANSWER_TOKENS if usual is None else usual)
+        return max(waiter.tokens + answer, 1.0)
 
 
 class FairQueue:
@@ -201,8 +216,8 @@ class FairQueue:
         else:
             own_s = held_s
             if served:
-                self._paces.setdefault(waiter.model, _Pace()).add(held_s, waiter.tokens, now)
-                self._pace.add(held_s, waiter.tokens, now)
+                self._paces.setdefault(waiter.model, _Pace()).add(held_s, waiter, now)
+                self._pace.add(held_s, waiter, now)
         self._had[waiter.client] += own_s - waiter.charged_s
 
     # --- whose turn it is -------------------------------------------------------------------------
@@ -304,8 +319,8 @@ class FairQueue:
     def _expected(self, waiter: Waiter) -> float | None:
         """Seconds it will hold a place, loading not counted."""
         pace = self._paces.get(waiter.model)
-        known = None if pace is None else pace.of(waiter.tokens)
-        return self._pace.of(waiter.tokens) if known is None else known
+        known = None if pace is None else pace.of(waiter)
+        return self._pace.of(waiter) if known is None else known
 
     def places(self, now: float) -> dict[Waiter, Place]:
         """Everybody who waits, in the order in which they will be let in as things stand. The models

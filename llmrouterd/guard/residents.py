@@ -1,6 +1,6 @@
 """Which models lie in a server's memory, as far as its requests tell, and which one must go for another.
 
-Owns: when each was loaded, who used it since, and how long it is kept for them.
+Owns: since when each is there, who used it since, and how long it is kept for them.
 Refuses to know: who waits, what a server itself says, the clock: `now` is an argument.
 
 Laws:
@@ -20,12 +20,14 @@ _LONGEST_LOAD_S = 600.0  # more than that was not the loading
 
 @dataclass(slots=True)
 class Resident:
-    """One model in memory. users: who had it since it was loaded, and whether for batch work only."""
+    """One model in memory. since: when the first request after its loading was over. users: who had it
+    since then, and whether for batch work only."""
 
     model: str
     since: float
     used: float
     running: int = 0
+    loading: bool = True  # or at the first request after that
     users: dict[str, bool] = field(default_factory=dict)
 
 
@@ -60,7 +62,7 @@ class Residents:
         for_whom = [user for user, only_batch in victim.users.items() if batch or not only_batch]
         if all(user == client for user in for_whom):
             return victim.since
-        return victim.since + (self.load_s.value or 0.0) + self.kept_s
+        return victim.since + self.kept_s
 
     def enter(self, model: str, client: str, now: float, *, batch: bool) -> bool:
         """A request goes to the model. Returns whether it has to be loaded first."""
@@ -84,6 +86,8 @@ class Residents:
     def leave(self, model: str, now: float) -> None:
         here = self._in.get(model)
         if here is not None:
+            if here.loading:
+                here.since, here.loading = now, False
             here.used = now
             here.running -= 1
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import logging
 import signal
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ from llmrouterd.ops import local
 from llmrouterd.ops.catalog import Catalog
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.pages import Pages, refuse
+from llmrouterd.ops.spendings import Spendings
+from llmrouterd.pipeline.admit import DAY_MS, Admission
 from llmrouterd.pipeline.daemon import Daemon, Generation
 
 if TYPE_CHECKING:
@@ -68,13 +71,18 @@ async def run(
             config = await local.found(environ, pool)
             config = overridden(config, host, port)
         generation = build(config, 1, user_agent)
+        admission = Admission()
+        spendings = _spendings(config, admission)
         listeners = _listen(config)
     except ConfigError:
         pool.close()
         raise
     async with trio.open_nursery() as services:
         await services.start(pool.run)
-        await _serve(config, generation, pool, listeners, services, ready)
+        await services.start(admission.timer.run)
+        if spendings is not None:
+            await services.start(spendings.run)
+        await _serve(config, generation, pool, admission, listeners, services, ready)
         services.cancel_scope.cancel()
 
 
@@ -82,6 +90,7 @@ async def _serve(
     config: Config,
     generation: Generation,
     pool: Pool,
+    admission: Admission,
     listeners: list[Listener],
     services: trio.Nursery,
     ready: Callable[[Running], None],
@@ -97,6 +106,7 @@ async def _serve(
         health=health,
         sinks=tuple(sink for sink in (feed, journal) if sink is not None),
         learn=catalog.learn,
+        admission=admission,
         keep_bodies=feed is not None or (journal is not None and config.logging.bodies == "full"),
     )
     hangups = Hangups()
@@ -171,6 +181,16 @@ async def _heed_signals(
                 feed.close()
             server.drain(timeout_s)
             timeout_s = 0.0
+
+
+def _spendings(config: Config, admission: Admission) -> Spendings | None:
+    """Where budgets outlive the process. Without a folder they are kept in memory."""
+    if not config.server.state_dir:
+        return None
+    spendings = Spendings(config.server.state_dir)
+    spendings.load(admission.budget, time.time_ns() // 1_000_000 // DAY_MS)
+    admission.spent = spendings.spent
+    return spendings
 
 
 def _journal(config: Config) -> Journal | None:

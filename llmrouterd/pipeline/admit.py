@@ -16,6 +16,7 @@ Laws:
 
 from __future__ import annotations
 
+import math
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,9 +27,8 @@ from formats.errors import Failure
 from llmrouterd.guard.budget import Budget, Reservation
 from llmrouterd.guard.fairqueue import Waiter
 from llmrouterd.guard.limits import ClientLimits
-from llmrouterd.guard.measured import Faded
 from llmrouterd.model import Queued
-from llmrouterd.pipeline.cost import cost_usd, estimated_usd, is_priced
+from llmrouterd.pipeline.cost import cost_usd, estimated_usd
 from llmrouterd.pipeline.gate import Gate, Ticket, Timer
 from llmrouterd.route import estimate
 
@@ -60,7 +60,6 @@ class Admission:
         self.spent: Callable[[str, int, float], None] = _forget
         self.gates: dict[str, Gate] = {}
         self._clients: dict[str, ClientLimits] = {}
-        self._answers: dict[tuple[str, str], Faded] = {}
 
     def gate(self, provider: Provider) -> Gate:
         """The gate of a provider with slots. One whose limits were changed is another gate."""
@@ -80,14 +79,6 @@ class Admission:
     def waiting(self, provider: str) -> int:
         gate = self.gates.get(provider)
         return gate.queue.waiting if gate is not None else 0
-
-    def learn_answer(self, place: tuple[str, str], tokens: int, now: float) -> None:
-        self._answers.setdefault(place, Faded()).add(tokens, now)
-
-    def answer_tokens(self, place: tuple[str, str]) -> float:
-        """How long an answer of this model usually is."""
-        known = self._answers.get(place)
-        return ANSWER_TOKENS if known is None or known.value is None else known.value
 
     @property
     def idle(self) -> bool:
@@ -195,16 +186,14 @@ async def slot(work: Work, candidate: Candidate) -> AsyncIterator[Failure | None
         finally:
             if granted is None:
                 work.story.admitted(trio.current_time() - begun)
+            _learn(work, ticket.waiter)
             gate.leave(ticket, served=work.reply.client.finished)
-            _learn(work, candidate)
 
 
 def _ticket(work: Work, candidate: Candidate) -> Ticket:
-    story, place = work.story, (candidate.provider, candidate.model)
+    story = work.story
     tokens = _prompt_tokens(work, candidate) * PROMPT_SHARE
-    if work.embed is None:
-        usual = work.daemon.admission.answer_tokens(place)
-        tokens += min(work.request.max_tokens or usual, usual)
+    answer = 0.0 if work.embed is not None else float(work.request.max_tokens or math.inf)
     model = candidate.model.lower().removesuffix(":latest")  # as Ollama knows it
     batch = is_batch(work.caller, work.incoming)
 
@@ -214,19 +203,25 @@ def _ticket(work: Work, candidate: Candidate) -> Ticket:
         names = (candidate.provider, candidate.model)
         story.queued(Queued(story.id, now_ms, *names, place.position, estimate_ms))
 
-    return Ticket(Waiter(story.client, model, tokens, batch), tell if work.daemon.sinks else None)
+    return Ticket(
+        Waiter(story.client, model, tokens, batch, answer=answer),
+        tell if work.daemon.sinks else None,
+    )
 
 
 def _prompt_tokens(work: Work, candidate: Candidate) -> float:
     return work.story.size_tokens * work.daemon.calibration.factor(candidate)
 
 
-def _learn(work: Work, candidate: Candidate) -> None:
-    story = work.story
-    known = story.usage is not None and not story.usage_estimated and work.reply.client.finished
-    if known and story.usage is not None and story.usage.output:
-        place = (candidate.provider, candidate.model)
-        work.daemon.admission.learn_answer(place, story.usage.output, trio.current_time())
+def _learn(work: Work, waiter: Waiter) -> None:
+    """What an answer really had: the pace is made of that."""
+    usage = work.story.usage
+    if usage is None or work.story.usage_estimated or not work.reply.client.finished:
+        return
+    if usage.input is not None:
+        waiter.tokens = usage.input * PROMPT_SHARE
+    if usage.output is not None:
+        waiter.answered = usage.output
 
 
 def _no_place(provider: Provider, refusal: Refusal) -> Failure:
@@ -250,10 +245,10 @@ def _budget(work: Work, candidate: Candidate, provider: Provider) -> Iterator[Fa
     """Reserve what the attempt may cost; afterwards put right what it did."""
     allowance = work.caller.allowance
     limit_usd = allowance.budget_usd_per_day if allowance is not None else 0.0
-    if not limit_usd or (provider.local and not is_priced(provider)):
+    if not limit_usd or (provider.local and not provider.is_priced):
         yield None  # one's own machine sends no bill
         return
-    if not is_priced(provider):
+    if not provider.is_priced:
         yield _unpriced(work, provider)
         return
     budget, day = work.daemon.admission.budget, _day(work)

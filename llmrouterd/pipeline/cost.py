@@ -31,12 +31,6 @@ def cost_usd(provider: Provider, usage: Usage | None) -> float | None:
     return (total + usage.output * price_out) / _MILLION
 
 
-def is_priced(provider: Provider) -> bool:
-    """Whether it declares any price. One of 0 is one."""
-    prices = (provider.cost_per_1m_tokens, provider.input_cost_per_1m, provider.output_cost_per_1m)
-    return any(price is not None for price in prices)
-
-
 def estimated_usd(provider: Provider, input_tokens: float, output_tokens: float) -> float:
     """The same for tokens that nobody has counted yet; nothing is taken to come from a cache."""
     if provider.input_cost_per_1m is None and provider.output_cost_per_1m is None:

@@ -101,6 +101,7 @@ class Daemon:
         learn: Callable[[Collection[str]], Awaitable[None]] = _learn_nothing,
         keep_bodies: bool = True,
         health: Health | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.pool = pool
         self._fleet = fleet
@@ -115,7 +116,7 @@ class Daemon:
         self._keyrings: dict[str, Keyring] = {}
         self.turns: Mapping[str, int] = {}
         self.seats = Seats()
-        self.admission = Admission()
+        self.admission = admission or Admission()
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}

@@ -243,9 +243,6 @@ def test_features_of_later_are_refused_by_name() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "max_concurrency = 2",
-        "max_queue = 1",
-        "queue_timeout = 1",
         'api_key_file = "x"',
     ],
 )
@@ -254,7 +251,7 @@ def test_provider_keys_of_later_are_refused(line: str) -> None:
 
 
 def test_provider_keys_of_later_that_are_off() -> None:
-    off = 'dialect = "auto"\nmax_concurrency = 0\ncredentials = "provider"\napi_key_file = ""\n'
+    off = 'dialect = "auto"\ncredentials = "provider"\napi_key_file = ""\n'
     parse(ECHO + off + "api_key_envs = []\n", "x", {})
 
 

@@ -226,10 +226,10 @@ def test_another_client_s_model_is_kept_a_while_although_nobody_asks_for_it():
     queue.leave(wants(queue, "ann", "a", 0.0), 5.0)
     waiter = wants(queue, "bob", "b", 6.0)
     assert waiter.state == "waiting"
-    assert queue.wake_at == 30.0
+    assert queue.wake_at == 35.0
     assert wants(queue, "ann", "a", 7.0).state == "running"
-    assert queue.poll(30.0) == []  # at work
-    queue.leave(next(iter(queue._running)), 31.0)
+    assert queue.poll(35.0) == []  # at work
+    queue.leave(next(iter(queue._running)), 36.0)
     assert waiter.state == "running"
 
 
@@ -237,8 +237,8 @@ def test_the_end_of_a_residency_lets_the_other_model_in():
     queue = swapping(residency_s=30.0)
     queue.leave(wants(queue, "ann", "a", 0.0), 5.0)
     waiter = wants(queue, "bob", "b", 6.0)
-    assert queue.poll(29.9) == []
-    assert queue.poll(30.0) == [waiter]
+    assert queue.poll(34.9) == []
+    assert queue.poll(35.0) == [waiter]
     assert queue.wake_at == math.inf
 
 
@@ -369,6 +369,21 @@ def test_a_size_gives_a_time():
     wants(queue, tokens=500.0, now=10.0)
     waiter = wants(queue, now=10.0)
     assert queue.places(10.0)[waiter].estimate_s == pytest.approx(10.0)
+
+
+def test_how_long_an_answer_will_be_is_learned_from_those_before():
+    queue = queue_of(max_queue=9)
+    early = wants(queue, now=0.0, tokens=0.0)
+    asked = Waiter("ann", "m", 0.0, answer=math.inf)
+    queue.offer(asked, 0.0)
+    early.answered = 50.0
+    queue.leave(early, 2.0, served=True)
+    small = Waiter("ann", "m", 0.0, answer=10.0)
+    queue.offer(small, 2.0)
+    last = wants(queue, now=2.0)
+    places = queue.places(2.0)
+    assert places[small].estimate_s == pytest.approx(2.0)  # as many as the one before
+    assert places[last].estimate_s == pytest.approx(2.4)  # it said so
 
 
 def test_a_model_that_is_not_in_memory_costs_a_load():
@@ -559,7 +574,7 @@ def test_nobody_starves_beyond_the_bound(plan):
     for waiter, _, waited in run(slots, plan, load_s):
         ahead = sum(1 for _, client, *_ in plan if client == waiter.client)
         turn = 2 * 2 * (longest + load_s) + longest + load_s
-        extra = max(6.0, longest + load_s + 4.0) + longest + load_s
+        extra = max(6.0, 4.0) + 2 * (longest + load_s)
         assert waited <= 20.0 + ahead * (turn + extra)
 
 

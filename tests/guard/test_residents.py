@@ -53,17 +53,11 @@ def test_a_model_at_work_does_not_go():
 @pytest.mark.parametrize(
     ("user", "its_batch", "who", "batch", "kept"),
     [
-        ("ann", False, "ann", False, 0.0),  # alone: nothing is kept from oneself
-        ("ann", False, "bob", False, 10.0),
-        ("ann", False, "bob", True, 10.0),
-        (
-            "ann",
-            True,
-            "bob",
-            False,
-            0.0,
-        ),  # batch keeps nothing from somebody who sits there waiting
-        ("ann", True, "bob", True, 10.0),
+        ("ann", False, "ann", False, 1.0),  # alone: nothing is kept from oneself
+        ("ann", False, "bob", False, 11.0),
+        ("ann", False, "bob", True, 11.0),
+        ("ann", True, "bob", False, 1.0),  # batch keeps nothing from a person
+        ("ann", True, "bob", True, 11.0),
     ],
 )
 def test_for_whom_a_model_is_kept(user, its_batch, who, batch, kept):
@@ -73,7 +67,18 @@ def test_for_whom_a_model_is_kept(user, its_batch, who, batch, kept):
     assert residents.kept_until(residents.victim(), who, batch=batch) == kept
 
 
-def test_residency_begins_when_the_model_has_been_loaded():
-    residents = holding("a")
-    residents.loaded(8.0, 0.0)
-    assert residents.kept_until(residents.victim(), "bob", batch=False) == 18.0
+def test_residency_begins_when_the_first_request_after_the_loading_is_over():
+    residents = Residents(1, 10.0)
+    residents.enter("a", "ann", 0.0, batch=False)
+    residents.leave("a", 20.0)
+    residents.enter("a", "ann", 25.0, batch=False)
+    residents.leave("a", 26.0)
+    assert residents.kept_until(residents.victim(), "bob", batch=False) == 30.0
+
+
+def test_a_load_is_measured_within_reason():
+    residents = Residents(1, 10.0)
+    residents.loaded(-3.0, 0.0)
+    assert residents.load_s.value == 0.0
+    residents.loaded(8.0, 1e6)
+    assert residents.load_s.value == pytest.approx(8.0)
