@@ -15,6 +15,7 @@ from llmrouterd.guard.fairqueue import Waiter
 from llmrouterd.model import Slots
 from llmrouterd.pipeline.gate import Gate, Ticket, Timer
 
+pytestmark = pytest.mark.slow
 LOAD_S = 8.0
 TOKENS_PER_S = 50.0
 HOUR_S = 3600.0
