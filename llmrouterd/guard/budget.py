@@ -30,23 +30,21 @@ class Budget:
 
     def __init__(self) -> None:
         self._spent: dict[tuple[int, str], float] = {}
-        self._reserved: dict[tuple[int, str], float] = {}
+        self._reserved: dict[tuple[int, str], list[float]] = {}  # each of them
 
     def reserve(self, client: str, usd: float, limit_usd: float, day: int) -> Reservation | None:
         """None: it does not fit into what is left of the day's limit."""
         if usd > self.left(client, limit_usd, day) + _SLACK_USD:
             return None
         key = (day, client)
-        self._reserved[key] = self._reserved.get(key, 0.0) + usd
+        self._reserved.setdefault(key, []).append(usd)
         return Reservation(client, day, usd)
 
     def settle(self, reservation: Reservation, usd: float) -> None:
         """What it came to in truth."""
         key = (reservation.day, reservation.client)
-        left = self._reserved[key] - reservation.usd
-        if left > _SLACK_USD:
-            self._reserved[key] = left
-        else:
+        self._reserved[key].remove(reservation.usd)
+        if not self._reserved[key]:
             del self._reserved[key]
         self.add(reservation.client, usd, reservation.day)
 
@@ -62,7 +60,7 @@ class Budget:
 
     def left(self, client: str, limit_usd: float, day: int) -> float:
         """What may still be reserved; below nothing where more was spent than thought."""
-        return limit_usd - self.spent(client, day) - self._reserved.get((day, client), 0.0)
+        return limit_usd - self.spent(client, day) - sum(self._reserved.get((day, client), ()))
 
     @property
     def reserved(self) -> bool:

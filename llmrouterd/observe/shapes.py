@@ -181,6 +181,7 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "address": record.address,
         "notes": list(record.notes),
         "queue_ms": record.queue_ms,
+        "policies": list(record.policies),
     }
     return out
 

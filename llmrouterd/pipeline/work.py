@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llmrouterd.guard.egress import FREE, Label
 from llmrouterd.model import ANYBODY
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class Work:
     """strict: a loss in translation is refused, not noted. key: which of a provider's several. embed: vectors are asked for, no chat.
     resumed: what a request of the Responses API went on from. fetched: pictures by their URL, None
-    for those that could not be had."""
+    for those that could not be had. caller: whose key it came with. label: where its bytes may go, by the owner's policies."""
 
     request: Request
     incoming: Headers
@@ -42,6 +43,7 @@ class Work:
     embed: EmbedRequest | None = None
     resumed: Resumed | None = None
     fetched: dict[str, Image | None] = field(default_factory=dict)
+    label: Label = FREE
 
     @property
     def memory(self) -> Memory:

@@ -98,8 +98,8 @@ async def test_positions_are_events_of_ours(autojump_clock) -> None:
         by_id = {}
         for each in told:
             by_id.setdefault(each.id, []).append(each.position)
-        assert by_id == {2: [1], 3: [2, 1], 4: [3, 2, 1]}
-        last = told[-1]
+        assert by_id == {2: [1, 0], 3: [2, 1, 0], 4: [3, 2, 1, 0]}
+        last = told[-2]
         assert (last.provider, last.model) == ("a", "a-model")
         assert last.estimate_ms == pytest.approx(2000, rel=0.2)
 

@@ -3,7 +3,7 @@
 import json
 
 from llmrouterd.model import ModelInfo
-from llmrouterd.pipeline.handle import CUT
+from llmrouterd.pipeline.walk import CUT
 from tests.pipeline.stage import ollama, openai, replies, request, stage
 
 LONG = "word " * 8000
