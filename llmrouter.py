@@ -34,12 +34,13 @@ COMMANDS = MappingProxyType(
         "serve": "run the router in the foreground",
         "check": "read and check a configuration, print what it says",
         "explain": "where a request would go, and why, without sending it",
+        "stats": "add up request logs: requests, errors, tokens, cost, times",
         "launch": "start a coding agent (claude, codex, copilot, opencode, qwen) on this router",
         "version": "print the version, the commit, and those of Python, trio and h11",
     }
 )
 # Named, so that who asks for one learns that it was no typing error.
-NOT_YET = frozenset(("init", "watch", "tui", "stats", "replay", "selftest", "audit", "service"))
+NOT_YET = frozenset(("init", "watch", "tui", "replay", "selftest", "audit", "service"))
 DEBUG = "show the traceback of an internal error"
 CONFIG = (
     "the configuration file (default: the first that exists of ./llmrouter.toml, ./config.toml, "
@@ -172,6 +173,7 @@ def build_parser() -> Parser:
     parsers["check"].add_argument("--json", action="store_true", help="print JSON")
     add_serve_options(parsers["serve"])
     add_explain_options(parsers["explain"])
+    add_stats_options(parsers["stats"])
     add_launch_options(parsers["launch"])
     return parser
 
@@ -197,6 +199,30 @@ def add_explain_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def add_stats_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "logs",
+        metavar="LOG",
+        nargs="*",
+        help="files, .gz too; -: stdin (default: the configured log with what was rotated)",
+    )
+    parser.add_argument("--config", metavar="CONFIG", type=Path, help=CONFIG)
+    parser.add_argument(
+        "--by",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="provider, model, client, tag, day, end, format; several, and a comma between them",
+    )
+    parser.add_argument(
+        "--since", metavar="WHEN", help="from then on: 90m, 24h, 7d, or a date or time in UTC"
+    )
+    parser.add_argument("--until", metavar="WHEN", help="before then, likewise")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print JSON")
+    shown.add_argument("--csv", action="store_true", help="print CSV, the total first")
+
+
 def add_launch_options(parser: argparse.ArgumentParser) -> None:
     agents = ("claude", "codex", "copilot", "opencode", "qwen")
     parser.add_argument("agent", metavar="AGENT", choices=agents, help=", ".join(agents))
@@ -217,6 +243,11 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=port, help="port to listen on, over the file's; 0: any free")
     levels = ("debug", "info", "warning", "error")
     parser.add_argument("--log-level", choices=levels, help="the least that goes to stderr")
+    shapes = ("auto", "plain", "journal", "json")
+    parser.add_argument("--log-format", choices=shapes, help="of stderr (auto: plain or journal)")
+    parser.add_argument(
+        "--watch-config", action="store_true", help="reload when the configuration changes"
+    )
     parser.add_argument("--check", action="store_true", help="only check the configuration")
 
 

@@ -198,11 +198,25 @@ class Slots:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What models cost, in USD per million tokens. models: names or globs. max_input_tokens: it holds
+    for prompts up to so many; 0: for all. None: such input costs what other input costs."""
+
+    models: tuple[str, ...]
+    input: float
+    output: float
+    cached_input: float | None = None
+    cache_write: float | None = None
+    max_input_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """One upstream server as the owner configured it.
 
     base_url: as configured, no trailing slash. local: loopback, private, link-local, unix socket,
-    or said so. Costs are USD per million tokens; None is "not declared", which is not 0.
+    or said so. Costs are USD per million tokens; None is "not declared", which is not 0. prices: the
+    owner's own, by model. list_prices: of the table that ships, where this is the vendor itself.
     latency_ms and throughput are declared figures; None leaves the provider out of those rules.
     """
 
@@ -218,6 +232,8 @@ class Provider:
     input_cost_per_1m: float | None = None
     output_cost_per_1m: float | None = None
     cached_input_cost_per_1m: float | None = None
+    prices: tuple[Price, ...] = ()
+    list_prices: tuple[Price, ...] = ()
     quality: float = 0.0
     latency_ms: float | None = None
     throughput_tokens_per_sec: float | None = None
@@ -228,6 +244,8 @@ class Provider:
     circuit_failures: int = 3  # so many in a row, and it is left alone for a while; 0: never
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may hold a key
     ca_file: str = ""
+    client_cert: str = ""
+    client_key: str = ""
     http_proxy: str = field(default="", repr=False)  # may hold a password
     options: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     grow_context: bool = False  # num_ctx may grow with the prompts
@@ -238,7 +256,7 @@ class Provider:
     def is_priced(self) -> bool:
         """Whether any price is declared. One of 0 is one."""
         prices = (self.cost_per_1m_tokens, self.input_cost_per_1m, self.output_cost_per_1m)
-        return any(price is not None for price in prices)
+        return bool(self.prices or self.list_prices) or any(price is not None for price in prices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -574,7 +592,8 @@ class Record:
     had gone before). attempts: one line per try that failed. dropped: names of the client's fields
     that the upstream's format could not carry. fault: who was at fault when end is not `complete`.
     size_bytes: of the bodies both ways, for those who keep records within a bound of memory.
-    queue_ms: of duration_ms, how long it waited for places at providers.
+    overhead_ms: from the body read to the first upstream asked, with what was spent in a queue.
+    queue_ms: how long it waited for places at providers; None where it needed none.
     """
 
     id: int
@@ -610,8 +629,9 @@ class Record:
     address: str = ""
     size_bytes: int = 0
     notes: tuple[str, ...] = ()
-    queue_ms: int = 0
     policies: tuple[str, ...] = ()
+    overhead_ms: float | None = None
+    queue_ms: int | None = None
 
 
 Telling = Opened | Classified | Routed | Queued | FirstToken | AttemptFailed | Record

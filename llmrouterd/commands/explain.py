@@ -14,6 +14,7 @@ import os
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.commands import locate
@@ -128,7 +129,8 @@ def _offline(args: argparse.Namespace, asked: dict[str, JSON]) -> dict[str, JSON
                 asked["provider"],
                 asked["client"],
             )
-            return await explain(question, gen, Daemon(pool, fleet=catalog.fleet))
+            ready = replace(gen, fleet=catalog.fleet)
+            return await explain(question, ready, Daemon(pool))
         finally:
             pool.close()
 

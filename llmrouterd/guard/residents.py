@@ -41,6 +41,12 @@ class Residents:
         self.load_s = Faded()  # what loading took, on top of the request itself
         self._in: dict[str, Resident] = {}
 
+    def renew(self, most: int, kept_s: float) -> None:
+        """The limits are others now. Without a number all is forgotten."""
+        self.most, self.kept_s = most, kept_s
+        if not most:
+            self._in.clear()
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._in)
@@ -89,7 +95,7 @@ class Residents:
             if here.loading:
                 here.since, here.loading = now, False
             here.used = now
-            here.running -= 1
+            here.running = max(0, here.running - 1)  # it may have been forgotten meanwhile
 
     def loaded(self, took_s: float, now: float) -> None:
         """What a load took, as it was measured."""

@@ -170,9 +170,13 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "trace": [_step(step) for step in record.trace],
         "attempts": list(record.attempts),
         "ttft_ms": record.ttft_ms,
+        "queue_ms": record.queue_ms,
+        "overhead_ms": None if record.overhead_ms is None else round(record.overhead_ms, 3),
         "input_tokens": usage.input if usage else None,
         "output_tokens": usage.output if usage else None,
         "cached_tokens": usage.cache_read if usage else None,
+        "cache_write_tokens": usage.cache_write if usage else None,
+        "reasoning_tokens": usage.reasoning if usage else None,
         "usage_estimated": record.usage_estimated,
         "cost_usd": record.cost_usd,
         "response_tags": list(record.response_tags),
@@ -180,7 +184,6 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "upstream_request_id": record.upstream_request_id,
         "address": record.address,
         "notes": list(record.notes),
-        "queue_ms": record.queue_ms,
         "policies": list(record.policies),
     }
     return out

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from llmrouterd.config import Config
     from llmrouterd.model import Headers, ProviderState
     from llmrouterd.observe.dashboard import Dashboard
+    from llmrouterd.ops.scrape import Scrape
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
 Fields = list[tuple[str, str]]
@@ -59,11 +60,6 @@ _EMBEDS: Mapping[str, embeddings.Call] = {
     "/api/embed": "ollama",
     "/api/embeddings": "ollama_old",
 }
-_LATER = frozenset(
-    {
-        "/metrics",
-    }
-)
 _LATER_BELOW = ("/api/blobs/",)
 _WITHOUT_V1 = (
     "/chat/completions",
@@ -124,12 +120,18 @@ class Pages:
     """Answers every request of the daemon. `answer` is what the edge calls."""
 
     def __init__(
-        self, config: Config, gen: Generation, daemon: Daemon, dashboard: Dashboard | None
+        self,
+        config: Config,
+        gen: Generation,
+        daemon: Daemon,
+        dashboard: Dashboard | None,
+        scrape: Scrape | None = None,
     ) -> None:
         self._config = config
         self._gen = gen
         self._daemon = daemon
         self._dashboard = dashboard
+        self._scrape = scrape
         self._models = Models(gen, daemon)
         self._table = self._routes()
         self._below = {
@@ -160,6 +162,8 @@ class Pages:
             table["/dashboard/events"] = Route(("GET",), self._dashboard.events)
             table["/dashboard/api/event"] = Route(get, self._dashboard.event)
             table["/dashboard/api/state"] = Route(get, self._state)
+        if self._scrape is not None:
+            table["/metrics"] = Route(get, self._scrape.page)
         table["/dashboard/api/explain"] = Route(("POST",), self._explain)
         return table
 
@@ -242,7 +246,7 @@ class Pages:
             except Invalid as error:
                 failure = Failure(error.kind, str(error), param=error.path or None)
                 return await self._refuse(incoming, client, failure)
-        if path in _LATER or path.startswith(_LATER_BELOW):
+        if path.startswith(_LATER_BELOW):
             text = f"{path} is not available in this version"
             return await self._refuse(incoming, client, Failure("not_available", text))
         text = f"there is nothing at {path[:200]}"
@@ -285,13 +289,13 @@ class Pages:
             "ready": self._is_ready(),
             "draining": self._daemon.draining,
             "in_flight": self._daemon.in_flight,
-            "providers": {n: _state(s) for n, s in self._daemon.fleet(0).states.items()},
+            "providers": {n: _state(s) for n, s in self._daemon.fleet(self._gen, 0).states.items()},
         }
         await answer(client, body, 200 if body["ready"] else 503)
 
     def _is_ready(self) -> bool:
         """One that was never asked may well answer; one that did not answer will not."""
-        states = self._daemon.fleet(0).states.values()
+        states = self._daemon.fleet(self._gen, 0).states.values()
         usable = any(state.healthy and state.reached is not False for state in states)
         return usable and not self._daemon.draining
 
@@ -328,7 +332,7 @@ class Pages:
                 "queue": _queue(daemon, name),
                 **_state(state),
             }
-            for name, state in daemon.fleet(0).states.items()
+            for name, state in daemon.fleet(self._gen, 0).states.items()
         ]
         body = {
             "version": self._gen.user_agent.partition("/")[2],

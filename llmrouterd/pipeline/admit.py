@@ -27,13 +27,13 @@ from formats.errors import Failure
 from llmrouterd.guard.budget import Budget, Reservation
 from llmrouterd.guard.fairqueue import Waiter
 from llmrouterd.guard.limits import ClientLimits
-from llmrouterd.model import Queued
+from llmrouterd.model import Queued, Slots
 from llmrouterd.pipeline.cost import cost_usd, estimated_usd
 from llmrouterd.pipeline.gate import Gate, Ticket, Timer
 from llmrouterd.route import estimate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from llmrouterd.guard.fairqueue import Place, Refusal
     from llmrouterd.guard.limits import Exceeded
@@ -62,10 +62,10 @@ class Admission:
         self._clients: dict[str, ClientLimits] = {}
 
     def gate(self, provider: Provider) -> Gate:
-        """The gate of a provider with slots. One whose limits were changed is another gate."""
+        """The gate of a provider with slots."""
         assert provider.slots is not None
         gate = self.gates.get(provider.name)
-        if gate is None or gate.queue.limits != provider.slots:
+        if gate is None:
             gate = self.gates[provider.name] = Gate(provider.slots, self.timer)
         return gate
 
@@ -75,6 +75,17 @@ class Admission:
             limits = ClientLimits(allowance, trio.current_time())
             self._clients[client] = limits
         return limits
+
+    def renewed(self, providers: Mapping[str, Provider]) -> None:
+        """Another configuration is in force. Who is at work, and who waits, goes on under its limits;
+        under none where there are none any more."""
+        for name, gate in self.gates.items():
+            provider = providers.get(name)
+            gate.renew((provider and provider.slots) or Slots())
+
+    def queued(self) -> dict[str, int]:
+        """How many wait for each provider that ever had a limit."""
+        return {name: gate.queue.waiting for name, gate in self.gates.items()}
 
     def waiting(self, provider: str) -> int:
         gate = self.gates.get(provider)
@@ -245,14 +256,15 @@ def _budget(work: Work, candidate: Candidate, provider: Provider) -> Iterator[Fa
     """Reserve what the attempt may cost; afterwards put right what it did."""
     allowance = work.caller.allowance
     limit_usd = allowance.budget_usd_per_day if allowance is not None else 0.0
-    if not limit_usd or (provider.local and not provider.is_priced):
+    prompt, answer = _prompt_tokens(work, candidate), _reserved_tokens(work)
+    usd = estimated_usd(provider, candidate.model, prompt, answer) if limit_usd else None
+    if not limit_usd or (usd is None and provider.local):
         yield None  # one's own machine sends no bill
         return
-    if not provider.is_priced:
-        yield _unpriced(work, provider)
+    if usd is None:
+        yield _unpriced(work, candidate)
         return
     budget, day = work.daemon.admission.budget, _day(work)
-    usd = estimated_usd(provider, _prompt_tokens(work, candidate), _reserved_tokens(work))
     reservation = budget.reserve(work.story.client, usd, limit_usd, day)
     if reservation is None:
         yield _spent(work, provider, limit_usd, usd)
@@ -264,7 +276,7 @@ def _budget(work: Work, candidate: Candidate, provider: Provider) -> Iterator[Fa
         ended = True
     finally:
         asked = work.story.ledger is not before
-        _settle(work, provider, reservation, broken_off=asked and not ended)
+        _settle(work, candidate, reservation, broken_off=asked and not ended)
 
 
 def _reserved_tokens(work: Work) -> float:
@@ -273,10 +285,13 @@ def _reserved_tokens(work: Work) -> float:
     return min(work.request.max_tokens or RESERVED_TOKENS, RESERVED_TOKENS)
 
 
-def _settle(work: Work, provider: Provider, reservation: Reservation, *, broken_off: bool) -> None:
+def _settle(
+    work: Work, candidate: Candidate, reservation: Reservation, *, broken_off: bool
+) -> None:
     """An attempt that came to an end before it had given anything costs nothing; of one that was
     broken off nobody tells, so its reservation stands."""
-    usd = cost_usd(provider, work.story.usage)
+    provider = work.gen.providers[candidate.provider]
+    usd = cost_usd(provider, work.story.usage, candidate.model)
     if usd is None:
         usd = reservation.usd if work.reply.content_sent or broken_off else 0.0
     admission = work.daemon.admission
@@ -295,10 +310,10 @@ def _spent(work: Work, provider: Provider, limit_usd: float, usd: float) -> Fail
     return Failure("over_budget", words, retry_after_s=until_s)
 
 
-def _unpriced(work: Work, provider: Provider) -> Failure:
+def _unpriced(work: Work, candidate: Candidate) -> Failure:
     words = (
-        f"client {work.story.client!r} has a budget, and {provider.name} declares no prices to count by: "
-        "its owner can set input_cost_per_1m and output_cost_per_1m"
+        f"client {work.story.client!r} has a budget, and for {candidate.model[:200]!r} of "
+        f"{candidate.provider} no price is known to count by: its owner can set one in [[prices]]"
     )
     return Failure("over_budget", words)
 

@@ -76,6 +76,12 @@ class Gate:
         self._told_at = -math.inf
         timer.watch(self)
 
+    def renew(self, slots: Slots) -> None:
+        """Its limits are others now."""
+        self.queue.limits = slots
+        self.queue.residents.renew(slots.max_loaded, slots.residency_s)
+        self.poll(trio.current_time())
+
     async def enter(self, ticket: Ticket) -> Refusal | None:
         """Wait for a place. Cancelled and called again it goes on waiting; `leave` must follow."""
         waiter = ticket.waiter

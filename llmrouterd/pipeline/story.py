@@ -72,6 +72,8 @@ class Story:
         self.begun_ms = daemon.wall_ms()
         self.begun_ns = time.perf_counter_ns()
         self.first_token_ns: int | None = None
+        self.read_ns: int | None = None  # the request's body was there
+        self.asked_ns: int | None = None  # the first upstream was about to be asked
         self.request: Request | None = None
         self.requested_model = ""
         self.tags: tuple[str, ...] = ()
@@ -108,6 +110,10 @@ class Story:
 
     # --- progress ---------------------------------------------------------------------------------
 
+    def body_read(self) -> None:
+        """What comes now until an upstream is asked is the router's own time."""
+        self.read_ns = self.elapsed_ns()
+
     def opened(self, request: Request) -> None:
         self.request = request
         self.requested_model = request.model
@@ -139,6 +145,8 @@ class Story:
 
     def begin(self, ledger: Ledger, upstream_format: str) -> None:
         """An attempt at an upstream: what is noted of it must not be the last one's."""
+        if self.asked_ns is None:
+            self.asked_ns = self.elapsed_ns()
         self.ledger = ledger
         self.upstream_format = upstream_format
         self.unreached = False
@@ -181,7 +189,9 @@ class Story:
     @property
     def cost_usd(self) -> float | None:
         """What the answer cost, as far as its provider's prices tell."""
-        return cost_usd(self.priced_by, self.usage) if self.priced_by else None
+        if self.priced_by is None:
+            return None
+        return cost_usd(self.priced_by, self.usage, self.candidate.model if self.candidate else "")
 
     def attempts(self) -> tuple[str, ...]:
         """One text per failed try: `provider/model: kind: message`."""
@@ -189,6 +199,12 @@ class Story:
             f"{o.candidate.provider}/{o.candidate.model}: {o.failure.tag}: {o.failure.message}"
             for o in self.tried
         )
+
+    @property
+    def overhead_ms(self) -> float | None:
+        if self.read_ns is None or self.asked_ns is None:
+            return None
+        return (self.asked_ns - self.read_ns) / 1e6
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -239,8 +255,9 @@ class Story:
             address=self.address,
             size_bytes=self.size_bytes,
             notes=tuple(self.notes),
-            queue_ms=int(self.queued_s * 1000),
+            queue_ms=int(self.queued_s * 1000) if self.admitted_ns else None,
             policies=self.policies,
+            overhead_ms=self.overhead_ms,
         )
 
     def _kept_request(self) -> Request | None:

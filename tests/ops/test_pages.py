@@ -109,7 +109,7 @@ async def test_a_chat_is_answered_in_every_spelling_of_its_path(
         ("POST", "/api/show", 400, "bad_request", "ollama"),
         ("DELETE", "/api/delete", 403, "forbidden", "ollama"),
         ("POST", "/api/delete", 405, "method_not_allowed", "ollama"),
-        ("GET", "/metrics", 501, "not_available", "openai"),
+        ("GET", "/metrics", 404, "not_found", "openai"),
         ("GET", "/v1/models/llama3", 404, "model_not_found", "openai"),
         ("GET", "/models/llama3", 404, "model_not_found", "openai"),
         ("POST", "/v1/models/llama3", 405, "method_not_allowed", "openai"),

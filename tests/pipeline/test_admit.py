@@ -256,7 +256,7 @@ async def test_what_waits_counts_as_busy(autojump_clock) -> None:
             for _ in range(4):
                 nursery.start_soon(st.ask, "openai", request("openai"))
             await trio.sleep(1.0)
-            assert st.daemon.busy(st.daemon.fleet(0)).states["a"].in_flight == 4
+            assert st.daemon.busy(st.daemon.fleet(st.gen, 0)).states["a"].in_flight == 4
             assert st.daemon.in_flight_at["a"] == 1
 
 
@@ -491,7 +491,7 @@ async def test_where_no_prices_are_known_no_budget_is_spent(autojump_clock) -> N
     async with stage(openai("a", local=False), up={"a": FINE}) as st:
         out = await st.ask("openai", request("openai"), limited(st, budget_usd_per_day=5.0))
         assert out.status == 429
-        assert "a declares no prices to count by" in out.body.decode()
+        assert "no price is known to count by" in out.body.decode()
         assert st.asked["a"] == []
 
 
@@ -548,8 +548,17 @@ async def test_without_limits_nothing_of_this_is_entered(autojump_clock, monkeyp
         assert st.daemon.admission.gates == {}
 
 
-def test_limits_that_were_changed_are_new_ones() -> None:
-    admission = admit.Admission()
-    first = admission.gate(openai("a", slots=ONE))
-    assert admission.gate(openai("a", slots=ONE)) is first
-    assert admission.gate(openai("a", slots=Slots(at_once=2))) is not first
+async def test_limits_that_were_changed_hold_for_those_who_wait(autojump_clock) -> None:
+    provider = openai("a", slots=ONE)
+    async with stage(provider, up={"a": takes(10.0)}) as st:
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(st.ask, "openai", request("openai"))
+            await trio.sleep(1.0)
+            more = openai("a", slots=Slots(at_once=3))
+            st.daemon.admission.renewed({"a": more})
+            await trio.testing.wait_all_tasks_blocked()
+            assert st.daemon.admission.gates["a"].queue.running == 3
+            st.daemon.admission.renewed({"a": openai("a")})
+            await trio.testing.wait_all_tasks_blocked()
+            assert st.daemon.admission.queued() == {"a": 0}
