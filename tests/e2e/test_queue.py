@@ -166,6 +166,8 @@ def test_three_sdks_share_one_place(tmp_path: Path) -> None:
             "models": {"small": 1},
             "loaded": ["small"],
         }
+        metrics = httpx.get(f"{daemon.url}/metrics").text
+        assert 'llmrouter_requests_queued{provider="gpu"} 2\n' in metrics
         gpu.go.release(1)
         ours.seen(type="queued", id=3, position=1)
         gpu.go.release(2)
