@@ -13,6 +13,7 @@ Laws:
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 Fields = list[tuple[str, str]]
 Page = Callable[[Incoming, Client], Awaitable[None]]
 JSON = Any
+LOG = logging.getLogger("llmrouter")
 
 RESPONSE = "/v1/responses/"  # what stands before an answer's id in the path
 _TAGS, _TAG_CHARS = 32, 64  # the most that a client may give its own request
@@ -165,6 +167,7 @@ class Pages:
         if self._scrape is not None:
             table["/metrics"] = Route(get, self._scrape.page)
         table["/dashboard/api/explain"] = Route(("POST",), self._explain)
+        table["/dashboard/api/provider"] = Route(("POST",), self._pause)
         return table
 
     # --- the way in -------------------------------------------------------------------------------
@@ -330,6 +333,7 @@ class Pages:
                 "on_demand": state.provider.on_demand,
                 "in_flight": daemon.in_flight_at.get(name, 0),
                 "queue": _queue(daemon, name),
+                "paused": name in daemon.paused,
                 **_state(state),
             }
             for name, state in daemon.fleet(self._gen, 0).states.items()
@@ -342,6 +346,20 @@ class Pages:
             "providers": providers,
         }
         await answer(client, body)
+
+    async def _pause(self, incoming: Incoming, client: Client) -> None:
+        """Leave a provider out, or ask it again."""
+        asked = parse_body(await incoming.body()).value
+        name, paused = check.string(asked, "name"), asked.get("paused")
+        if not isinstance(paused, bool):
+            raise Invalid("paused", "expected true or false")
+        if name not in self._gen.providers:
+            failure = Failure("not_found", f"there is no provider {name[:100]!r}")
+            return await self._refuse(incoming, client, failure)
+        self._daemon.pause(name, paused)
+        LOG.info("provider %s: %s", name, "paused" if paused else "asked again")
+        flying = self._daemon.in_flight_at.get(name, 0)
+        return await answer(client, {"name": name, "paused": paused, "in_flight": flying})
 
     async def _explain(self, incoming: Incoming, client: Client) -> None:
         """Where a request would go, as of now, without sending it."""

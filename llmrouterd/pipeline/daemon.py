@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _DRAWN = 64
+PAUSED = "paused by the operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ class Daemon:
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}
+        self.paused: frozenset[str] = frozenset()  # providers that the operator left out for now
         self._ids = itertools.count(1)
         self._chances: list[str] = []
 
@@ -131,9 +133,21 @@ class Daemon:
         fleet = gen.fleet(seed)
         if self.turns:
             fleet = replace(fleet, turns=self.turns)
-        if self.health.spotless:
-            return fleet
-        return replace(fleet, states=self.health.shown(fleet.states, fleet.now))
+        if not self.health.spotless:
+            fleet = replace(fleet, states=self.health.shown(fleet.states, fleet.now))
+        return self._without_paused(fleet) if self.paused else fleet
+
+    def _without_paused(self, fleet: Fleet) -> Fleet:
+        states = {
+            name: replace(state, healthy=False, why=PAUSED) if name in self.paused else state
+            for name, state in fleet.states.items()
+        }
+        return replace(fleet, states=states)
+
+    def pause(self, provider: str, paused: bool) -> None:
+        """Leave a provider out, or ask it again. What runs there goes on. A reload keeps it so, a
+        restart does not."""
+        self.paused = self.paused | {provider} if paused else self.paused - {provider}
 
     def busy(self, fleet: Fleet) -> Fleet:
         """The same with the figures that some rules go by."""
@@ -177,6 +191,7 @@ class Daemon:
                 self._keyrings[name].forgive()
             else:
                 del self._keyrings[name]
+        self.paused &= gen.providers.keys()
         self.health.renewed(gen.providers, now)
         self.admission.renewed(gen.providers)
 
