@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from llmrouterd import tomlpos
 from llmrouterd.config import keys
 from llmrouterd.config.classifiers import check_asking
-from llmrouterd.config.clients import read_clients
+from llmrouterd.config.clients import check_budgets, read_clients
 from llmrouterd.config.nouns import Config, Logging
 from llmrouterd.config.policies import read_policies
 from llmrouterd.config.prices import read_prices, with_prices
@@ -75,6 +75,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
         problems.add((), NO_PROVIDERS)
     prices = read_prices(problems, top["prices"], names)
     providers = tuple(with_prices(provider, prices) for provider in providers)
+    check_budgets(problems, top["clients"], providers)
     routing = Routing(
         rules=read_rules(problems, top["routers"], names),
         aliases=read_aliases(problems, top["models"] or {}, names),

@@ -47,6 +47,7 @@ class Server:
     half_close: Literal["gone", "ignore"] = "gone"
     allow_model_admin: bool = False
     strict: bool = False
+    state_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from llmrouterd.model import AttemptFailed, Opened, Progress, Record, Routed, Telling
+from llmrouterd.model import AttemptFailed, Opened, Progress, Queued, Record, Routed, Telling
 from llmrouterd.observe.running import Running
 from llmrouterd.observe.shapes import as_text, is_original
 
@@ -88,7 +88,7 @@ def _weight(telling: Telling) -> int:
         case Record():  # parsed objects weigh more than their text; three times is what was seen
             kept = _DECISION if telling.decision is not None else 0
             return _RECORD + kept + 3 * telling.size_bytes
-        case Opened() | Routed():
+        case Opened() | Routed() | Queued():
             return _SMALL + len(telling.model)
         case AttemptFailed():
             return _SMALL + len(telling.model) + len(telling.error)

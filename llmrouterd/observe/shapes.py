@@ -41,6 +41,7 @@ from llmrouterd.model import (
     FirstToken,
     Opened,
     Progress,
+    Queued,
     Record,
     Routed,
     Step,
@@ -84,6 +85,16 @@ def shape(telling: Telling, *, bodies: bool = True) -> dict[str, JSON]:
                 "provider": telling.provider,
                 "model": telling.model,
             }
+        case Queued():
+            return {
+                "type": "queued",
+                "id": telling.id,
+                "ts_ms": telling.ts_ms,
+                "provider": telling.provider,
+                "model": telling.model,
+                "position": telling.position,
+                "estimate_ms": telling.estimate_ms,
+            }
         case FirstToken():
             return {
                 "type": "first_token",
@@ -117,7 +128,7 @@ def shape(telling: Telling, *, bodies: bool = True) -> dict[str, JSON]:
 
 def is_original(telling: Telling) -> bool:
     """Whether readers of the original's feed know this type."""
-    return not isinstance(telling, FirstToken | Progress | AttemptFailed)
+    return not isinstance(telling, Queued | FirstToken | Progress | AttemptFailed)
 
 
 def as_text(telling: Telling, *, bodies: bool = True, more: dict[str, JSON] | None = None) -> str:

@@ -335,6 +335,7 @@ class Pages:
                 "address": urlsplit(state.provider.base_url).netloc.rpartition("@")[2],
                 "on_demand": state.provider.on_demand,
                 "in_flight": daemon.in_flight_at.get(name, 0),
+                "queue": _queue(daemon, name),
                 "paused": name in daemon.paused,
                 **_state(state),
                 **_figures(state),
@@ -380,6 +381,24 @@ class Pages:
 
     async def _version(self, incoming: Incoming, client: Client) -> None:
         await answer(client, {"version": OLLAMA_VERSION})
+
+
+def _queue(daemon: Daemon, provider: str) -> JSON:
+    """Who is at work there and who waits; null where nothing is limited, or nobody came yet."""
+    gate = daemon.admission.gates.get(provider)
+    if gate is None:
+        return None
+    seen = gate.queue.snapshot()
+    return {
+        "running": seen.running,
+        "waiting": seen.waiting,
+        "clients": {
+            name: {"running": running, "waiting": waiting}
+            for name, (running, waiting) in seen.clients.items()
+        },
+        "models": seen.models,
+        "loaded": list(seen.loaded),
+    }
 
 
 def _state(state: ProviderState) -> JSON:

@@ -22,6 +22,7 @@ from llmrouterd.guard.contexts import Contexts
 from llmrouterd.guard.health import Health
 from llmrouterd.guard.keyring import Keyring
 from llmrouterd.model import EMPTY, Decision, Fleet, Images, Provider, Routing, Secret, Telling
+from llmrouterd.pipeline.admit import Admission
 from llmrouterd.pipeline.answers import Answers
 from llmrouterd.pipeline.calibrate import Calibration
 from llmrouterd.pipeline.lessons import Lessons
@@ -109,6 +110,7 @@ class Daemon:
         keep_bodies: bool = True,
         keep_decisions: bool = False,
         health: Health | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.pool = pool
         self.health = health or Health()
@@ -123,6 +125,7 @@ class Daemon:
         self.turns: Mapping[str, int] = {}
         self.seats = Seats()
         self.inquiries = Breaker()  # of the router's own questions to models
+        self.admission = admission or Admission()
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}
@@ -154,8 +157,13 @@ class Daemon:
     def busy(self, fleet: Fleet) -> Fleet:
         """The same with the figures that some rules go by."""
         at, now = self.in_flight_at, fleet.now
+        queued = self.admission.waiting
         states = {
-            name: replace(state, in_flight=at.get(name, 0), **self.health.figures(state, now))
+            name: replace(
+                state,
+                in_flight=at.get(name, 0) + queued(name),
+                **self.health.figures(state, now),
+            )
             for name, state in fleet.states.items()
         }
         return replace(fleet, states=states)
@@ -202,6 +210,7 @@ class Daemon:
         self.paused &= gen.providers.keys()
         self.health.renewed(gen.providers, now)
         self.inquiries = Breaker()
+        self.admission.renewed(gen.providers)
 
     def next_id(self) -> int:
         """A whole number, rising: the id that events and the log use."""

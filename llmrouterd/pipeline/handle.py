@@ -23,6 +23,7 @@ from formats.errors import Failure, Invalid
 from llmrouterd.edge.client import Client, ClientGone
 from llmrouterd.edge.incoming import Incoming, Refused
 from llmrouterd.model import Candidate, EndState, Fleet
+from llmrouterd.pipeline import admit
 from llmrouterd.pipeline import embed as embedded
 from llmrouterd.pipeline.answers import at_home, resumed
 from llmrouterd.pipeline.attempt import deliver
@@ -79,9 +80,11 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         ext = Extensions(embedded.quiet(gen) if call.embeds else gen, request, story)
         fields, caller = call.incoming.headers, call.incoming.caller
         strict = gen.strict or caller.strict or _is_strict(fields)
-        work = Work(request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict)
+        work = Work(
+            request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict, caller
+        )
         work.embed = asked if isinstance(asked, EmbedRequest) else None
-        end = await _resume(work) or await _serve(call, work)
+        end = await _admitted(call, work)
         return end
     except ClientGone:
         end = "client_gone"
@@ -143,6 +146,17 @@ async def _understood(call: Call, reply: Reply) -> Request | EmbedRequest | None
     if version and call.format == "anthropic":
         request = replace(request, version=version)
     return request
+
+
+async def _admitted(call: Call, work: Work) -> EndState:
+    """As long as its client may use that much."""
+    if work.caller.allowance is None:
+        return await _resume(work) or await _serve(call, work)
+    with admit.client(work) as failure:
+        if failure is None:
+            return await _resume(work) or await _serve(call, work)
+        await work.reply.fail(failure)
+        return "refused"
 
 
 async def _resume(work: Work) -> EndState | None:

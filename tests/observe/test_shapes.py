@@ -29,6 +29,7 @@ from llmrouterd.model import (
     FirstToken,
     Opened,
     Progress,
+    Queued,
     Record,
     Routed,
     Step,
@@ -449,7 +450,17 @@ def test_our_own_types_are_not_the_originals() -> None:
     }
     for telling in (Opened(1, 5, "m", 2), Classified(1, 5, ()), Routed(1, 5, "p", "m"), RECORD):
         assert is_original(telling) is (shape(telling)["type"] in EVENTS) is True
-    for telling in (first, progress, failed):
+    queued = Queued(1, 5, "p", "m", 3, None)
+    assert shape(queued) == {
+        "type": "queued",
+        "id": 1,
+        "ts_ms": 5,
+        "provider": "p",
+        "model": "m",
+        "position": 3,
+        "estimate_ms": None,
+    }
+    for telling in (first, progress, failed, queued):
         assert is_original(telling) is (shape(telling)["type"] in EVENTS) is False
 
 
