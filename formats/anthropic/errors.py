@@ -72,6 +72,10 @@ _TYPE_OF_KIND: dict[FailureKind, str] = {
     "quota": "rate_limit_error",
     "overloaded": "overloaded_error",
     "draining": "overloaded_error",
+    "queue_full": "overloaded_error",
+    "queue_timeout": "overloaded_error",
+    "client_limit": "rate_limit_error",
+    "over_budget": "rate_limit_error",
     "timeout": "timeout_error",
 }
 # With these an upstream refuses the client's own credential.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("llmrouter.reload")
 # Of [server] what sockets, processes and observers were made from.
-FIXED = frozenset({"hosts", "port", "unix_mode", "dashboard", "metrics"})
+FIXED = frozenset({"hosts", "port", "unix_mode", "dashboard", "metrics", "state_dir"})
 
 
 class Current:

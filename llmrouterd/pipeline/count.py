@@ -78,7 +78,7 @@ async def _aimed(
     story = Story(daemon, client_format="anthropic", endpoint="count")
     story.unheard()
     story.given_tags = tags
-    ext = Extensions(gen, request, story)
+    ext = Extensions(gen, request, story, asks=False)
     ready = await ext.before(request)
     refused = isinstance(ready, Failure)
     if not isinstance(ready, Failure):
@@ -89,6 +89,7 @@ async def _aimed(
         client=incoming.caller.name,
         wish=incoming.headers.get("x-router-provider"),
         forced=ext.forced,
+        unknown_tags=story.unknown_tags,  # no model is asked about a prompt that is only counted
     )
     if refused or ext.answer is not None:  # no model would see it
         return request, known, None

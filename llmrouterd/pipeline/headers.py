@@ -16,10 +16,8 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from llmrouterd.pipeline.extend import tag_header
-
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from formats.errors import Failure
     from llmrouterd.model import Headers, Provider, Secret
@@ -224,6 +222,9 @@ def for_client(story: Story, *, stream: bool) -> Fields:
     if place is not None:  # with a failure to tell, no attempt is running any more
         tries = len(story.tried) + (story.failure is None)
         fields.append(("x-router-attempts", str(tries or 1)))
+    if story.queued_s > 0:
+        fields.append(("x-router-queue-ms", str(int(story.queued_s * 1000))))
+    fields += story.limit_fields
     if story.tags:
         fields.append(("x-router-request-tags", tag_header(story.tags)))
     if story.ledger is not None and story.ledger.entries:
@@ -267,7 +268,7 @@ def for_failure(story: Story, failure: Failure) -> Fields:
     elif failure.kind in _PAUSE_S:  # a 429 without it ends Codex's turn at once
         fields.append(("retry-after", str(_PAUSE_S[failure.kind])))
     told = any(name == "x-should-retry" for name, _ in fields)
-    if not told and failure.kind in ("credential", "quota", "no_provider", "plugin"):
+    if not told and failure.kind in ("credential", "quota", "over_budget", "no_provider", "plugin"):
         fields.append(("x-should-retry", "false"))
     return fields
 
@@ -281,3 +282,8 @@ def clean_list(names: tuple[str, ...]) -> str:
             return out + ",..."
         out = f"{out},{added}" if out else added
     return out
+
+
+def tag_header(tags: Sequence[str]) -> str:
+    """Tags as a header value: comma-separated, without what a header may not hold."""
+    return ",".join("".join(c if " " < c < "\x7f" and c != "," else "_" for c in t) for t in tags)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from formats.canonical import Request, Response
     from formats.errors import Failure
     from formats.ledger import Ledger
-    from llmrouterd.model import EndState, Headers, Provider, Receipt
+    from llmrouterd.model import Decision, EndState, Headers, Provider, Queued, Receipt
     from llmrouterd.pipeline.daemon import Daemon
 
 PROGRESS_NS = 250_000_000  # the least time between two tellings of a stream's progress
@@ -43,6 +43,10 @@ Fault = Literal["", "client", "upstream", "router", "owner"]
 _FAULT: dict[str, Fault] = {
     "no_provider": "owner",
     "not_available": "client",
+    "client_limit": "client",
+    "over_budget": "client",
+    "queue_full": "router",
+    "queue_timeout": "router",
     "plugin": "owner",
     "draining": "router",
     "internal": "router",
@@ -81,6 +85,7 @@ class Story:
         self.request: Request | None = None
         self.requested_model = ""
         self.tags: tuple[str, ...] = ()
+        self.unknown_tags: frozenset[str] = frozenset()  # their classifiers failed
         self.given_tags: tuple[str, ...] = ()  # by the client itself
         self.policies: tuple[str, ...] = ()  # that bind it
         self.response_tags: tuple[str, ...] = ()
@@ -88,6 +93,7 @@ class Story:
         self.candidate: Candidate | None = None
         self.tried: list[Outcome] = []
         self.trace: tuple[Step, ...] = ()
+        self.decision: Decision | None = None
         self.ledger: Ledger | None = None
         self.response: Response | Unread | None = None
         self.usage: Usage | None = None
@@ -104,6 +110,9 @@ class Story:
         self.size_bytes = 0
         self.size_tokens = 0  # estimate of the prompt
         self.notes: list[str] = []
+        self.queued_s = 0.0  # how long it waited for places
+        self.admitted_ns = 0  # when it had the last one
+        self.limit_fields: list[tuple[str, str]] = []  # what its client may still use
 
     def unheard(self) -> None:
         """Nobody is told: no real request is made."""
@@ -134,6 +143,15 @@ class Story:
         if self._heard:
             now_ms = self.daemon.wall_ms()
             self.daemon.tell(Routed(self.id, now_ms, candidate.provider, candidate.model))
+
+    def queued(self, telling: Queued) -> None:
+        if self._heard:
+            self.daemon.tell(telling)
+
+    def admitted(self, waited_s: float) -> None:
+        """It has a place, or need not wait for one any more."""
+        self.queued_s += waited_s
+        self.admitted_ns = self.elapsed_ns()
 
     def begin(self, ledger: Ledger, upstream_format: str) -> None:
         """An attempt at an upstream: what is noted of it must not be the last one's."""
@@ -274,8 +292,11 @@ class Story:
             address=self.address,
             size_bytes=self.size_bytes,
             notes=tuple(self.notes),
+            queue_ms=int(self.queued_s * 1000) if self.admitted_ns else None,
             policies=self.policies,
             overhead_ms=self.overhead_ms,
+            decision=self.decision,
+            tried=tuple(self.tried) if self.decision is not None else (),
         )
 
     def _kept_request(self) -> Request | None:

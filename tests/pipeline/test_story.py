@@ -170,6 +170,8 @@ FAULTS = {
     "plugin": "owner",
     "credential": "owner",
     "quota": "owner",
+    "queue_full": "router",
+    "queue_timeout": "router",
     "draining": "router",
     "internal": "router",
     "model_not_found": "upstream",
