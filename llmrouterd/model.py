@@ -307,6 +307,8 @@ class RuleSpec:
     sticky: bool = False
     min_tokens: int | None = None
     max_tokens: int | None = None
+    hedge_after_ms: int = 0
+    retry_on_tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,13 +346,17 @@ class Candidate:
     """One place a request may go. `rule` says who proposed it (`routers[2] fallback`).
 
     written_out: the owner named this provider in the very list it came from, so going there after
-    a local provider failed is the owner's own wish.
+    a local provider failed is the owner's own wish. hedge_after_ms: silent for so long, and the next
+    candidate is started beside it; 0: never. retry_on_tags: an answer with one of these is not yet
+    the last word.
     """
 
     provider: str
     model: str
     rule: str
     written_out: bool = False
+    hedge_after_ms: int = 0
+    retry_on_tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

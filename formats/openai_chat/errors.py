@@ -296,6 +296,7 @@ _WORDS: Mapping[FailureKind, tuple[str, str | None]] = {
     "timeout": ("server_error", None),
     "truncated": ("server_error", None),
     "refused_by_upstream": ("invalid_request_error", None),
+    "tagged": ("server_error", None),
 }
 # Kinds that leave an upstream's own 4xx standing: the others are not the client's affair.
 _KEEPS_STATUS: frozenset[FailureKind] = frozenset(

@@ -181,8 +181,8 @@ _EVERY_RULE: Keys = {
     "type": Key("text", required=True),
     "when": Key("table"),
     "sticky": Key("switch", False),
-    "hedge_after_ms": later(0),
-    "retry_on_tags": later([]),
+    "hedge_after_ms": Key("whole", 0, low=0),
+    "retry_on_tags": Key("texts", (), filled=True),
 }
 
 RULES: Mapping[str, Keys] = {

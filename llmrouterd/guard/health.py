@@ -165,6 +165,18 @@ class Health:
             out[name] = state
         return out
 
+    def out(self, candidate: Candidate, now: float) -> tuple[str, float | None]:
+        """Why this place is left alone at the moment, and for how long; "" when it is not."""
+        trouble = self._trouble(candidate.provider, now)
+        if trouble is not None:
+            return f"unhealthy: {trouble[0]}", trouble[1]
+        rest = self._resting(candidate.provider, now)
+        if rest is not None:
+            return f"it asked to be left alone ({rest.why})", rest.until - now
+        key = _model(candidate)
+        admitted = self.breaker.admits(key, now)
+        return ("" if admitted else self.breaker.circuit(key).why), None
+
     def figures(self, state: ProviderState, now: float) -> dict[str, Any]:
         """The members of a state that say what was seen of it, beside what its owner declared."""
         seen, provider = self.seen.get(state.provider.name), state.provider
@@ -205,6 +217,8 @@ class Health:
 def against(failure: Failure) -> Against:
     """Whom a failure speaks against. One without a word of the upstream's own, such as our refusal
     to translate, speaks against nobody."""
+    if failure.kind == "credential" and failure.status is None and failure.retry_after_s is None:
+        return "nobody"  # a client's own credential was kept back: nobody was asked
     return _AGAINST.get(failure.kind, "nobody")
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -31,13 +32,14 @@ from llmrouterd.edge.dial import DialError
 from llmrouterd.guard.keyring import Resting
 from llmrouterd.model import Outcome
 from llmrouterd.pipeline import echo, headers
+from llmrouterd.pipeline.aside import sends_on
 from llmrouterd.pipeline.embed import embed
 from llmrouterd.pipeline.fetch import with_images
 from llmrouterd.pipeline.lessons import seal_refused
 from llmrouterd.pipeline.outgoing import Outgoing, outgoing
 from llmrouterd.pipeline.recall import Listener, hear_whole
 from llmrouterd.pipeline.refused import refused
-from llmrouterd.pipeline.relay import TAIL_S, PassLane, TurnLane, pump
+from llmrouterd.pipeline.relay import CONTENT, TAIL_S, PassLane, TurnLane, pump
 
 if TYPE_CHECKING:
     from llmrouterd.edge.exchange import Exchange
@@ -191,22 +193,45 @@ async def _stream(
     work: Work, sent: Outgoing, exchange: Exchange, deadline: Deadline
 ) -> Failure | None:
     lane = _lane(work, sent)
-    story = work.story
+    judge = partial(_judge, work, lane) if work.unwelcome else None
     try:
-        failure = await pump(exchange, deadline, lane, work.reply)
+        failure = await pump(exchange, deadline, lane, work.reply, judge)
     finally:  # of a stream that was cut short, the record has what came
-        story.usage = lane.usage
-        story.response = lane.response()
+        _note(work, lane)
     if failure is not None:
         return failure
     deadline.off()
+    await _end(lane, work)
+    if not lane.cut:
+        await _drain(exchange)
+    return None
+
+
+def _note(work: Work, lane: Lane) -> None:
+    work.story.usage = lane.usage
+    work.story.response = lane.response()
+
+
+async def _end(lane: Lane, work: Work) -> None:
+    """All has been sent: what is left is to look at it, and the proper end."""
     lane.note_answer(work.reply)
     if work.ext.wants_response and not lane.holds:
         await _look(work, lane)
     await work.reply.finish()
-    if not lane.cut:
-        await _drain(exchange)
-    return None
+
+
+async def _judge(work: Work, lane: Lane, out: bytes) -> Failure | None:
+    """Whether a stream that was held back may go out."""
+    response = _read(lane)
+    if response is None:
+        return None
+    _note(work, lane)
+
+    async def give(work: Work) -> None:
+        await work.reply.send(out)
+        await _end(lane, work)
+
+    return await sends_on(work, response, give)
 
 
 async def _drain(exchange: Exchange) -> None:
@@ -233,11 +258,15 @@ def _lane(work: Work, sent: Outgoing) -> Lane:
 
 async def _look(work: Work, lane: Lane) -> None:
     """Hooks that look at an answer which has gone out already."""
-    seen = lane.response()
-    response = seen if isinstance(seen, Response) or seen is None else seen.response()
+    response = _read(lane)
     if response is not None:
         work.story.response = response
         await work.ext.after(work.request, response)
+
+
+def _read(lane: Lane) -> Response | None:
+    seen = lane.response()
+    return seen if isinstance(seen, Response) or seen is None else seen.response()
 
 
 # --- whole answers --------------------------------------------------------------------------------
@@ -251,11 +280,12 @@ async def _whole(
     deadline.off()
     try:
         response = sent.parse_response(body)
-        if sent.recalls:
-            hear_whole(work.memory.recall, response)
     except Garbled as error:
         failure = fmt.parse_error(200, body)  # some servers answer 200 with an error inside
         return failure if failure.native is not None else Failure("upstream", str(error))
+    await work.reply.claim()
+    if sent.recalls:
+        hear_whole(work.memory.recall, response)
     if passes and fmt.NAME in ("ollama", "generate") and response.model != work.request.model:
         # Its clients know a model by the name they asked for.
         body = parse_body(body).spliced({"model": work.request.model})
@@ -272,6 +302,8 @@ async def _folded(
         deadline.enter("idle")
         for event in decoder.feed(data):
             folder.add(event)
+            if isinstance(event, CONTENT):
+                await work.reply.claim()
     if not folder.finished:
         for event in decoder.eof():
             folder.add(event)
@@ -288,6 +320,19 @@ async def deliver(work: Work, response: Response, body: bytes | None = None) -> 
 
     body: the upstream's own bytes, good as they are if nobody changes the answer.
     """
+    await work.reply.claim()
+    work.story.response, work.story.usage = response, response.usage
+
+    async def give(work: Work) -> None:
+        failure = await _give(work, response, body)
+        if failure is not None:
+            await work.reply.fail(failure)
+
+    failure = await sends_on(work, response, give)
+    return failure or await _give(work, response, body)
+
+
+async def _give(work: Work, response: Response, body: bytes | None) -> Failure | None:
     ext, reply, story = work.ext, work.reply, work.story
     answer = response
     if ext.edits_events:

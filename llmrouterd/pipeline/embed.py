@@ -142,6 +142,7 @@ async def _deliver(
     work: Work, asked: EmbedRequest, answer: embeddings.EmbedAnswer
 ) -> Failure | None:
     written = embeddings.write_answer(answer, asked)
+    await work.reply.claim()
     if answer.input_tokens is not None:
         work.story.usage = Usage(answer.input_tokens, 0)
     await work.reply.whole(written)

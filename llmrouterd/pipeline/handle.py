@@ -83,7 +83,9 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
     except ClientGone:
         end = "client_gone"
         return end
-    except trio.Cancelled:
+    except (trio.Cancelled, BaseExceptionGroup) as error:
+        if not _is_cancelled(error):
+            raise
         end = "client_gone" if client.gone else "refused"
         if not client.gone:
             story.failure = story.failure or Failure("draining", "the router was stopped")
@@ -97,6 +99,13 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
             daemon.tell(record)
             if ext is not None and awaited:
                 await ext.end(record)  # noqa: ASYNC102 - shielded and bounded in there
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """A nursery on the way wraps the cancellations of its tasks in a group."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
 
 
 def _not_for(caller: Caller, model: str) -> Failure:

@@ -221,8 +221,7 @@ def for_client(story: Story, *, stream: bool) -> Fields:
         if place.rule:
             fields.append(("x-router-rule", clean(place.rule)))
     if place is not None:  # with a failure to tell, no attempt is running any more
-        tries = len(story.tried) + (story.failure is None)
-        fields.append(("x-router-attempts", str(tries or 1)))
+        fields.append(("x-router-attempts", str(story.tries or 1)))
     if story.tags:
         fields.append(("x-router-request-tags", tag_header(story.tags)))
     if story.ledger is not None and story.ledger.entries:

@@ -177,10 +177,9 @@ def _whole(value: object) -> int:
 
 def withheld(work: Work, provider: Provider) -> Failure | None:
     """Why this provider must not be asked now: a client's credential is for one provider."""
-    tried = work.story.tried
-    if provider.credentials != "client" or not tried:
+    if provider.credentials != "client":
         return None
-    if all(outcome.candidate.provider == provider.name for outcome in tried):
+    if all(asked.provider == provider.name for asked in work.story.asked):
         return None
     words = "it takes the client's own credential, which goes nowhere after another provider failed"
     return Failure("credential", words)
@@ -230,7 +229,7 @@ def _beta(work: Work, provider: Provider) -> str:
 
 def _idempotency(work: Work, provider: Provider) -> str | None:
     """The client's key is for the first provider; each other one gets its own, for all retries."""
-    tried = work.story.tried
-    if not tried or tried[0].candidate.provider == provider.name:
+    asked = work.story.asked
+    if not asked or asked[0].provider == provider.name:
         return work.incoming.get("idempotency-key")
     return f"{work.story.stem}-{headers.clean(provider.name)}"

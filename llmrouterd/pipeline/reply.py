@@ -50,7 +50,14 @@ class Reply:
         self.error_told = False
         self.answer: Mapping[str, JSON] | bytes | None = None  # of the Responses API, to be kept
         self.passed = False  # the upstream's own bytes were the answer
+        self.gate: Callable[[], Awaitable[None]] | None = None  # what to pass before the first byte
         self._life_sign_s = life_sign_s
+
+    def twin(self, story: Story, gate: Callable[[], Awaitable[None]]) -> Reply:
+        """For an attempt that runs beside another: silent until `gate` lets it pass."""
+        out = Reply(self.client, self.format, story, life_sign_s=self._life_sign_s)
+        out.request, out.gate = self.request, gate
+        return out
 
     @property
     def streaming(self) -> bool:
@@ -59,7 +66,8 @@ class Reply:
     @property
     def quiet_s(self) -> float:
         """Seconds of silence after which this client is due a life sign; 0: never."""
-        return self._life_sign_s if self.streaming and self.format.COMMENT else 0.0
+        due = self.streaming and self.format.COMMENT and self.gate is None
+        return self._life_sign_s if due else 0.0
 
     def stamp(self) -> Stamp:
         """Chance and clock for what names and dates an answer."""
@@ -86,8 +94,15 @@ class Reply:
         self.answer = getattr(source, "answer", None)
         self.passed = passed
 
+    async def claim(self) -> None:
+        """The first token is here. Of attempts beside each other only the first one returns."""
+        if self.gate is not None:
+            await self.gate()
+            self.gate = None
+
     async def send(self, data: bytes) -> None:
         """Content for a streaming client; the head goes with the first of it."""
+        await self.claim()
         self.content_sent = True
         self.story.saw_content()
         await self._head()
@@ -132,6 +147,7 @@ class Reply:
 
     async def whole(self, body: bytes, *, passed: bool = False) -> None:
         """A whole answer with status 200. passed: it is the upstream's own."""
+        await self.claim()
         self.content_sent = True
         self.answer, self.passed = body, passed
         self.story.saw_content()

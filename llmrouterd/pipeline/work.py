@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from formats.embeddings import EmbedRequest
     from llmrouterd.model import Headers, Secret
     from llmrouterd.pipeline.answers import Resumed
+    from llmrouterd.pipeline.aside import Kept
     from llmrouterd.pipeline.daemon import Daemon, Generation, Memory
     from llmrouterd.pipeline.extend import Extensions
     from llmrouterd.pipeline.reply import Reply
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class Work:
     """strict: a loss in translation is refused, not noted. key: which of a provider's several. embed: vectors are asked for, no chat.
     resumed: what a request of the Responses API went on from. fetched: pictures by their URL, None
-    for those that could not be had."""
+    for those that could not be had. kept: an answer that is given if nobody has a better one."""
 
     request: Request
     incoming: Headers
@@ -39,6 +40,7 @@ class Work:
     embed: EmbedRequest | None = None
     resumed: Resumed | None = None
     fetched: dict[str, Image | None] = field(default_factory=dict)
+    kept: list[Kept] = field(default_factory=list)
 
     @property
     def memory(self) -> Memory:
@@ -46,6 +48,14 @@ class Work:
         return self.daemon.memory(self.story.client)
 
     @property
+    def unwelcome(self) -> tuple[str, ...]:
+        """Tags with which an answer of the candidate in hand is not yet the last word."""
+        place = self.story.candidate
+        if place is None or not place.retry_on_tags or self.embed is not None:
+            return ()
+        return place.retry_on_tags if self.gen.response_classifiers else ()
+
+    @property
     def keep(self) -> bool:
         """Somebody wants to know what the answer said."""
-        return self.ext.wants_response or self.daemon.keep_bodies
+        return self.ext.wants_response or self.daemon.keep_bodies or bool(self.unwelcome)

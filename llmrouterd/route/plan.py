@@ -47,6 +47,7 @@ _TELLING: tuple[FailureKind, ...] = (
     "truncated",
     "credential",
     "model_not_found",
+    "tagged",
 )
 
 
@@ -85,6 +86,15 @@ def next_step(
         return GiveUp(_in_sum(tried))
     due, candidate = best
     return Try(candidate) if due <= now + _SLACK_S else Wait(due - now, candidate)
+
+
+def next_beside(
+    verdict: Verdict, tried: Sequence[Outcome], running: Sequence[Candidate]
+) -> Candidate | None:
+    """Who is asked beside those that are silent: the next one that nobody has tried. To ask the
+    same place twice at once would only make it slower."""
+    taken = {_place(o.candidate) for o in tried} | {_place(each) for each in running}
+    return next((each for each in verdict.candidates if _place(each) not in taken), None)
 
 
 def walks_on(failure: Failure) -> bool:

@@ -37,7 +37,13 @@ def shown(health, now=0.0):
     ],
 )
 def test_whom_a_failure_speaks_against(kind, whom):
-    assert against(Failure(kind, "x")) == whom
+    assert against(Failure(kind, "x", 418)) == whom
+
+
+def test_a_credential_that_was_kept_back_speaks_against_nobody():
+    """Nobody was asked. When all keys of a provider rest, it says until when."""
+    assert against(Failure("credential", "x")) == "nobody"
+    assert against(Failure("credential", "x", retry_after_s=9)) == "key"
 
 
 def test_nothing_wrong_shows_the_states_as_they_are():

@@ -100,7 +100,7 @@ def test_an_attempt_begins_with_a_clean_slate(story: Story) -> None:
 
 def test_attempts_in_words(story: Story) -> None:
     failure = Failure("timeout", "too slow", clock="idle")
-    story.tried.append(Outcome(PLACE, failure))
+    story.failed(Outcome(PLACE, failure))
     assert story.attempts() == ("a/llama: timeout:idle: too slow",)
 
 
