@@ -198,6 +198,7 @@ class Provider:
     ca_file: str = ""
     http_proxy: str = field(default="", repr=False)  # may hold a password
     options: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    stream_upstream: Literal["auto", "always", "never"] = "auto"  # for whole answers, too
     grow_context: bool = False  # num_ctx may grow with the prompts
     on_demand: bool = False  # found by a key in the environment: only for models asked for by name
 

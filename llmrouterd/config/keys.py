@@ -172,6 +172,7 @@ PROVIDER: Keys = {
     "http_proxy": Key("text", ""),
     "options": Key("table", MappingProxyType({})),
     "grow_context": Key("switch", False),
+    "stream_upstream": Key("text", "auto", one_of=("auto", "always", "never")),
 }
 
 _PROVIDER = Key("text", required=True, filled=True)

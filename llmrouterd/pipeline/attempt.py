@@ -295,22 +295,30 @@ async def _whole(
 async def _folded(
     work: Work, sent: Outgoing, exchange: Exchange, deadline: Deadline
 ) -> Failure | None:
-    """The upstream streams although a whole answer was asked for: fold it."""
+    """The upstream streams although a whole answer is due: fold it."""
     folder = Folder(limit=work.gen.response_limit_bytes)
     decoder = sent.decoder(work.gen.event_limit_bytes)
+    content = False
     while not folder.finished and (data := await exchange.read()):
-        deadline.enter("idle")
         for event in decoder.feed(data):
             folder.add(event)
-            if isinstance(event, CONTENT):
-                await work.reply.claim()
+            content = content or isinstance(event, CONTENT)
+        if content:
+            deadline.off()
+            await work.reply.claim()
+            deadline.enter("idle")
     if not folder.finished:
         for event in decoder.eof():
             folder.add(event)
     if folder.failure is not None:
         return folder.failure
     deadline.off()
-    failure = await deliver(work, folder.response())
+    response = folder.response()
+    response = response if response.model else replace(response, model=sent.model)
+    await work.reply.claim()
+    if sent.recalls:
+        hear_whole(work.memory.recall, response)
+    failure = await deliver(work, response)
     await _drain(exchange)
     return failure
 
