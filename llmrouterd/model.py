@@ -194,6 +194,7 @@ class Provider:
     clocks: Clocks = Clocks()
     max_retries: int = 1
     circuit_failures: int = 3  # so many in a row, and it is left alone for a while; 0: never
+    probe_interval_s: float = 0.0  # between two questions whether it is there; 0: it is not asked
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may hold a key
     ca_file: str = ""
     http_proxy: str = field(default="", repr=False)  # may hold a password

@@ -167,6 +167,7 @@ PROVIDER: Keys = {
     "total_timeout": seconds(0.0),
     "max_retries": Key("whole", 1, low=0, high=100),
     "circuit_failures": Key("whole", 3, low=0, high=1000),
+    "probe_interval": seconds(0.0),
     "headers": Key("map", MappingProxyType({})),
     "ca_file": Key("text", ""),
     "http_proxy": Key("text", ""),

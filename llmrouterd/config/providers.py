@@ -168,6 +168,7 @@ def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Prov
         ),
         max_retries=values["max_retries"],
         circuit_failures=values["circuit_failures"],
+        probe_interval_s=values["probe_interval"],
         headers=_headers(problems, path, values["headers"], url),
         ca_file=values["ca_file"],
         http_proxy=values["http_proxy"],

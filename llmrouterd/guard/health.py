@@ -129,6 +129,22 @@ class Health:
         """It answered a question that was no request: what was wrong may be over."""
         self.breaker.look_again(provider, now)
 
+    def probe_answered(self, provider: str, now: float) -> None:
+        """It is there. That opens the way for a request that tries it; a second time, for all. What
+        it does with requests only they can tell, so the next failure closes it at once."""
+        if self.breaker.circuit(provider).state(now) == "half_open":
+            self.breaker.mended(provider)
+        else:
+            self.breaker.look_again(provider, now)
+
+    def probe_failed(
+        self, provider: str, why: str, now: float, *, jitter: float, threshold: int = THRESHOLD
+    ) -> None:
+        """It is not there, or not well. It counts like a request that failed, but for the figures."""
+        if threshold:
+            words = f"probe: {why[:_WHY]}"
+            self.breaker.failed(provider, now, words, jitter=jitter, threshold=threshold)
+
     def _rest(self, provider: str, rest_s: float, now: float, why: str) -> None:
         until = now + min(rest_s, LONGEST_REST_S)
         known = self.rests.get(provider)

@@ -31,6 +31,7 @@ from llmrouterd.ops import local
 from llmrouterd.ops.catalog import Catalog
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.pages import Pages, refuse
+from llmrouterd.ops.probes import Probes
 from llmrouterd.pipeline.daemon import Daemon, Generation
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ async def _serve(
     addresses = tuple(listener.address for listener in listeners)
     health = Health()
     catalog = Catalog(pool, config.providers, generation.upstreams, health.reached)
+    probes = Probes(pool, config.providers, generation.upstreams, health)
     feed = Feed() if config.server.dashboard else None
     journal = _journal(config)
     daemon = Daemon(
@@ -109,6 +111,7 @@ async def _serve(
         async with trio.open_nursery() as background:
             await background.start(_heed_signals, server, daemon, feed, config.server.drain_timeout)
             await background.start(catalog.run)
+            background.start_soon(probes.run)
             async with trio.open_nursery() as serving:
                 await serving.start(server.run)
                 if not server.connections.draining:  # a signal may have come before this
