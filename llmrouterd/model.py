@@ -390,13 +390,15 @@ class Outcome:
     """How one attempt ended without an answer.
 
     at: when, on the monotonic clock (None: just now); a pause before a retry counts from there.
-    connected: False when no connection came about at all (refused, no such name, TLS)."""
+    connected: False when no connection came about at all (refused, no such name, TLS). asked: False
+    when it was passed over after all, because somebody else had found it ill."""
 
     candidate: Candidate
     failure: Failure
     elapsed_s: float = 0.0
     at: float | None = None
     connected: bool = True
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,6 +233,8 @@ class Health:
 def against(failure: Failure) -> Against:
     """Whom a failure speaks against. One without a word of the upstream's own, such as our refusal
     to translate, speaks against nobody."""
+    if failure.clock == "request":
+        return "nobody"  # the client's time was over, not the provider's
     if failure.kind == "credential" and failure.status is None and failure.retry_after_s is None:
         return "nobody"  # a client's own credential was kept back: nobody was asked
     return _AGAINST.get(failure.kind, "nobody")

@@ -37,6 +37,7 @@ from llmrouterd.pipeline.embed import embed
 from llmrouterd.pipeline.fetch import with_images
 from llmrouterd.pipeline.lessons import seal_refused
 from llmrouterd.pipeline.outgoing import Outgoing, outgoing
+from llmrouterd.pipeline.patience import ENDLESS
 from llmrouterd.pipeline.recall import Listener, hear_whole
 from llmrouterd.pipeline.refused import refused
 from llmrouterd.pipeline.relay import CONTENT, TAIL_S, PassLane, TurnLane, pump
@@ -125,7 +126,8 @@ async def _once(
     if isinstance(sent, Failure):
         return sent
     work.story.begin(ledger, sent.codec.NAME)
-    with Deadline(sent.provider.clocks) as deadline:
+    limit = work.patience if work.patience.kept else ENDLESS
+    with Deadline(sent.provider.clocks, limit.until, limit.seconds) as deadline:
         try:
             return await _exchange(work, sent, deadline)
         except DialError as error:
@@ -137,11 +139,15 @@ async def _once(
             return Failure("upstream", str(error))
     if work.reply.client.finished:  # the clock ran out while the upstream ended its body
         return None
-    return _ran_out(deadline)
+    return ran_out(deadline)
 
 
-def _ran_out(deadline: Deadline) -> Failure:
+def ran_out(deadline: Deadline) -> Failure:
+    """Which clock it was, and what it was set to."""
     clock = deadline.expired or "total"
+    if clock == "request":
+        words = f"the client's {deadline.expired_s:g} s were over before an answer had begun"
+        return Failure("timeout", words, clock=clock)
     text = f"the upstream's {clock} clock ran out after {deadline.expired_s:g} s"
     return Failure("timeout", text, clock=clock)
 
@@ -277,7 +283,7 @@ async def _whole(
 ) -> Failure | None:
     fmt, passes = sent.codec, sent.passes and not work.request.stream
     body = await exchange.read_all(work.gen.response_limit_bytes)
-    deadline.off()
+    deadline.begun()
     try:
         response = sent.parse_response(body)
     except Garbled as error:
@@ -312,7 +318,7 @@ async def _folded(
             folder.add(event)
     if folder.failure is not None:
         return folder.failure
-    deadline.off()
+    deadline.begun()
     response = folder.response()
     response = response if response.model else replace(response, model=sent.model)
     await work.reply.claim()

@@ -27,6 +27,7 @@ from llmrouterd.pipeline import embed as embedded
 from llmrouterd.pipeline.answers import at_home, resumed
 from llmrouterd.pipeline.attempt import deliver
 from llmrouterd.pipeline.extend import Extensions
+from llmrouterd.pipeline.patience import patience
 from llmrouterd.pipeline.reply import Reply
 from llmrouterd.pipeline.story import Story
 from llmrouterd.pipeline.walk import walk
@@ -61,6 +62,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
     end: EndState = "internal_error"
     ext: Extensions | None = None
     daemon.in_flight += 1
+    begun = trio.current_time()
     try:
         asked = await _understood(call, reply)
         if asked is None:
@@ -77,6 +79,12 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         fields, caller = call.incoming.headers, call.incoming.caller
         strict = gen.strict or caller.strict or _is_strict(fields)
         work = Work(request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict)
+        found = patience(fields, begun, signs=bool(reply.quiet_s))
+        if isinstance(found, Failure):
+            await reply.fail(found)
+            end = "refused"
+            return end
+        work.patience = found
         work.embed = asked if isinstance(asked, EmbedRequest) else None
         end = await _resume(work) or await _serve(call, work)
         return end

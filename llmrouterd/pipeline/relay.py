@@ -309,7 +309,7 @@ async def pump(
             deadline.off()
             await reply.claim()
         if reply.content_sent or (lane.content and not lane.holds and judge is None):
-            deadline.off()
+            deadline.begun()
             await reply.send(b"".join([*held, out]) if held else out)
             held.clear()
         elif out:
@@ -351,7 +351,7 @@ async def _ended(
     lane: Lane, reply: Reply, held: list[bytes], deadline: Deadline, judge: Judge | None
 ) -> Failure | None:
     """The upstream's stream is over: is it whole? What follows is our time and the client's."""
-    deadline.off()
+    deadline.begun()
     if lane.finished:
         await reply.claim()
     out = await lane.eof()

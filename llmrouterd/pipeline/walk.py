@@ -54,7 +54,7 @@ class _Walk:
                 self._verdict,
                 work.story.tried,
                 now=trio.current_time(),
-                deadline=None,
+                deadline=work.patience.until,
                 retries=self._retries,
                 jitter=self._jitter,
             )
@@ -85,7 +85,9 @@ class _Walk:
         failure = Failure("overloaded", reason, retry_after_s=back_s)
         place = (candidate.provider, candidate.model)
         step = Step(candidate.rule, "skipped", reason, *place, "health")
-        self._work.story.skipped(Outcome(candidate, failure, 0.0, now, connected=False), step)
+        self._work.story.skipped(
+            Outcome(candidate, failure, 0.0, now, connected=False, asked=False), step
+        )
         return failure
 
     def _has_tried(self, candidate: Candidate) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llmrouterd.pipeline.patience import ENDLESS, Patience
+
 if TYPE_CHECKING:
     from formats.canonical import Image, Request
     from formats.embeddings import EmbedRequest
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 class Work:
     """strict: a loss in translation is refused, not noted. key: which of a provider's several. embed: vectors are asked for, no chat.
     resumed: what a request of the Responses API went on from. fetched: pictures by their URL, None
-    for those that could not be had. kept: an answer that is given if nobody has a better one."""
+    for those that could not be had. patience: how long the client waits for its answer to begin. kept: an answer that is given if nobody has a better one."""
 
     request: Request
     incoming: Headers
@@ -40,6 +42,7 @@ class Work:
     embed: EmbedRequest | None = None
     resumed: Resumed | None = None
     fetched: dict[str, Image | None] = field(default_factory=dict)
+    patience: Patience = ENDLESS
     kept: list[Kept] = field(default_factory=list)
 
     @property

@@ -631,7 +631,8 @@ def test_beside_a_stream_too_a_client_of_a_whole_answer_that_goes_away_frees_its
     body["messages"] = [{"role": "user", "content": PROMPT}]
     url = f"{daemon.url}/v1/chat/completions"
     with httpx.stream("POST", url, json=body | {"stream": True}, timeout=PATIENCE_S) as other:
-        next(other.iter_bytes())
+        pieces = other.iter_bytes()  # held: when it goes, so does the connection
+        next(pieces)
         data = json.dumps(body).encode()
         head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
