@@ -99,10 +99,13 @@ class Health:
     ) -> None:
         """An attempt failed. One that had given part of an answer counts like any other. threshold:
         failures in a row that open the provider's circuit; 0: it is never left alone."""
+        name, why = candidate.provider, f"{failure.tag}: {failure.message[:_WHY]}"
+        whom = against(failure)
+        if whom in ("key", "provider"):
+            self._seen(name).failed(now)
         if not threshold:
             return
-        name, why = candidate.provider, f"{failure.tag}: {failure.message[:_WHY]}"
-        match against(failure):
+        match whom:
             case "nobody" if failure.status is not None:
                 self.breaker.succeeded(name)  # it answered: only this request was wrong
             case "nobody":
@@ -113,14 +116,12 @@ class Health:
                     _model(candidate), now, why, jitter=jitter, at_once=True, rest_s=MODEL_REST_S
                 )
             case "key":
-                self._seen(name).failed(now)
                 self.breaker.failed(name, now, why, jitter=jitter, at_once=True, rest_s=KEY_REST_S)
             case "pace":
                 default = QUOTA_REST_S if failure.kind == "quota" else PACE_REST_S
                 self._rest(name, failure.retry_after_s or default, now, why)
                 self.breaker.abandoned(name)
             case "provider":
-                self._seen(name).failed(now)
                 self.breaker.failed(name, now, why, jitter=jitter, threshold=threshold)
                 if failure.retry_after_s:
                     self._rest(name, failure.retry_after_s, now, why)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmrouterd.pipeline.story import Story
     from llmrouterd.pipeline.work import Work
 
-    Give = Callable[[Work], Awaitable[None]]
+    Give = Callable[[Work], Awaitable[Failure | None]]
 
 # No refusal is that long, and an answer that is has been worth its wait.
 HELD_BYTES = 1024 * 1024
@@ -54,12 +54,8 @@ async def sends_on(work: Work, response: Response, give: Give) -> Failure | None
     return Failure("tagged", f"its answer was tagged {', '.join(found)}")
 
 
-async def last_word(work: Work) -> bool:
-    """Give the answer that was set aside. False: there is none."""
-    if not work.kept:
-        return False
-    kept = work.kept[0]
+async def last_word(work: Work) -> Failure | None:
+    """Give the answer that was set aside; there is one."""
+    kept = work.kept.pop()
     work.story.has_last_word(kept.story)
-    work.kept.clear()
-    await kept.give(work)
-    return True
+    return await kept.give(work)

@@ -337,13 +337,10 @@ async def deliver(work: Work, response: Response, body: bytes | None = None) -> 
     await work.reply.claim()
     work.story.response, work.story.usage = response, response.usage
 
-    async def give(work: Work) -> None:
-        failure = await _give(work, response, body)
-        if failure is not None:
-            await work.reply.fail(failure)
+    async def give(work: Work) -> Failure | None:
+        return await _give(work, response, body)
 
-    failure = await sends_on(work, response, give)
-    return failure or await _give(work, response, body)
+    return await sends_on(work, response, give) or await give(work)
 
 
 async def _give(work: Work, response: Response, body: bytes | None) -> Failure | None:

@@ -47,6 +47,7 @@ class Reply:
         self.request: Request | None = None
         self.encoder: Encoder | None = None
         self.content_sent = False
+        self.begun_at: float | None = None  # when the first content went out, on trio's clock
         self.error_told = False
         self.answer: Mapping[str, JSON] | bytes | None = None  # of the Responses API, to be kept
         self.passed = False  # the upstream's own bytes were the answer
@@ -102,11 +103,17 @@ class Reply:
 
     async def send(self, data: bytes) -> None:
         """Content for a streaming client; the head goes with the first of it."""
-        await self.claim()
-        self.content_sent = True
-        self.story.saw_content()
+        if self.gate is not None:
+            await self.claim()
+        self._begins()
         await self._head()
         await self.client.send(data)
+
+    def _begins(self) -> None:
+        """The first content, or more of it."""
+        if not self.content_sent:
+            self.content_sent, self.begun_at = True, trio.current_time()
+        self.story.saw_content()
 
     async def _head(self) -> None:
         if not self.client.headers_sent:
@@ -147,10 +154,10 @@ class Reply:
 
     async def whole(self, body: bytes, *, passed: bool = False) -> None:
         """A whole answer with status 200. passed: it is the upstream's own."""
-        await self.claim()
-        self.content_sent = True
+        if self.gate is not None:
+            await self.claim()
         self.answer, self.passed = body, passed
-        self.story.saw_content()
+        self._begins()
         self.story.status = 200
         fields = [("content-type", "application/json")]
         await self.client.respond(200, fields + headers.for_client(self.story, stream=False), body)

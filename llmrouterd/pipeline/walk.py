@@ -59,11 +59,12 @@ class _Walk:
                 jitter=self._jitter,
             )
             if isinstance(step, GiveUp):
-                if await last_word(work):
+                failure = await last_word(work) if work.kept else step.failure
+                if failure is None:
                     _keep(work)
                     return "complete"
-                await work.reply.fail(step.failure)
-                return _end_state(step.failure)
+                await work.reply.fail(failure)
+                return _end_state(failure)
             if isinstance(step, Wait):
                 await work.reply.sleep(step.seconds)
             failure = await self._asked(step.candidate)
@@ -114,10 +115,10 @@ class _Walk:
         out = self._out(candidate)
         if out is not None:
             return out
-        begun, begun_ns = trio.current_time(), work.story.elapsed_ns()
+        begun = trio.current_time()
         failure = await _one(work, candidate, self._fleet)
         if failure is None or failure.kind == "tagged":
-            _note_health(work, candidate, begun_ns)
+            _note_health(work, candidate, begun)
         if failure is None:
             _served(work, candidate, self._fleet)
             return None
@@ -186,17 +187,17 @@ def _compare(work: Work, candidate: Candidate, fleet: Fleet) -> None:
     calibration.learn(candidate, story.size_tokens, story.usage)
 
 
-def _note_health(work: Work, candidate: Candidate, begun_ns: int) -> None:
-    """A whole answer came. begun_ns: when its attempt began, on the story's clock."""
-    story = work.story
-    first_ns = story.first_token_ns if work.request.stream else None
+def _note_health(work: Work, candidate: Candidate, begun: float) -> None:
+    """A whole answer came. begun: when its attempt began."""
+    story, now = work.story, trio.current_time()
+    first = work.reply.begun_at if work.request.stream else None
     usage = None if story.usage_estimated else story.usage
     work.daemon.health.answered(
         candidate,
-        trio.current_time(),
-        first_token_ms=None if first_ns is None else max(0, first_ns - begun_ns) / 1e6,
-        tokens=usage.output if usage is not None and first_ns is not None else None,
-        writing_s=0.0 if first_ns is None else (story.elapsed_ns() - first_ns) / 1e9,
+        now,
+        first_token_ms=None if first is None else max(0.0, first - begun) * 1000,
+        tokens=usage.output if usage is not None and first is not None else None,
+        writing_s=0.0 if first is None else now - first,
     )
 
 

@@ -30,6 +30,7 @@ _LONGEST_WAIT_S = 10.0
 _SLACK_S = 0.001
 _SHOWN_CHARS = 200
 _SHOWN_SKIPS = 6
+_NO_SKIP = frozenset({"repeated", "on_demand"})  # it was listed before, or nobody asked for it
 
 # the client's mistakes, which some servers answer with a 500
 _CLIENTS: frozenset[FailureKind] = frozenset({"bad_request", "refused_by_upstream"})
@@ -149,7 +150,9 @@ def _in_sum(verdict: Verdict, tried: Sequence[Outcome]) -> Failure:
 
 def _passed_over(verdict: Verdict, last: Mapping[tuple[str, str], Outcome]) -> list[str]:
     """Who was not asked, and why; a place that was asked after all is none of them."""
-    reasons = {(s.provider, s.model): s.reason for s in verdict.trace if s.outcome == "skipped"}
+    skips = [s for s in verdict.trace if s.outcome == "skipped" and s.code not in _NO_SKIP]
+    reasons = {(s.provider, s.model): s.reason for s in skips}
+    reasons |= {_place(c): "no time was left" for c in verdict.candidates if _place(c) not in last}
     reasons |= {place: o.failure.message for place, o in last.items() if not o.asked}
     asked = {place for place, o in last.items() if o.asked}
     left = [(place, why) for place, why in reasons.items() if place not in asked]
@@ -171,7 +174,9 @@ def _for_client(failure: Failure) -> Failure:
 
 
 def _out_of_time() -> Failure:
-    return Failure("timeout", "the total time for this request ran out", clock="total")
+    return Failure(
+        "timeout", "the client's time was over before anybody was asked", clock="request"
+    )
 
 
 def _place(candidate: Candidate) -> tuple[str, str]:

@@ -351,3 +351,20 @@ async def test_many_races_at_once_leave_nothing_behind(
                 nursery.start_soon(st.ask, "openai", request("openai", stream=True))
     assert [r.end for r in st.sink.records] == ["complete"] * 20
     assert all(len(r.attempts) == 1 for r in st.sink.records)
+
+
+async def test_a_bug_in_one_of_the_two_is_an_internal_error_with_a_record(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    up = {"a": after(60, "x"), "b": after(0, "from b")}
+    async with stage(openai("a"), openai("b"), up=up, routing=hedging("a", "b")) as st:
+
+        def broken(*more: object) -> None:
+            raise ZeroDivisionError("secret words")
+
+        st.daemon.calibration.learn = broken
+        out = await st.ask("openai", request("openai"))
+        st.assert_settled()
+    assert out.status in (200, 500)
+    assert (st.record.end, st.record.fault) == ("internal_error", "router")
+    assert "secret words" not in caplog.text
