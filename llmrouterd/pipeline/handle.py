@@ -4,8 +4,9 @@ Owns: the order of a request's stations and its end state.
 Refuses to know: bytes of any format, sockets, how a rule decides.
 
 Laws:
-1. Everything happens in the request's own task. Cancellation is the only clean-up signal, and what
-   must be given back is given back synchronously in `finally`.
+1. Everything happens in the request's own task, but for attempts beside each other, which have a
+   nursery within it (hedge.py). Cancellation is the only clean-up signal, and what must be given
+   back is given back synchronously in `finally`.
 2. Every request ends in exactly one record for whoever wants one, whatever happened: one whose
    client left in the middle of its body, too.
 """

@@ -1,12 +1,13 @@
 """Two attempts beside each other: the first token wins, and the other has never been."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 import trio
 import trio.testing
 
-from llmrouterd.model import AttemptFailed, FirstToken, Record, Routed, Routing, RuleSpec
+from llmrouterd.model import AttemptFailed, FirstToken, Record, Routed, Routing, RuleSpec, Secret
 from llmrouterd.route.facts import facts
 from tests.pipeline.stage import (
     REFUSED,
@@ -368,3 +369,99 @@ async def test_a_bug_in_one_of_the_two_is_an_internal_error_with_a_record(
     assert out.status in (200, 500)
     assert (st.record.end, st.record.fault) == ("internal_error", "router")
     assert "secret words" not in caplog.text
+
+
+async def test_what_began_local_stays_local_beside_it_too(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Only a place is started that the walk would try next."""
+    rules = tuple(
+        RuleSpec("fallback", f"routers[{n}] fallback", (name,), hedge_after_ms=500)
+        for n, name in enumerate("ab")
+    )
+    up = {"a": after(2, "from a"), "b": REFUSED}
+    remote = openai("b", local=False)
+    async with stage(openai("a"), remote, up=up, routing=Routing(rules=rules)) as st:
+        out = await st.ask("openai", request("openai"))
+    assert st.dialled == ["a"]
+    assert b"from a" in out.body
+
+
+async def test_each_of_the_two_has_a_key_of_its_own_and_the_losers_does_not_rest(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    keys = (Secret("key-one"), Secret("key-two"))
+    keyed = [openai(name, key=keys[0], keys=keys) for name in "ab"]
+    up = {"a": after(60, "x"), "b": after(0, "from b")}
+    async with stage(*keyed, up=up, routing=hedging("a", "b")) as st:
+        for _ in range(3):
+            out = await st.ask("openai", request("openai"))
+            assert b"from b" in out.body
+        for name in "ab":
+            sent = [asked.headers.get("authorization") for asked in st.asked[name]]
+            assert sent == ["Bearer key-one", "Bearer key-two", "Bearer key-one"]
+            ring = st.daemon.keyring(st.gen.providers[name])
+            assert ring.resting(trio.current_time()) is None
+
+
+async def test_vectors_race_too(autojump_clock: trio.testing.MockClock) -> None:
+    vectors = {"object": "list", "data": [{"index": 0, "embedding": [0.5]}], "model": "m"}
+
+    async def silent(up: Up) -> None:
+        await up.request()
+        await up.closed()
+
+    up = {"a": silent, "b": replies(200, vectors)}
+    async with stage(openai("a"), openai("b"), up=up, routing=hedging("a", "b")) as st:
+        out = await st.ask("/v1/embeddings", {"model": "m", "input": "hi"})
+    assert out.json["data"][0]["embedding"] == [0.5]
+    assert st.record.provider == "b"
+    assert len(st.record.attempts) == 1
+
+
+class LeaveAt(trio.abc.Instrument):
+    """The client leaves when so many steps were taken, by whatever task."""
+
+    def __init__(self, step: int, leave: Callable[[], None]) -> None:
+        self.step, self.leave, self.taken = step, leave, 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.taken += 1
+        if self.taken == self.step:
+            self.leave()
+
+
+@pytest.mark.slow
+@both
+@pytest.mark.parametrize("winner", ["a", "b", "nobody"])
+async def test_left_at_any_moment_it_leaves_one_record_and_nothing_else(
+    winner: str, stream: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    waits = {"a": 0.8 if winner == "a" else 60, "b": 0.2 if winner == "b" else 60}
+    ends: set[str] = set()
+    step = 0
+    while True:
+        step += 2
+        up = {name: after(waits[name], f"from {name}") for name in "ab"}
+        if winner == "nobody":
+            up = {name: replies(500, BUSY) for name in "ab"}
+        providers = [openai(name, max_retries=0) for name in "ab"]
+        async with stage(*providers, up=up, routing=hedging("a", "b"), life_sign_s=0.3) as st:
+
+            def leave(st=st) -> None:
+                if st.client is not None and st.client.nursery is not None:
+                    st.hang_up()
+
+            instrument = LeaveAt(step, leave)
+            trio.lowlevel.add_instrument(instrument)
+            await st.ask("openai", request("openai", stream=stream))
+            trio.lowlevel.remove_instrument(instrument)
+            await trio.testing.wait_all_tasks_blocked()
+            st.assert_settled()
+        records = st.sink.records
+        assert len(records) == 1 or (not records and st.sink.told == [])
+        ends |= {record.end for record in records}
+        if instrument.taken < step:
+            break
+    assert "client_gone" in ends
+    assert len(ends) == 2
