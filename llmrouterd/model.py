@@ -260,7 +260,8 @@ class Facts:
     model: the name the client asked for. needs: capabilities the request makes use of ("vision",
     "tools", ...). size_tokens: estimate of the prompt. forced: a provider that a plugin chose,
     past the rules. wish: the provider the client asked for by header. session: a name for the
-    conversation, where some rule keeps those together.
+    conversation, where some rule keeps those together. unclassified: classifiers that failed, so
+    that nobody knows which of their tags the request deserves.
     """
 
     model: str
@@ -272,6 +273,7 @@ class Facts:
     forced: str | None = None
     wish: str | None = None
     session: str = ""
+    unclassified: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +316,28 @@ class RuleSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """One `[[policies]]` entry, checked: a limit that holds whatever the rules say. `where` names it
+    (`policies[0]`).
+
+    tags, clients, models (globs): whom it binds; an empty one asks for nothing. allow, deny: names of
+    providers. local: it must not leave this network; networks: those it may reach, instead of every
+    local one. block: nobody may serve it. message: what the client is told then.
+    """
+
+    where: str
+    tags: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    local: bool = False
+    networks: tuple[str, ...] = ()
+    block: bool = False
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Routing:
     """All that the owner decided about routing. aliases: name -> `provider/model` texts, in order.
     implicit: there are no rules in the file, so the built-in chain applies."""
@@ -322,6 +346,7 @@ class Routing:
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
     failover_to_remote: bool = False
     implicit: bool = False
+    policies: tuple[Policy, ...] = ()
 
     @property
     def wants_figures(self) -> bool:
@@ -365,7 +390,7 @@ class Candidate:
 class Step:
     """One line of a routing trace: a rule that passed, or a candidate taken or skipped, and why.
 
-    reason is for people; code is the same for programs: unknown, on_demand, repeated,
+    reason is for people; code is the same for programs: unknown, on_demand, repeated, policy,
     capability:NAME, embedding, context:TOKENS, remote, health, rest, model_out, unreached.
     """
 
@@ -542,6 +567,7 @@ class Record:
     address: str = ""
     size_bytes: int = 0
     notes: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ()
 
 
 Telling = Opened | Classified | Routed | FirstToken | AttemptFailed | Record

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from llmrouterd.config import Config
-    from llmrouterd.model import Provider, RuleSpec
+    from llmrouterd.model import Policy, Provider, RuleSpec
 
 IMPLICIT = "none given: whoever has the model is asked, local providers first"
 
@@ -75,6 +75,10 @@ def _lines(config: Config) -> Iterator[str]:
         yield from table(("RULE", "TYPE", "WHEN", "TO", "AS MODEL"), rules)
     else:
         yield f"rules    {IMPLICIT}"
+    if config.routing.policies:
+        yield ""
+        policies = [_policy_row(policy) for policy in config.routing.policies]
+        yield from table(("POLICY", "BINDS", "FORBIDS"), policies)
     if config.routing.aliases:
         yield ""
         aliases = sorted(config.routing.aliases.items())
@@ -153,6 +157,25 @@ def _condition(spec: RuleSpec) -> str:
             return "always"
 
 
+def _policy_row(policy: Policy) -> tuple[str, ...]:
+    return policy.where, _binds(policy), _forbids(policy)
+
+
+def _binds(policy: Policy) -> str:
+    named = (("tag", policy.tags), ("client", policy.clients), ("model", policy.models))
+    words = [f"{what} {' or '.join(those)}" for what, those in named if those]
+    return ", ".join(words) or "every request"
+
+
+def _forbids(policy: Policy) -> str:
+    words = ["any provider"] if policy.block else []
+    words += [f"any but {', '.join(policy.allow)}"] if policy.allow else []
+    words += [", ".join(policy.deny)] if policy.deny else []
+    words += ["what is not local"] if policy.local else []
+    words += [f"networks but {', '.join(policy.networks)}"] if policy.networks else []
+    return "; ".join(words)
+
+
 def _bound(text: str, figure: float | None) -> str:
     return "" if figure is None else f"{text} {figure:g}"
 
@@ -202,6 +225,10 @@ def as_json(config: Config) -> dict[str, Any]:
         "providers": [_provider_json(provider) for provider in config.providers],
         "skipped": [{"name": name, "reason": reason} for name, reason in config.skipped],
         "routers": [_rule_json(spec) for spec in config.routing.rules],
+        "policies": [
+            {"where": each.where, "binds": _binds(each), "forbids": _forbids(each)}
+            for each in config.routing.policies
+        ],
         "models": {name: list(targets) for name, targets in config.routing.aliases.items()},
         **{
             kind: {name: {"enabled": settings["enabled"]} for name, settings in entries.items()}

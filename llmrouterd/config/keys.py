@@ -276,6 +276,18 @@ WHEN: Keys = {
 }
 CANDIDATE: Keys = {**TARGET, "model": Key("text", required=True, filled=True)}
 
+POLICY: Keys = {
+    "tag": Key("text or texts", (), filled=True),
+    "client": Key("text or texts", (), filled=True),
+    "model": Key("text or texts", (), filled=True),
+    "allow": Key("texts", (), filled=True),
+    "deny": Key("texts", (), filled=True),
+    "require": Key("text", one_of=("local",)),
+    "networks": Key("texts", (), filled=True),
+    "action": Key("text", one_of=("block",)),
+    "message": Key("text", "", filled=True),
+}
+
 _ENABLED: Keys = {"enabled": Key("switch", False)}
 CLASSIFIERS: Mapping[str, Keys] = {
     "keyword": {**_ENABLED, "tags": Key("lists")},
@@ -317,7 +329,7 @@ TOP: Keys = {
     "images": Key("table"),
     "providers": Key("tables", ()),
     "routers": Key("tables", ()),
-    "policies": later([]),
+    "policies": Key("tables", ()),
     "clients": Key("tables", ()),
     "models": Key("table"),
     "classifiers": Key("table"),

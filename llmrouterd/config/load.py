@@ -22,6 +22,7 @@ from llmrouterd import tomlpos
 from llmrouterd.config import keys
 from llmrouterd.config.clients import read_clients
 from llmrouterd.config.nouns import Config, Logging, Server
+from llmrouterd.config.policies import read_policies
 from llmrouterd.config.providers import NoKeyError, key_from, names_of, read_providers
 from llmrouterd.config.read import NOT_YET, Problems, nearest, quoted, read
 from llmrouterd.config.rules import check_name, read_aliases, read_rules
@@ -76,6 +77,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
         aliases=read_aliases(problems, top["models"] or {}, names),
         failover_to_remote=failover,
         implicit=not top["routers"],
+        policies=read_policies(problems, top["policies"], names),
     )
     config = Config(
         server=server,

@@ -141,14 +141,15 @@ def _when(problems: Problems, path: Path, table: Mapping[str, Any] | None) -> Wh
         return None
     values = read(problems, path, table, WHEN)
     return When(
-        tags=_texts(values["tags"]),
-        clients=_texts(values["client"]),
+        tags=texts(values["tags"]),
+        clients=texts(values["client"]),
         stream=values["stream"],
-        capabilities=_texts(values["capability"]),
+        capabilities=texts(values["capability"]),
     )
 
 
-def _texts(value: str | Sequence[str] | None) -> tuple[str, ...]:
+def texts(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """What may be written as one text or as a list of them."""
     return (value,) if isinstance(value, str) else tuple(value or ())
 
 

@@ -312,9 +312,7 @@ async def _through_proxy(
     origin: Origin, context: ssl.SSLContext | None, label: egress.Label
 ) -> tuple[Wire, Receipt]:
     """Plain HTTP is asked of the proxy in absolute form (by the pool); TLS goes through CONNECT."""
-    if (
-        label.local_only or label.public_only
-    ):  # what the proxy really dials cannot be seen from here
+    if label.binds:  # what the proxy really dials cannot be seen from here
         raise DialError(
             "denied", f"{origin.where} is behind a proxy, and the request must stay here"
         )

@@ -38,17 +38,37 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 @dataclass(frozen=True, slots=True)
 class Label:
     """What is known of a request's secrecy. local_only: its bytes must not leave this network.
-    public_only: it must not reach into this network: whoever made it may be a stranger."""
+    networks: with local_only, the networks they may reach besides this host, instead of all local
+    ones. public_only: it must not reach into this network: whoever made it may be a stranger."""
 
     local_only: bool = False
     public_only: bool = False
+    networks: tuple[str, ...] = ()
+
+    @property
+    def binds(self) -> bool:
+        """Not every address is right."""
+        return self.local_only or self.public_only
+
+
+FREE = Label()
 
 
 def may(label: Label, address: str) -> bool:
     """Whether bytes under `label` may be sent to `address` (an IP address as text)."""
     if label.public_only and not is_public(address):
         return False
-    return not label.local_only or is_local(address)
+    if not label.local_only:
+        return True
+    return _within(address, label.networks) if label.networks else is_local(address)
+
+
+def _within(address: str, networks: tuple[str, ...]) -> bool:
+    parsed = _parse(address)
+    if parsed is None:
+        return False
+    found = map(ipaddress.ip_network, networks)
+    return is_loopback(address) or any(parsed in network for network in found)
 
 
 def is_local(address: str) -> bool:

@@ -169,6 +169,7 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "upstream_request_id": record.upstream_request_id,
         "address": record.address,
         "notes": list(record.notes),
+        "policies": list(record.policies),
     }
     return out
 

@@ -12,6 +12,7 @@ Laws:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ from llmrouterd.pipeline.handle import Call, handle
 
 if TYPE_CHECKING:
     from llmrouterd.config import Config
-    from llmrouterd.model import ProviderState
+    from llmrouterd.model import Headers, ProviderState
     from llmrouterd.observe.dashboard import Dashboard
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
@@ -41,6 +42,7 @@ Page = Callable[[Incoming, Client], Awaitable[None]]
 JSON = Any
 
 RESPONSE = "/v1/responses/"  # what stands before an answer's id in the path
+_TAGS, _TAG_CHARS = 32, 64  # the most that a client may give its own request
 _KEY_BYTES = 4096  # the longest body in which a browser may send its key
 # What the Ollama surface says it is: clients (Codex) refuse versions below 0.13.4.
 OLLAMA_VERSION = "0.14.0"
@@ -94,6 +96,13 @@ def format_of(path: str, headers_name_anthropic: bool = False) -> str:
     if path.startswith("/v1/messages") or headers_name_anthropic:
         return "anthropic"
     return "openai"
+
+
+def tags_of(fields: Headers) -> tuple[str, ...]:
+    """The tags that a client gives its own request, as X-Router-Tags names them."""
+    given = (tag.strip() for line in fields.all("x-router-tags") for tag in line.split(","))
+    fit = (tag for tag in given if tag and len(tag) <= _TAG_CHARS and tag.isprintable())
+    return tuple(itertools.islice(fit, _TAGS))
 
 
 def refuse(path: str, failure: Failure) -> tuple[int, Fields, bytes]:
@@ -211,7 +220,7 @@ class Pages:
     ) -> None:
         wish = incoming.headers.get("x-router-provider")
         client.extra_headers = access.cors(self._config.server, incoming)
-        call = Call(incoming, chat, path, wish, embeds)
+        call = Call(incoming, chat, path, wish, embeds, tags_of(incoming.headers))
         await handle(call, client, self._gen, self._daemon)
 
     async def _other(self, path: str, incoming: Incoming, client: Client) -> None:

@@ -39,7 +39,7 @@ from llmrouterd.pipeline.lessons import seal_refused
 from llmrouterd.pipeline.outgoing import Outgoing, outgoing
 from llmrouterd.pipeline.patience import ENDLESS
 from llmrouterd.pipeline.recall import Listener, hear_whole
-from llmrouterd.pipeline.refused import refused
+from llmrouterd.pipeline.refused import not_reached, refused
 from llmrouterd.pipeline.relay import CONTENT, TAIL_S, PassLane, TurnLane, pump
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ async def _once(
             return await _exchange(work, sent, deadline)
         except DialError as error:
             work.story.unreached = True
-            return Failure("upstream", str(error))
+            return not_reached(error)
         except Truncated as error:
             return Failure("truncated", str(error))
         except FormatError as error:
@@ -165,6 +165,7 @@ async def _exchange(work: Work, sent: Outgoing, deadline: Deadline) -> Failure |
         sent.fields,
         sent.body,
         deadline,
+        label=work.label,
         patiently=reply.patiently if reply.quiet_s else None,
     ) as exchange:
         work.story.noted(exchange.receipt, exchange.headers)

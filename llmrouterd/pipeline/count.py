@@ -13,6 +13,7 @@ Laws:
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from formats import FORMATS, jsontext
@@ -21,13 +22,16 @@ from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
 from llmrouterd.model import Clocks
 from llmrouterd.pipeline import headers
+from llmrouterd.pipeline.binding import label_of
 from llmrouterd.route.decide import decide
 from llmrouterd.route.estimate import with_margin
 from llmrouterd.route.facts import facts
+from llmrouterd.route.policies import bounds
 
 if TYPE_CHECKING:
     from formats.canonical import Request
     from llmrouterd.edge.incoming import Incoming
+    from llmrouterd.guard.egress import Label
     from llmrouterd.model import Candidate, Provider
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
@@ -42,11 +46,14 @@ async def count_tokens(
     request: Request, incoming: Incoming, gen: Generation, daemon: Daemon
 ) -> tuple[int, str]:
     """The number, and "upstream" or "estimate"."""
-    known = facts(request, tags=())
+    known = facts(request, tags=(), client=incoming.caller.name)
+    if gen.routing.policies:  # nobody classifies it: whatever policy may bind it does
+        known = replace(known, unclassified=("count",))
     verdict = decide(known, daemon.fleet(0), gen.routing)
     place = verdict.candidates[0] if verdict.candidates else None
     if place is not None:
-        counted = await _ask(request, incoming, place, gen, daemon)
+        label = label_of(bounds(known, gen.routing.policies))
+        counted = await _ask(request, incoming, place, gen, daemon, label)
         if counted is not None:
             return counted, "upstream"
     factor = daemon.calibration.factor(place)
@@ -62,7 +69,12 @@ def _counts(provider: Provider, daemon: Daemon) -> bool:
 
 
 async def _ask(
-    request: Request, incoming: Incoming, place: Candidate, gen: Generation, daemon: Daemon
+    request: Request,
+    incoming: Incoming,
+    place: Candidate,
+    gen: Generation,
+    daemon: Daemon,
+    label: Label,
 ) -> int | None:
     provider = gen.providers[place.provider]
     if request.raw is None or not _counts(provider, daemon):
@@ -84,7 +96,7 @@ async def _ask(
     try:
         with Deadline(_CLOCKS) as deadline:
             async with daemon.pool.exchange(
-                origin, "POST", target, fields, body, deadline
+                origin, "POST", target, fields, body, deadline, label=label
             ) as exchange:
                 answer = await exchange.read_all(_LIMIT)
                 if exchange.status in _CANNOT:

@@ -23,7 +23,7 @@ from llmrouterd.edge.dial import DialError
 from llmrouterd.model import EMPTY
 from llmrouterd.pipeline import outgoing
 from llmrouterd.pipeline.patience import ENDLESS
-from llmrouterd.pipeline.refused import refused_by
+from llmrouterd.pipeline.refused import not_reached, refused_by
 from llmrouterd.route.decide import EMBEDDING
 from llmrouterd.route.estimate import text_tokens
 
@@ -80,7 +80,7 @@ async def embed(
             return await _exchange(work, asked, sent, deadline)
         except DialError as error:
             work.story.unreached = True
-            return Failure("upstream", str(error))
+            return not_reached(error)
         except Truncated as error:
             return Failure("truncated", str(error))
         except FormatError as error:
@@ -120,7 +120,7 @@ async def _exchange(
 ) -> Failure | None:
     origin, _ = work.gen.upstreams[sent.provider.name]
     async with work.daemon.pool.exchange(
-        origin, "POST", sent.target, sent.fields, sent.body, deadline
+        origin, "POST", sent.target, sent.fields, sent.body, deadline, label=work.label
     ) as exchange:
         work.story.noted(exchange.receipt, exchange.headers)
         if exchange.status != 200:

@@ -110,14 +110,15 @@ async def _fetch_all(urls: Sequence[str], work: Work, rules: Images) -> None:
 
     async def one(url: str) -> None:
         async with places:
-            work.fetched[url] = await fetch(url, work.daemon.pool, rules)
+            label = replace(work.label, public_only=True)
+            work.fetched[url] = await fetch(url, work.daemon.pool, rules, label)
 
     async with trio.open_nursery() as nursery:
         for url in urls:
             nursery.start_soon(one, url)
 
 
-async def fetch(url: str, pool: Pool, rules: Images) -> Image | None:
+async def fetch(url: str, pool: Pool, rules: Images, label: Label = _PUBLIC) -> Image | None:
     """The picture at a URL; None when it cannot be had, which the log says."""
     parts = urlsplit(url)
     secure = parts.scheme == "https"
@@ -131,7 +132,7 @@ async def fetch(url: str, pool: Pool, rules: Images) -> Image | None:
     with Deadline(clocks) as deadline:
         try:
             async with pool.exchange(
-                origin, "GET", target, _FIELDS, b"", deadline, label=_PUBLIC
+                origin, "GET", target, _FIELDS, b"", deadline, label=label
             ) as exchange:
                 if exchange.status != 200:
                     raise ValueError(f"status {exchange.status}")

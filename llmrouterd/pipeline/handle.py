@@ -27,6 +27,7 @@ from llmrouterd.model import Candidate, EndState, Fleet
 from llmrouterd.pipeline import embed as embedded
 from llmrouterd.pipeline.answers import at_home, resumed
 from llmrouterd.pipeline.attempt import deliver
+from llmrouterd.pipeline.binding import bind
 from llmrouterd.pipeline.extend import Extensions
 from llmrouterd.pipeline.patience import patience
 from llmrouterd.pipeline.reply import Reply
@@ -46,19 +47,21 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request for a model as the edge hands it over. format: the client's; wish:
-    X-Router-Provider; embeds: the call, where vectors are asked for."""
+    X-Router-Provider; tags: X-Router-Tags; embeds: the call, where vectors are asked for."""
 
     incoming: Incoming
     format: str
     endpoint: str
     wish: str | None = None
     embeds: embeddings.Call | None = None
+    tags: tuple[str, ...] = ()
 
 
 async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) -> EndState:
     """Serve one chat request. Returns how it ended; raises only on our own bugs."""
     story = Story(daemon, client_format=call.format, endpoint=call.endpoint)
     story.client = call.incoming.caller.name
+    story.given_tags = call.tags
     reply = Reply(client, FORMATS[call.format], story, life_sign_s=gen.life_sign_s)
     end: EndState = "internal_error"
     ext: Extensions | None = None
@@ -216,6 +219,7 @@ async def _routed(call: Call, work: Work) -> EndState:
     if unknown:
         await daemon.learn(unknown)
         fleet = _fleet(work, known, seed)
+    bind(work, known)
     verdict = decide(known, fleet, gen.routing)
     if verdict.candidates and verdict.candidates[0].rule.endswith(" round_robin"):
         daemon.took_turn(verdict.candidates[0].rule)

@@ -19,7 +19,7 @@ from llmrouterd.edge.dial import proxy_authorization
 from llmrouterd.pipeline import headers
 
 if TYPE_CHECKING:
-    from llmrouterd.edge.dial import Origin
+    from llmrouterd.edge.dial import DialError, Origin
     from llmrouterd.edge.exchange import Exchange
     from llmrouterd.model import Headers, Provider
     from llmrouterd.pipeline.outgoing import Outgoing
@@ -75,3 +75,8 @@ def _until(date: str, now: float) -> float | None:
         return max(0.0, when.timestamp() - now)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def not_reached(error: DialError) -> Failure:
+    """No connection: the server's fault, or none at all where our own door stayed shut."""
+    return Failure("forbidden" if error.kind == "denied" else "upstream", str(error))

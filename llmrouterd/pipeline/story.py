@@ -91,6 +91,8 @@ class Story:
         self.request: Request | None = None
         self.requested_model = ""
         self.tags: tuple[str, ...] = ()
+        self.given_tags: tuple[str, ...] = ()  # by the client itself
+        self.policies: tuple[str, ...] = ()  # that bind it
         self.response_tags: tuple[str, ...] = ()
         self.plugins: list[str] = []
         self.candidate: Candidate | None = None
@@ -131,6 +133,8 @@ class Story:
             self.daemon.tell(Opened(self.id, self.begun_ms, request.model, in_flight))
 
     def classified(self, tags: tuple[str, ...]) -> None:
+        if self.given_tags:
+            tags = tuple(sorted({*tags, *self.given_tags}))
         self.tags = tags
         if self._heard:
             self.daemon.tell(Classified(self.id, self.daemon.wall_ms(), tags))
@@ -294,6 +298,7 @@ class Story:
             address=self.address,
             size_bytes=self.size_bytes,
             notes=tuple(self.notes),
+            policies=self.policies,
         )
 
     def _kept_request(self) -> Request | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llmrouterd.guard.egress import FREE, Label
 from llmrouterd.pipeline.patience import ENDLESS, Patience
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 class Work:
     """strict: a loss in translation is refused, not noted. key: which of a provider's several. embed: vectors are asked for, no chat.
     resumed: what a request of the Responses API went on from. fetched: pictures by their URL, None
-    for those that could not be had. patience: how long the client waits for its answer to begin. kept: an answer that is given if nobody has a better one."""
+    for those that could not be had. label: where its bytes may go, by the owner's policies. patience:
+    how long the client waits for its answer to begin. kept: an answer that is given if nobody has a
+    better one."""
 
     request: Request
     incoming: Headers
@@ -42,6 +45,7 @@ class Work:
     embed: EmbedRequest | None = None
     resumed: Resumed | None = None
     fetched: dict[str, Image | None] = field(default_factory=dict)
+    label: Label = FREE
     patience: Patience = ENDLESS
     kept: list[Kept] = field(default_factory=list)
 

@@ -13,6 +13,7 @@ Laws:
    remote one is admitted only from the same list, written out by the owner, or when the owner set
    `failover_to_remote`.
 4. An `on_demand` provider serves only models that were asked for by name.
+5. The owner's policies bind every candidate, whoever named it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from llmrouterd.model import (
 )
 from llmrouterd.route.estimate import fits, with_margin
 from llmrouterd.route.facts import context_of, embedding_only, lacks, looks_embedding_only
+from llmrouterd.route.policies import bounds, forbids, runs_elsewhere
 from llmrouterd.route.rules import RULES, claims, find, known_models, seated, unmet, why_passed
 
 if TYPE_CHECKING:
@@ -50,12 +52,16 @@ EMBEDDING = "embedding"
 _NO_EMBEDDINGS = frozenset({"anthropic", "echo"})
 _SHOWN_SKIPS = 6
 _SHOWN_CHARS = 160
+# Somebody who may serve it could do so at another time, or a smaller request.
+_MAY_PASS = frozenset({"health", "rest", "unreached", "model_out", "context", "capability"})
 Refusal = tuple[str, str]  # (code, reason)
 
 
 def decide(facts: Facts, fleet: Fleet, routing: Routing) -> Verdict:
     """Every admissible candidate for the request, in the order in which to try them."""
     walk = _Walk(facts, fleet, routing)
+    if walk.blocked():
+        return Verdict((), tuple(walk.trace))
     if facts.forced is not None:
         walk.offer(_at(facts.forced, facts.model, fleet, PLUGIN))
     elif facts.model in routing.aliases:
@@ -185,7 +191,7 @@ def _best_local(walk: _Walk, facts: Facts, states: list[ProviderState]) -> None:
         ranked = [
             (_rank(state, info, unfit=walk.unfit(state, info) is not None), info.name)
             for info in (models or {}).values()
-            if not looks_embedding_only(info)
+            if not looks_embedding_only(info) and not runs_elsewhere(provider, info.name, info)
         ]
         if ranked:
             rank, model = min(ranked)
@@ -222,7 +228,16 @@ def _local_first(fleet: Fleet) -> list[ProviderState]:
 class _Walk:
     """One decision in the making."""
 
-    __slots__ = ("_began_local", "_facts", "_fleet", "_routing", "_taken", "candidates", "trace")
+    __slots__ = (
+        "_began_local",
+        "_bounds",
+        "_facts",
+        "_fleet",
+        "_routing",
+        "_taken",
+        "candidates",
+        "trace",
+    )
 
     def __init__(self, facts: Facts, fleet: Fleet, routing: Routing) -> None:
         self.candidates: list[Candidate] = []
@@ -230,8 +245,16 @@ class _Walk:
         self._facts = facts
         self._fleet = fleet
         self._routing = routing
+        self._bounds = bounds(facts, routing.policies)
         self._taken: set[tuple[str, str]] = set()
         self._began_local: str | None = None  # the rule of the first local candidate
+
+    def blocked(self) -> bool:
+        """Whether a policy leaves nobody at all."""
+        bound = self._bounds
+        if bound.blocked:
+            self.trace.append(Step(bound.blocker, "skipped", bound.blocked, code="policy"))
+        return bool(bound.blocked)
 
     def passed(self, rule: str, reason: str) -> None:
         self.trace.append(Step(rule, "passed", reason))
@@ -270,10 +293,14 @@ class _Walk:
             return "on_demand", "serves only models asked for by name"
         if (candidate.provider, candidate.model) in self._taken:
             return "repeated", "already listed before"
-        refusal = self.unfit(state, find(state, candidate.model), candidate.model)
+        info = find(state, candidate.model)
+        forbidden = forbids(self._bounds, provider, candidate.model, info)
+        if forbidden:
+            return "policy", forbidden
+        refusal = self.unfit(state, info, candidate.model)
         if refusal is not None:
             return refusal
-        if provider.local:
+        if provider.local and not runs_elsewhere(provider, candidate.model, info):
             self._began_local = self._began_local or candidate.rule
         elif not self._may_leave(candidate):
             return "remote", f"remote, and the walk began local in {self._began_local}"
@@ -332,6 +359,9 @@ def no_candidate(facts: Facts, verdict: Verdict, fleet: Fleet) -> Failure:
     kinds = {step.code.partition(":")[0] for step in skips.values()}
     model = _short(facts.model)
     listed = _listed(list(skips.values()))
+    if "policy" in kinds and not kinds & _MAY_PASS:
+        return _forbidden(model, list(skips.values()))
+    kinds.discard("policy")
     if kinds == {"capability"}:
         missing = sorted({step.code.partition(":")[2] for step in skips.values()})
         named = ", ".join(f"'{name}'" for name in missing)
@@ -350,6 +380,14 @@ def no_candidate(facts: Facts, verdict: Verdict, fleet: Fleet) -> Failure:
         kind: FailureKind = "rate_limit" if kinds == {"rest"} else "overloaded"
         return Failure(kind, words, retry_after_s=min(backs, default=None))
     return Failure("no_provider", f"no provider configured for model '{model}'{listed}")
+
+
+def _forbidden(model: str, skips: list[Step]) -> Failure:
+    """Nobody may serve it, and no other time would change that."""
+    blocked = next((step.reason for step in skips if not step.provider), "")
+    words = blocked or f"the policies of this router let nobody serve this request for '{model}'"
+    listed = _listed([step for step in skips if step.provider])
+    return Failure("forbidden", f"{words}{listed}")
 
 
 def _listed(skips: list[Step]) -> str:

@@ -9,7 +9,8 @@ Laws:
 2. Another untried candidate comes before any retry; a retry comes only when none is left.
 3. A failure that is the client's ends the walk at once, word for word.
 4. A failure without `status` is not an upstream's reply: `unsupported` without one is our own
-   refusal to translate, `upstream` without one is a connection that broke.
+   refusal to translate, `forbidden` our own refusal to dial an address that a policy does not allow,
+   `upstream` a connection that broke.
 5. Bounded: no candidate is tried more often than 1 + max_retries of its provider. After a `Wait`
    retry its candidate, or ask again: with `Outcome.at` set, the answer then is to try it.
 """
@@ -104,7 +105,7 @@ def walks_on(failure: Failure) -> bool:
     if failure.kind in _TELLING:
         return True
     if failure.status is None:
-        return failure.kind == "unsupported"
+        return failure.kind in ("unsupported", "forbidden")
     if failure.status == 500 and failure.kind in _CLIENTS:
         return False
     return failure.status in _WALK_ON_STATUS or failure.status >= 500
@@ -150,7 +151,8 @@ def _in_sum(verdict: Verdict, tried: Sequence[Outcome]) -> Failure:
 
 def _passed_over(verdict: Verdict, last: Mapping[tuple[str, str], Outcome]) -> list[str]:
     """Who was not asked, and why; a place that was asked after all is none of them."""
-    skips = [s for s in verdict.trace if s.outcome == "skipped" and s.code not in _NO_SKIP]
+    skips = [s for s in verdict.trace if s.outcome == "skipped" and s.provider]
+    skips = [s for s in skips if s.code not in _NO_SKIP]
     reasons = {(s.provider, s.model): s.reason for s in skips}
     reasons |= {_place(c): "no time was left" for c in verdict.candidates if _place(c) not in last}
     reasons |= {place: o.failure.message for place, o in last.items() if not o.asked}

@@ -104,6 +104,29 @@ def test_the_tables(run) -> None:
     assert "NOT_SET is not set" in out.splitlines()[-1]
 
 
+def test_policies_say_whom_they_bind_and_what_they_forbid(run) -> None:
+    policies = """
+[[policies]]
+tag = ["pii", "secret"]
+client = "kid"
+allow = ["ollama"]
+require = "local"
+networks = ["10.1.0.0/16"]
+[[policies]]
+action = "block"
+model = "x*"
+[[policies]]
+deny = ["cloud"]
+"""
+    rows = [" ".join(line.split()) for line in run(CONFIG + policies)[1].splitlines()]
+    binds = "policies[0] tag pii or secret, client kid"
+    assert f"{binds} any but ollama; what is not local; networks but 10.1.0.0/16" in rows
+    assert "policies[1] model x* any provider" in rows
+    assert "policies[2] every request cloud" in rows
+    told = json.loads(run(CONFIG + policies, as_json=True)[1])["policies"]
+    assert told[2] == {"where": "policies[2]", "binds": "every request", "forbids": "cloud"}
+
+
 def test_columns_are_aligned_and_nothing_trails(run) -> None:
     lines = run(CONFIG)[1].splitlines()
     head = next(line for line in lines if line.startswith("PROVIDER"))

@@ -46,6 +46,20 @@ def test_an_address_elsewhere_or_none_at_all(address: str) -> None:
     assert not may(Label(local_only=True), address)
 
 
+def test_with_networks_only_these_and_this_host() -> None:
+    label = Label(local_only=True, networks=("10.1.0.0/16", "fd00:1::/32", "198.51.100.0/24"))
+    for address in ("10.1.2.3", "::ffff:10.1.2.3", "fd00:1::9", "198.51.100.7", "127.0.0.1", "::1"):
+        assert may(label, address)
+    for address in ("10.2.0.1", "192.168.1.1", "fe80::1", "8.8.8.8", "", "router.lan"):
+        assert not may(label, address)
+
+
+def test_what_binds() -> None:
+    assert not Label().binds
+    assert Label(local_only=True).binds
+    assert Label(public_only=True).binds
+
+
 @pytest.mark.parametrize("address", LOCAL + FAR)
 def test_without_a_label_everything_may(address: str) -> None:
     assert may(Label(), address)

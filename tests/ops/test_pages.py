@@ -6,9 +6,9 @@ import pytest
 
 from formats.errors import Failure
 from llmrouterd.config import Config, Server
-from llmrouterd.model import ModelInfo, Provider, ProviderState, Routing, Secret
+from llmrouterd.model import Headers, ModelInfo, Provider, ProviderState, Routing, Secret
 from llmrouterd.observe.feed import Feed
-from llmrouterd.ops.pages import canonical_path, format_of, refuse
+from llmrouterd.ops.pages import canonical_path, format_of, refuse, tags_of
 from tests.ops.stage import ask, pages_of, states_of
 
 ECHO = (Provider("echo", "echo"),)
@@ -409,3 +409,19 @@ async def test_a_clients_wish_reaches_the_routing() -> None:
     said = await ask(answer, "POST", "/v1/chat/completions", wish, body=CHAT)
     assert said.get("x-router-provider") == "echo"
     assert said.get("x-router-rule") == "X-Router-Provider"
+
+
+def test_the_tags_a_client_gives_its_own_request() -> None:
+    fields = Headers([(b"x-router-tags", b"pii, code ,,"), (b"x-router-tags", b"x\x1b[0m,late")])
+    assert tags_of(fields) == ("pii", "code", "late")
+    assert tags_of(Headers()) == ()
+    many = ",".join(f"t{n}" for n in range(100)).encode()
+    assert len(tags_of(Headers([(b"x-router-tags", many), (b"x-router-tags", b"y" * 65)]))) == 32
+
+
+async def test_a_clients_tags_reach_the_routing() -> None:
+    answer = pages_of().answer
+    said = await ask(
+        answer, "POST", "/v1/chat/completions", ("x-router-tags", "batch,code"), body=CHAT
+    )
+    assert said.get("x-router-request-tags") == "batch,code"

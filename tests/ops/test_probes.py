@@ -80,7 +80,11 @@ async def test_one_that_is_gone_is_found_so_without_a_request(autojump_clock) ->
     assert health.seen == {}  # no figure of a request
 
 
-@pytest.mark.parametrize("answer", [HANGS, (500, {}), (503, {"error": "Loading model"})], ids=str)
+@pytest.mark.parametrize(
+    "answer",
+    [HANGS, (500, {}), (503, {"error": "Loading model"})],
+    ids=["silence", "500", "503"],
+)
 async def test_silence_and_a_servers_own_errors_speak_against_it(answer, autojump_clock) -> None:
     ill = provider()
     probes, health = probing(lambda target, body: answer, ill)

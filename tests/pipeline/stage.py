@@ -20,6 +20,7 @@ from llmrouterd.edge.dial import DialError, Origin
 from llmrouterd.edge.incoming import Incoming, Limits
 from llmrouterd.edge.pool import Pool
 from llmrouterd.edge.wire import StreamWire
+from llmrouterd.guard.egress import Label
 from llmrouterd.hooks import Plugin
 from llmrouterd.model import (
     Fleet,
@@ -32,6 +33,7 @@ from llmrouterd.model import (
     Routing,
     Telling,
 )
+from llmrouterd.ops.pages import tags_of
 from llmrouterd.pipeline.daemon import Daemon, Generation, Installed
 from llmrouterd.pipeline.handle import Call, handle
 
@@ -211,6 +213,7 @@ class Stage:
         self.scripts: dict[str, list[Script | str]] = up
         self.asked: dict[str, list[Asked]] = {name: [] for name in gen.providers}
         self.dialled: list[str] = []
+        self.labels: list[Label | None] = []  # one for each place in dialled
         self.pair = trio.testing.memory_stream_pair  # lockstep_stream_pair: without any buffer
         self.upstream_pair = trio.testing.lockstep_stream_pair  # one send is one read
         self.limits = Limits()
@@ -225,6 +228,7 @@ class Stage:
     async def _dial(self, origin: Origin, *, contexts, label=None) -> tuple[StreamWire, Receipt]:
         await trio.lowlevel.checkpoint()
         self.dialled.append(origin.host)
+        self.labels.append(label)
         if isinstance(self.scripts[origin.host][0], str):
             self._next(origin.host)
             raise DialError("connect", f"{origin.host}: connection refused")
@@ -264,7 +268,7 @@ class Stage:
             fmt = next(name for name, path in PATHS.items() if path == incoming.path)
         else:
             fmt = "openai" if embeds == "openai" else "ollama"
-        call = Call(incoming, fmt, incoming.path, wish, embeds)
+        call = Call(incoming, fmt, incoming.path, wish, embeds, tags_of(incoming.headers))
         await handle(call, client, self.gen, self.daemon)
 
     def hang_up(self) -> None:

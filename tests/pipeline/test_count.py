@@ -5,7 +5,7 @@ import json
 import pytest
 
 from llmrouterd.config import Config
-from llmrouterd.model import ModelInfo, Provider, ProviderState, Secret
+from llmrouterd.model import ModelInfo, Policy, Provider, ProviderState, Routing, Secret
 from llmrouterd.pipeline.count import HEADER
 from tests.fakes.upstream import FakeUpstream, Turn
 from tests.ops.stage import Said, ask_pages, pages_of
@@ -101,3 +101,16 @@ async def test_real_usage_makes_the_estimate_better() -> None:
 async def test_a_broken_body_is_a_400_in_anthropic_s_shape() -> None:
     said = await ask_pages(pages_of(), "POST", "/v1/messages/count_tokens", body=b"{")
     assert (said.status, said.json["type"]) == (400, "error")
+
+
+@pytest.mark.parametrize("bound", [True, False])
+async def test_a_prompt_that_a_policy_may_keep_here_is_not_sent_away_to_be_counted(bound) -> None:
+    """Nobody has classified it, so every policy for a tag may be meant."""
+    with FakeUpstream(lambda turn: turn.whole({"input_tokens": 321})) as up:
+        provider = Provider("a", "anthropic", up.url + "/v1", local=False)
+        policies = (Policy("policies[0]", tags=("pii",), local=True),) if bound else ()
+        config = Config(providers=(provider,), routing=Routing(implicit=True, policies=policies))
+        states = {"a": ProviderState(provider, {"m": ModelInfo("m")})}
+        said = await counted(pages_of(config, states))
+        assert said.get(HEADER) == ("estimate" if bound else "upstream")
+        assert len(up.received) == (0 if bound else 1)

@@ -85,7 +85,7 @@ def test_what_another_provider_could_cure_walks_on_at_once(failure: Failure) -> 
         Failure("plugin", "plugin failed"),
         Failure("internal", "a bug"),
         Failure("draining", "going down"),
-        Failure("forbidden", "policy"),
+        Failure("forbidden", "not with this key", status=403),
     ],
 )
 def test_what_nobody_would_answer_differently_ends_the_walk_word_for_word(
