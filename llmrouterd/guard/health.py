@@ -15,13 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from formats.errors import Failure
 from llmrouterd.guard.breaker import THRESHOLD, Breaker
 from llmrouterd.guard.measured import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from formats.errors import Failure, FailureKind
+    from formats.errors import FailureKind
     from llmrouterd.model import Candidate, ProviderState
 
 Against = Literal["nobody", "model", "provider", "key", "pace"]
@@ -182,17 +183,20 @@ class Health:
             out[name] = state
         return out
 
-    def out(self, candidate: Candidate, now: float) -> tuple[str, float | None]:
-        """Why this place is left alone at the moment, and for how long; "" when it is not."""
+    def out(self, candidate: Candidate, now: float) -> tuple[str, Failure] | None:
+        """Why this place is left alone at the moment, and the code of that in a trace; None: it is not."""
         trouble = self._trouble(candidate.provider, now)
         if trouble is not None:
-            return f"unhealthy: {trouble[0]}", trouble[1]
+            words, back_s = f"unhealthy: {trouble[0]}", trouble[1]
+            return "health", Failure("overloaded", words, retry_after_s=back_s)
         rest = self._resting(candidate.provider, now)
         if rest is not None:
-            return f"it asked to be left alone ({rest.why})", rest.until - now
+            words = f"it asked to be left alone ({rest.why})"
+            return "rest", Failure("rate_limit", words, retry_after_s=rest.until - now)
         key = _model(candidate)
-        admitted = self.breaker.admits(key, now)
-        return ("" if admitted else self.breaker.circuit(key).why), None
+        if self.breaker.admits(key, now):
+            return None
+        return "model_out", Failure("model_not_found", self.breaker.circuit(key).why)
 
     def figures(self, state: ProviderState, now: float) -> dict[str, Any]:
         """The members of a state that say what was seen of it, beside what its owner declared."""

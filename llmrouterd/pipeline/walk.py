@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from formats.errors import Failure
 from llmrouterd.guard.contexts import seems_cut
 from llmrouterd.model import GiveUp, Outcome, Step, Wait
 from llmrouterd.pipeline.answers import object_of
@@ -28,6 +27,7 @@ from llmrouterd.route.plan import next_beside, next_step
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from formats.errors import Failure
     from llmrouterd.model import Candidate, EndState, Fleet, Verdict
     from llmrouterd.pipeline.work import Work
 
@@ -80,12 +80,12 @@ class _Walk:
         health, now = self._work.daemon.health, trio.current_time()
         if health.spotless or self._has_tried(candidate):
             return None
-        reason, back_s = health.out(candidate, now)
-        if not reason:
+        found = health.out(candidate, now)
+        if found is None:
             return None
-        failure = Failure("overloaded", reason, retry_after_s=back_s)
+        code, failure = found
         place = (candidate.provider, candidate.model)
-        step = Step(candidate.rule, "skipped", reason, *place, "health")
+        step = Step(candidate.rule, "skipped", failure.message, *place, code)
         self._work.story.skipped(
             Outcome(candidate, failure, 0.0, now, connected=False, asked=False), step
         )
