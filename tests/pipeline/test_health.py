@@ -1,10 +1,13 @@
 """What a request meets at a provider decides whether the next ones go there."""
 
+import time
+from email.utils import formatdate
+
 import pytest
 import trio
 import trio.testing
 
-from llmrouterd.model import ModelInfo, Provider
+from llmrouterd.model import ModelInfo, Provider, Secret
 from tests.pipeline.stage import (
     STREAM,
     Up,
@@ -189,3 +192,18 @@ async def test_llamas_500_for_a_clients_mistake_is_the_clients(fmt: str, autojum
     assert st.dialled == ["a"] * len(st.dialled)
     assert {words in out.body.decode() for out in outs} == {True}
     assert {record.fault for record in st.sink.records} == {"client"}
+
+
+async def test_a_date_in_retry_after_is_a_time_to_rest_for_provider_and_key(autojump_clock) -> None:
+    when = formatdate(time.time() + 90, usegmt=True)
+    limited = replies(429, RATE, headers=[("retry-after", when)])
+    keys = (Secret("key-one"), Secret("key-two"))
+    keyed = openai("b", key=keys[0], keys=keys, max_retries=0)
+    up = {"a": limited, "b": [limited, replies(200, chat_answer("x"))]}
+    async with stage(openai("a", max_retries=0), keyed, up=up) as st:
+        out = (await asks(st))[0]
+        assert out.status == 200
+        assert st.daemon.health.rests["a"].until == pytest.approx(90, abs=5)
+        resting = [key.until for key in st.daemon.keyring(keyed).snapshot(trio.current_time())]
+    assert resting[0] == pytest.approx(90, abs=5)
+    assert resting[1] is None

@@ -342,3 +342,23 @@ async def test_the_clocks_of_a_stream_hold_for_a_folded_answer(autojump_clock) -
     async with folding(up=slow, dialect=LLAMA, clocks=clocks) as st:
         out = await st.ask("openai", request("openai"))
     assert out.json["choices"][0]["message"]["content"] == "xxxxxxxx"
+
+
+@pytest.mark.parametrize("fmt", ["openai", "anthropic", "ollama", "responses"])
+@pytest.mark.parametrize("stream", [None, False], ids=["absent", "false"])
+async def test_the_clients_own_text_is_only_told_to_stream(
+    fmt: str, stream, autojump_clock
+) -> None:
+    body = request(fmt)
+    del body["stream"]
+    if stream is not None:
+        body["stream"] = stream
+    async with stage(
+        provider("a", fmt, stream_upstream="always"), up={"a": replies(500, {})}
+    ) as st:
+        await st.ask(fmt, body)
+    sent = st.asked["a"][0].json
+    assert sent.pop("stream") is True
+    sent.pop("stream_options", None)
+    body.pop("stream", None)
+    assert sent == {**body, "model": "a-model"}
