@@ -34,12 +34,15 @@ COMMANDS = MappingProxyType(
         "serve": "run the router in the foreground",
         "check": "read and check a configuration, print what it says",
         "explain": "where a request would go, and why, without sending it",
+        "stats": "add up request logs: requests, errors, tokens, cost, times",
         "launch": "start a coding agent (claude, codex, copilot, opencode, qwen) on this router",
+        "provider": "list, pause, resume or drain a provider of a running router",
+        "service": "the systemd unit: print, install or remove it",
         "version": "print the version, the commit, and those of Python, trio and h11",
     }
 )
 # Named, so that who asks for one learns that it was no typing error.
-NOT_YET = frozenset(("init", "watch", "tui", "stats", "replay", "selftest", "audit", "service"))
+NOT_YET = frozenset(("init", "watch", "tui", "replay", "selftest", "audit"))
 DEBUG = "show the traceback of an internal error"
 CONFIG = (
     "the configuration file (default: the first that exists of ./llmrouter.toml, ./config.toml, "
@@ -172,7 +175,10 @@ def build_parser() -> Parser:
     parsers["check"].add_argument("--json", action="store_true", help="print JSON")
     add_serve_options(parsers["serve"])
     add_explain_options(parsers["explain"])
+    add_stats_options(parsers["stats"])
     add_launch_options(parsers["launch"])
+    add_provider_options(parsers["provider"])
+    add_service_options(parsers["service"])
     return parser
 
 
@@ -188,13 +194,32 @@ def add_explain_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--provider", help="as with the header X-Router-Provider")
     parser.add_argument("--client", default="", help="the name of one of [[clients]]")
     parser.add_argument("--url", help="ask this running router instead of the file")
-    parser.add_argument(
-        "--key-env",
-        metavar="NAME",
-        default="ROUTER_API_KEY",
-        help="the variable with the router's key, if it wants one (%(default)s)",
-    )
+    add_key_env(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_stats_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "logs",
+        metavar="LOG",
+        nargs="*",
+        help="files, .gz too; -: stdin (default: the configured log with what was rotated)",
+    )
+    parser.add_argument("--config", metavar="CONFIG", type=Path, help=CONFIG)
+    parser.add_argument(
+        "--by",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="provider, model, client, tag, day, end, format; several, and a comma between them",
+    )
+    parser.add_argument(
+        "--since", metavar="WHEN", help="from then on: 90m, 24h, 7d, or a date or time in UTC"
+    )
+    parser.add_argument("--until", metavar="WHEN", help="before then, likewise")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print JSON")
+    shown.add_argument("--csv", action="store_true", help="print CSV, the total first")
 
 
 def add_launch_options(parser: argparse.ArgumentParser) -> None:
@@ -202,14 +227,33 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("agent", metavar="AGENT", choices=agents, help=", ".join(agents))
     parser.add_argument("--url", default="http://127.0.0.1:8090", help="the router (%(default)s)")
     parser.add_argument("--model", help="the model to ask for; else the agent's own, or the first")
-    parser.add_argument(
-        "--key-env",
-        metavar="NAME",
-        default="ROUTER_API_KEY",
-        help="the variable with the router's key, if it wants one (%(default)s)",
-    )
+    add_key_env(parser)
     parser.add_argument("--print", action="store_true", help="only say what would be run")
     parser.epilog = "What follows -- is for the agent: llmrouter launch claude -- -p hello"
+
+
+def add_provider_options(parser: argparse.ArgumentParser) -> None:
+    actions = ("list", "pause", "resume", "drain")
+    parser.add_argument("action", metavar="ACTION", choices=actions, help=", ".join(actions))
+    parser.add_argument("name", metavar="NAME", nargs="?", help="of the provider")
+    parser.add_argument("--url", default="http://127.0.0.1:8090", help="the router (%(default)s)")
+    add_key_env(parser)
+    text = "seconds that drain waits for what runs there (%(default)g)"
+    parser.add_argument("--timeout", type=float, default=300.0, help=text)
+
+
+def add_key_env(parser: argparse.ArgumentParser) -> None:
+    text = "the variable with the router's key, if it wants one (%(default)s)"
+    parser.add_argument("--key-env", metavar="NAME", default="ROUTER_API_KEY", help=text)
+
+
+def add_service_options(parser: argparse.ArgumentParser) -> None:
+    actions = ("print", "install", "uninstall")
+    parser.add_argument("action", metavar="ACTION", choices=actions, help=", ".join(actions))
+    parser.add_argument("--user", action="store_true", help="of one's own systemd, without root")
+    parser.add_argument("--socket", action="store_true", help="with a socket that systemd holds")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the configuration it serves")
+    parser.add_argument("--force", action="store_true", help="over what is there and differs")
 
 
 def add_serve_options(parser: argparse.ArgumentParser) -> None:
@@ -217,6 +261,11 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=port, help="port to listen on, over the file's; 0: any free")
     levels = ("debug", "info", "warning", "error")
     parser.add_argument("--log-level", choices=levels, help="the least that goes to stderr")
+    shapes = ("auto", "plain", "journal", "json")
+    parser.add_argument("--log-format", choices=shapes, help="of stderr (auto: plain or journal)")
+    parser.add_argument(
+        "--watch-config", action="store_true", help="reload when the configuration changes"
+    )
     parser.add_argument("--check", action="store_true", help="only check the configuration")
 
 

@@ -78,8 +78,15 @@ async_lint() {
     "$bin/flake8" --isolated --select ASYNC --disable ASYNC114,ASYNC124,ASYNC910,ASYNC911,ASYNC912,ASYNC913 formats llmrouterd
 }
 
+# A file's tests stay together: what one of them starts for all is started once.
+run_tests() {
+    local many
+    many=$(nproc 2>/dev/null || echo 1)
+    "$bin/pytest" -n $((many > 4 ? 4 : many)) --dist loadfile "$@"
+}
+
 marked_tests() {
-    "$bin/pytest" --hypothesis-profile=full -m "slow or real or e2e or hypothesis"
+    run_tests --hypothesis-profile=full -m "slow or real or e2e or hypothesis"
     local code=$?
     [ $code -eq 5 ] && echo "no test carries one of the marks" && code=0
     return $code
@@ -168,7 +175,7 @@ stage format "$bin/ruff" format --check .
 stage lint "$bin/ruff" check .
 stage async-lint async_lint
 stage types "$bin/mypy"
-stage tests "$bin/pytest"
+stage tests run_tests
 $all && stage marked-tests marked_tests
 stage zipapp build_twice
 stage ask ask_built_file

@@ -166,11 +166,25 @@ class Dialect:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What models cost, in USD per million tokens. models: names or globs. max_input_tokens: it holds
+    for prompts up to so many; 0: for all. None: such input costs what other input costs."""
+
+    models: tuple[str, ...]
+    input: float
+    output: float
+    cached_input: float | None = None
+    cache_write: float | None = None
+    max_input_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """One upstream server as the owner configured it.
 
     base_url: as configured, no trailing slash. local: loopback, private, link-local, unix socket,
-    or said so. Costs are USD per million tokens; None is "not declared", which is not 0.
+    or said so. Costs are USD per million tokens; None is "not declared", which is not 0. prices: the
+    owner's own, by model. list_prices: of the table that ships, where this is the vendor itself.
     latency_ms and throughput are declared figures; None leaves the provider out of those rules.
     """
 
@@ -186,6 +200,8 @@ class Provider:
     input_cost_per_1m: float | None = None
     output_cost_per_1m: float | None = None
     cached_input_cost_per_1m: float | None = None
+    prices: tuple[Price, ...] = ()
+    list_prices: tuple[Price, ...] = ()
     quality: float = 0.0
     latency_ms: float | None = None
     throughput_tokens_per_sec: float | None = None
@@ -197,6 +213,8 @@ class Provider:
     probe_interval_s: float = 0.0  # between two questions whether it is there; 0: it is not asked
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may hold a key
     ca_file: str = ""
+    client_cert: str = ""
+    client_key: str = ""
     http_proxy: str = field(default="", repr=False)  # may hold a password
     options: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     stream_upstream: Literal["auto", "always", "never"] = "auto"  # for whole answers, too
@@ -532,6 +550,8 @@ class Record:
     had gone before). attempts: one line per try that failed. dropped: names of the client's fields
     that the upstream's format could not carry. fault: who was at fault when end is not `complete`.
     size_bytes: of the bodies both ways, for those who keep records within a bound of memory.
+    overhead_ms: from the body read to the first upstream asked, with what was spent in a queue.
+    queue_ms: that alone.
     """
 
     id: int
@@ -568,6 +588,8 @@ class Record:
     size_bytes: int = 0
     notes: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
+    overhead_ms: float | None = None
+    queue_ms: int | None = None
 
 
 Telling = Opened | Classified | Routed | FirstToken | AttemptFailed | Record

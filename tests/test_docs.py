@@ -41,6 +41,7 @@ def known_keys() -> set[str]:
         keys.TOP,
         keys.SERVER,
         keys.CLIENT,
+        keys.PRICE,
         keys.LOGGING,
         keys.TELEMETRY,
         keys.PROVIDER,

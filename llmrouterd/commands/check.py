@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.commands import locate
 from llmrouterd.config import load
+from llmrouterd.config.prices import list_date
+from llmrouterd.config.server import UNIX
 from llmrouterd.model import ConfigError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping, Sequence
 
-    from llmrouterd.config import Config
+    from llmrouterd.config import Config, Server
     from llmrouterd.model import Policy, Provider, RuleSpec
 
 IMPLICIT = "none given: whoever has the model is asked, local providers first"
@@ -61,8 +64,7 @@ def _lines(config: Config) -> Iterator[str]:
     warned = f", with {_count(len(config.warnings), 'warning')}" if config.warnings else ""
     yield f"{config.path}: right{warned}"
     server = config.server
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    yield f"listens on http://{host}:{server.port}, {_access(config)}"
+    yield f"listens on {', '.join(_urls(server))}, {_access(config)}"
     yield f"logs requests to {config.logging.path}" if config.logging.enabled else "logs nothing"
     yield ""
     yield from table(
@@ -70,6 +72,11 @@ def _lines(config: Config) -> Iterator[str]:
         [_provider_row(provider) for provider in config.providers],
     )
     yield ""
+    prices = list(_price_rows(config))
+    if prices:
+        head = ("PRICE OF", "AT", "INPUT", "OUTPUT", "CACHED", "CACHE WRITE", "UP TO")
+        yield from table(head, prices)
+        yield ""
     rules = [_rule_row(spec) for spec in config.routing.rules]
     if rules:
         yield from table(("RULE", "TYPE", "WHEN", "TO", "AS MODEL"), rules)
@@ -90,6 +97,16 @@ def _lines(config: Config) -> Iterator[str]:
     if config.warnings:
         yield ""
         yield from (f"warning: {warning}" for warning in config.warnings)
+
+
+def _urls(server: Server) -> Iterator[str]:
+    """Where it listens, as far as the file tells: systemd may hand down others."""
+    scheme = "https" if server.tls_cert else "http"
+    for host in server.hosts:
+        if host.startswith(UNIX):
+            yield host
+        else:
+            yield f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.port}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -119,9 +136,35 @@ def _provider_row(provider: Provider) -> tuple[str, ...]:
         provider.base_url or "-",
         "local" if provider.local else "remote",
         "yes" if provider.key is not None else "-",
-        _figure(provider.cost_per_1m_tokens),
+        _cost(provider),
         _figure(provider.quality),
     )
+
+
+def _cost(provider: Provider) -> str:
+    """What goes for the whole provider: one figure, input/output, or the list that ships."""
+    read, written = provider.input_cost_per_1m, provider.output_cost_per_1m
+    if read is not None or written is not None:
+        return f"{read or 0:g}/{written or 0:g}"
+    if provider.cost_per_1m_tokens is None and provider.list_prices:
+        return f"list of {list_date()}"
+    return _figure(provider.cost_per_1m_tokens)
+
+
+def _price_rows(config: Config) -> Iterator[tuple[str, ...]]:
+    """The owner's prices, each provider's in the order in which they are asked."""
+    for provider in config.providers:
+        for price in provider.prices:
+            most = price.max_input_tokens
+            yield (
+                ", ".join(price.models),
+                provider.name,
+                f"{price.input:g}",
+                f"{price.output:g}",
+                _figure(price.cached_input),
+                _figure(price.cache_write),
+                str(most) if most else "-",
+            )
 
 
 def _rule_row(spec: RuleSpec) -> tuple[str, ...]:
@@ -215,7 +258,8 @@ def as_json(config: Config) -> dict[str, Any]:
     return {
         "path": config.path,
         "server": {
-            "host": server.host,
+            "host": server.hosts[0],
+            "hosts": list(server.hosts),
             "port": server.port,
             "key": server.api_key is not None or bool(config.clients),
             "clients": [holder.caller.name for holder in config.clients],
@@ -247,6 +291,11 @@ def _provider_json(provider: Provider) -> dict[str, Any]:
         "local": provider.local,
         "key": provider.key is not None,
         "cost_per_1m_tokens": provider.cost_per_1m_tokens,
+        "input_cost_per_1m": provider.input_cost_per_1m,
+        "output_cost_per_1m": provider.output_cost_per_1m,
+        "cached_input_cost_per_1m": provider.cached_input_cost_per_1m,
+        "prices": [asdict(price) for price in provider.prices],
+        "list_prices": list_date() if provider.list_prices else None,
         "quality": provider.quality,
         "latency_ms": provider.latency_ms,
         "throughput_tokens_per_sec": provider.throughput_tokens_per_sec,

@@ -10,16 +10,20 @@ import gc
 import logging
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
-from llmrouterd.commands import check
+from llmrouterd.commands import check, logs
 from llmrouterd.commands.locate import complain, find
 from llmrouterd.config import load, overridden
 from llmrouterd.config.providers import masked
+from llmrouterd.config.server import UNIX
 from llmrouterd.model import ConfigError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
+    from pathlib import Path
 
     from llmrouterd.config import Config
     from llmrouterd.ops.app import Running
@@ -39,8 +43,14 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         print(check.as_text(config) if config else "no configuration: the machine is looked at")
         return 0
-    _log_to_stderr(args.log_level or "info")
-    return _serve(config, args)
+    stamp = logs.to_stderr(args.log_level or "info", args.log_format or "auto", os.environ)
+    again = None if path is None else partial(_load, path, args)
+    return _serve(config, args, stamp, again)
+
+
+def _load(path: Path, args: argparse.Namespace) -> Config:
+    """The file, with the command line's words over it."""
+    return overridden(load(path, os.environ), args.host, args.port)
 
 
 def _check_host(host: str) -> None:
@@ -50,7 +60,12 @@ def _check_host(host: str) -> None:
     overridden(Config(), host)
 
 
-def _serve(config: Config | None, args: argparse.Namespace) -> int:
+def _serve(
+    config: Config | None,
+    args: argparse.Namespace,
+    stamp: logs.Generation,
+    again: Callable[[], Config] | None,
+) -> int:
     import trio
 
     from llmrouter import __version__
@@ -67,7 +82,10 @@ def _serve(config: Config | None, args: argparse.Namespace) -> int:
                 environ=os.environ,
                 host=args.host,
                 port=args.port,
+                load=again,
+                watch=args.watch_config,
                 ready=_announce,
+                in_force=partial(setattr, stamp, "number"),
             )
         )
     except ConfigError as error:
@@ -83,14 +101,6 @@ def _settle_memory() -> None:
     gc.set_threshold(20_000, 50, 100)
 
 
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-
-
 def _announce(running: Running) -> None:
     """What was found, and the three lines a client needs."""
     server = running.config.server
@@ -100,9 +110,14 @@ def _announce(running: Running) -> None:
     for provider in running.config.providers:
         where = masked(provider.base_url) or "embedded"
         say(f"  provider  {provider.name} ({provider.format}) {where}")
-    url = f"http://{_reachable(running.addresses[0])}"
+    scheme = "https" if running.secure else "http"
+    urls = [a if a.startswith(UNIX) else f"{scheme}://{a}" for a in running.addresses]
+    say(f"llmrouter listens on {', '.join(urls)}")
+    reachable = [address for address in running.addresses if not address.startswith(UNIX)]
+    if not reachable:
+        return
+    url = f"{scheme}://{_reachable(reachable[0])}"
     key = "$KEY" if server.api_key or running.config.clients else "none"
-    say(f"llmrouter listens on {', '.join('http://' + a for a in running.addresses)}")
     say(f"  OpenAI     export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}")
     say(f"  Anthropic  export ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN={key}")
     say(f"  Ollama     export OLLAMA_HOST={url}")

@@ -4,7 +4,8 @@ keys.py is the table of all keys, read.py checks a table of the file against it,
 rules.py make the nouns of two of them, load.py puts the whole together.
 """
 
-from llmrouterd.config.load import load, overridden, parse
+from llmrouterd.config.load import load, parse
 from llmrouterd.config.nouns import Config, KeyHolder, Logging, Server
+from llmrouterd.config.server import overridden
 
 __all__ = ["Config", "KeyHolder", "Logging", "Server", "load", "overridden", "parse"]

@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.config import keys
+from llmrouterd.config.credentials import NoKeyError, key_from, key_in_file
 from llmrouterd.config.nouns import KeyHolder
-from llmrouterd.config.providers import NoKeyError, key_from
 from llmrouterd.config.read import Problems, quoted, read
 from llmrouterd.model import Caller, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from llmrouterd.tomlpos import Path
 
 
 def read_clients(
@@ -25,7 +27,7 @@ def read_clients(
     holders: list[KeyHolder] = []
     for index, table in enumerate(tables):
         values = read(problems, ("clients", index), table, keys.CLIENT)
-        key = _key(problems, index, values["key_env"] or "", environ)
+        key = _key(problems, index, values, environ)
         _check_name(problems, index, values["name"], holders)
         if key is not None and _is_taken(key, shared, holders):
             problems.add(("clients", index, "key_env"), "another client has the same key")
@@ -41,14 +43,19 @@ def read_clients(
 
 
 def _key(
-    problems: Problems, index: int, variable: str, environ: Mapping[str, str]
+    problems: Problems, index: int, values: Mapping[str, Any], environ: Mapping[str, str]
 ) -> Secret | None:
-    if not variable:
-        return None  # complained about already: the key is required
+    variable, file = values["key_env"], values["key_file"]
+    if bool(variable) == bool(file):
+        problems.add(("clients", index), "give its key with key_env or key_file")
+        return None
+    path: Path = ("clients", index, "key_env" if variable else "key_file")
     try:
-        return key_from(problems, ("clients", index, "key_env"), variable, environ)
+        if file:
+            return key_in_file(problems, path, file, environ)
+        return key_from(problems, path, variable, environ)
     except NoKeyError as why:
-        problems.add(("clients", index, "key_env"), f"{why}: set it, or remove this client")
+        problems.add(path, f"{why}: set it, or remove this client")
         return None
 
 

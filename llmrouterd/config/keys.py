@@ -64,14 +64,18 @@ def seconds(default: float, low: float = 0) -> Key:
 
 
 SERVER: Keys = {
-    "host": Key("text", "127.0.0.1", filled=True),
+    "host": Key("text or texts", "127.0.0.1", filled=True),
     "port": Key("whole", 8090, low=0, high=65535),
     "workers": later(1),
     "dashboard": Key("switch", True),
+    "metrics": Key("switch", True),
     "api_key_env": Key("text", ""),
     "allow_unauthenticated": Key("switch", False),
-    "tls_cert": later(""),
-    "tls_key": later(""),
+    "api_key_file": Key("text", ""),
+    "unix_mode": Key("text", "0600"),
+    "tls_cert": Key("text", ""),
+    "tls_key": Key("text", ""),
+    "tls_client_ca": Key("text", ""),
     "cors_origins": Key("texts", (), filled=True),
     "trusted_hosts": Key("texts", (), filled=True),
     "max_body_bytes": Key("whole", 67108864, low=1),
@@ -145,7 +149,7 @@ PROVIDER: Keys = {
     "betas": Key("texts", filled=True),
     "forward_headers": Key("texts", (), filled=True),
     "api_key_env": Key("text", ""),
-    "api_key_file": later(""),
+    "api_key_file": Key("text", ""),
     "api_key_envs": Key("texts", (), filled=True),
     "credentials": Key("text", "provider", one_of=("provider", "client")),
     "cost_per_1m_tokens": Key("number", low=0),
@@ -170,6 +174,8 @@ PROVIDER: Keys = {
     "probe_interval": seconds(0.0),
     "headers": Key("map", MappingProxyType({})),
     "ca_file": Key("text", ""),
+    "client_cert": Key("text", ""),
+    "client_key": Key("text", ""),
     "http_proxy": Key("text", ""),
     "options": Key("table", MappingProxyType({})),
     "grow_context": Key("switch", False),
@@ -311,7 +317,8 @@ PLUGINS_LATER = ("web", "pdf", "redact", "cache", "system-prompt", "model-params
 
 CLIENT: Keys = {
     "name": Key("text", required=True, filled=True),
-    "key_env": Key("text", required=True, filled=True),
+    "key_env": Key("text", ""),
+    "key_file": Key("text", ""),
     "models": Key("texts", (), filled=True),
     "strict": Key("switch", False),
     "admin": Key("switch", False),
@@ -320,6 +327,16 @@ CLIENT: Keys = {
     "tpm": later(0),
     "max_concurrency": later(0),
     "budget_usd_per_day": later(0),
+}
+
+PRICE: Keys = {
+    "model": Key("text or texts", required=True, filled=True),
+    "provider": Key("text", filled=True),
+    "input": Key("number", required=True, low=0),
+    "output": Key("number", required=True, low=0),
+    "cached_input": Key("number", low=0),
+    "cache_write": Key("number", low=0),
+    "max_input_tokens": Key("whole", 0, low=0),
 }
 
 TOP: Keys = {
@@ -331,6 +348,7 @@ TOP: Keys = {
     "routers": Key("tables", ()),
     "policies": Key("tables", ()),
     "clients": Key("tables", ()),
+    "prices": Key("tables", ()),
     "models": Key("table"),
     "classifiers": Key("table"),
     "response_classifiers": Key("table"),

@@ -1,6 +1,6 @@
 """From a file to a `Config`, or to all of its problems at once.
 
-Owns: `load`, `parse` and `overridden`, the tables that have no file of their own, and what can
+Owns: `load` and `parse`, the tables that have no file of their own, and what can
 only be said of the whole: somebody to send to, and the rule for listening beyond this machine.
 Refuses to know: which file it is (commands/locate.py), and what is done with the answer.
 
@@ -11,22 +11,22 @@ Laws:
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from llmrouterd import tomlpos
 from llmrouterd.config import keys
 from llmrouterd.config.clients import read_clients
-from llmrouterd.config.nouns import Config, Logging, Server
+from llmrouterd.config.nouns import Config, Logging
 from llmrouterd.config.policies import read_policies
-from llmrouterd.config.providers import NoKeyError, key_from, names_of, read_providers
+from llmrouterd.config.prices import read_prices, with_prices
+from llmrouterd.config.providers import names_of, read_providers
 from llmrouterd.config.read import NOT_YET, Problems, nearest, quoted, read
 from llmrouterd.config.rules import check_name, read_aliases, read_rules
-from llmrouterd.model import ConfigError, Images, Routing, Secret
+from llmrouterd.config.server import is_host, read_server
+from llmrouterd.model import ConfigError, Images, Routing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,13 +65,15 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     problems = Problems(path, tomlpos.lines(text))
     top = read(problems, (), document, keys.TOP)
     named = bool(top["clients"])
-    server, failover = _server(problems, top["server"] or {}, environ, has_clients=named)
+    server, failover = read_server(problems, top["server"] or {}, environ, has_clients=named)
     clients = read_clients(problems, top["clients"], environ, server.api_key)
     read(problems, ("telemetry",), top["telemetry"] or {}, keys.TELEMETRY)
     names = names_of(top["providers"])
     providers, skipped = read_providers(problems, top["providers"], environ)
     if "providers" not in document or document["providers"] == []:
         problems.add((), NO_PROVIDERS)
+    prices = read_prices(problems, top["prices"], names)
+    providers = tuple(with_prices(provider, prices) for provider in providers)
     routing = Routing(
         rules=read_rules(problems, top["routers"], names),
         aliases=read_aliases(problems, top["models"] or {}, names),
@@ -101,24 +103,6 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     return replace(config, warnings=problems.warnings())
 
 
-def overridden(config: Config, host: str | None = None, port: int | None = None) -> Config:
-    """The configuration with the command line's --host and --port, checked as the file's are."""
-    changes = {"host": host, "port": port}
-    given = {name: value for name, value in changes.items() if value is not None}
-    problems = Problems("command line", {})
-    values = read(problems, (), given, {name: keys.SERVER[name] for name in changes})
-    new_host = _bare_host(problems, ("host",), values["host"])
-    server = replace(
-        config.server,
-        host=config.server.host if host is None else new_host,
-        port=config.server.port if port is None else values["port"],
-    )
-    if not config.clients:
-        _check_listening(problems, ("host",), server)
-    problems.settle()
-    return replace(config, server=server)
-
-
 def _toml(text: str, path: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
@@ -136,107 +120,13 @@ def _toml(text: str, path: str) -> dict[str, Any]:
         raise ConfigError([f"{place}: not TOML{where}: {what}"]) from exc
 
 
-# ---- [server] ------------------------------------------------------------------------------------
-
-
-def _server(
-    problems: Problems, table: Mapping[str, Any], environ: Mapping[str, str], *, has_clients: bool
-) -> tuple[Server, bool]:
-    values = read(problems, ("server",), table, keys.SERVER)
-    for name, key in keys.SERVER.items():
-        if key.later:
-            del values[name]
-    failover = values.pop("failover_to_remote")
-    values["api_key"] = _own_key(problems, values.pop("api_key_env"), environ)
-    values["host"] = _bare_host(problems, ("server", "host"), values["host"])
-    for index, origin in enumerate(values["cors_origins"]):
-        _check_origin(problems, ("server", "cors_origins", index), origin)
-    for index, host in enumerate(values["trusted_hosts"]):
-        if not _is_host(host):
-            problems.add(
-                ("server", "trusted_hosts", index),
-                f"expected a host's name without scheme and port, got {quoted(host)}",
-            )
-    values["cors_origins"] = tuple(values["cors_origins"])
-    values["trusted_hosts"] = tuple(_unbracketed(host) for host in values["trusted_hosts"])
-    server = Server(**values)
-    if (
-        not table.get("api_key_env") and not has_clients
-    ):  # a key that is missing has been complained about already
-        _check_listening(problems, ("server", "host"), server)
-    return server, failover
-
-
-def _own_key(problems: Problems, variable: str, environ: Mapping[str, str]) -> Secret | None:
-    path: Path = ("server", "api_key_env")
-    try:
-        return key_from(problems, path, variable, environ)
-    except NoKeyError as why:
-        problems.add(path, f"{why}: set it, or remove this key to serve without one")
-        return None
-
-
-def _bare_host(problems: Problems, path: Path, host: str) -> str:
-    """The address to listen on, an IPv6 one without its brackets. A wrong one is complained about
-    once, and the default goes on."""
-    if host.startswith("unix:"):
-        problems.add(path, f"listening on a unix socket is {NOT_YET}")
-    elif not _is_host(host):
-        problems.add(path, f"expected an address or a host's name, got {quoted(host)}")
-    else:
-        return _unbracketed(host)
-    return str(keys.SERVER["host"].default)
-
-
-def _is_host(text: str) -> bool:
-    """A name, or an address; no port, no scheme."""
-    try:
-        ipaddress.ip_address(_unbracketed(text))
-    except ValueError:
-        return _NAME.match(text) is not None
-    return True
-
-
-def _unbracketed(host: str) -> str:
-    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
-
-
-def _check_listening(problems: Problems, path: Path, server: Server) -> None:
-    if server.api_key or server.allow_unauthenticated or is_loopback(server.host):
-        return
-    problems.add(
-        path,
-        f"{quoted(server.host)} lets other machines in, and there is no key. Either listen on "
-        'host = "127.0.0.1", or ask for a key with api_key_env = "ROUTER_API_KEY", or open it to '
-        "everybody with allow_unauthenticated = true (all in [server])",
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a listener there."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost"
-
-
-def _check_origin(problems: Problems, path: Path, origin: str) -> None:
-    """`*`, or what a browser sends as Origin: scheme, host, port, and nothing after it."""
-    try:
-        parts = urlsplit(origin)
-        right = bool(parts.scheme and parts.netloc) and "@" not in parts.netloc
-        right = right and f"{parts.scheme}://{parts.netloc}" == origin and "*" not in origin
-    except ValueError:
-        right = False
-    if origin != "*" and not right:
-        wanted = 'expected "*" or an origin like "https://app.example"'
-        problems.add(path, f"{wanted} without a path, got {quoted(origin)}")
+# ---- [images] -------------------------------------------------------------------------------------
 
 
 def _images(problems: Problems, table: Mapping[str, Any]) -> Images:
     values = read(problems, ("images",), table, keys.IMAGES)
     for index, host in enumerate(values["fetch_hosts"]):
-        if not _is_host(host.replace("*", "x")) or host.strip("*.") == "":
+        if not is_host(host.replace("*", "x")) or host.strip("*.") == "":
             here: Path = ("images", "fetch_hosts", index)
             problems.add(here, f'expected a host\'s name, or "*.example.com", got {quoted(host)}')
     return Images(**{**values, "fetch_hosts": tuple(values["fetch_hosts"])})

@@ -21,13 +21,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """`[server]`. Sizes are bytes, times are seconds."""
+    """`[server]`. Sizes are bytes, times are seconds. hosts: addresses, names and `unix:/path`; the
+    port is the same for all."""
 
-    host: str = "127.0.0.1"
+    hosts: tuple[str, ...] = ("127.0.0.1",)
     port: int = 8090
     dashboard: bool = True
+    metrics: bool = True
     api_key: Secret | None = None
     allow_unauthenticated: bool = False
+    unix_mode: int = 0o600
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_client_ca: str = ""  # with it, clients show a certificate that this CA has signed
     cors_origins: tuple[str, ...] = ()
     trusted_hosts: tuple[str, ...] = ()
     max_body_bytes: int = 64 * 1024 * 1024

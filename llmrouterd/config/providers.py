@@ -21,6 +21,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from llmrouterd.config.credentials import NO_HEADER, NoKeyError, key_from, key_in_file
 from llmrouterd.config.dialects import dialect
 from llmrouterd.config.keys import PROVIDER
 from llmrouterd.config.read import NOT_YET, Problems, quoted, read
@@ -48,10 +49,8 @@ _LOCAL = tuple(
 # Reserved for this host (RFC 6761), the link (RFC 6762), the home (RFC 8375) and private networks
 # (ICANN, 2024): the public DNS answers for none of them.
 _LOCAL_SUFFIXES = (".localhost", ".local", ".home.arpa", ".internal")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _NO_URL = re.compile(r"[\x00-\x20\x7f-\U0010ffff]")
-_NO_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0100-\U0010ffff]")
 _OURS = frozenset(
     (
         "connection",
@@ -67,10 +66,6 @@ _OURS = frozenset(
         "upgrade",
     )
 )
-
-
-class NoKeyError(Exception):
-    """A key variable gives no key. The text says why, and names the variable."""
 
 
 def read_providers(
@@ -104,8 +99,13 @@ def _keys(
 ) -> tuple[Secret, ...]:
     """The provider's keys. Of several those that are missing are left out; NoKeyError when none is
     left of those that are named."""
-    if values["api_key_env"] and values["api_key_envs"]:
-        problems.add((*path, "api_key_envs"), "name one key with api_key_env, or several with this")
+    given = [name for name in ("api_key_env", "api_key_envs", "api_key_file") if values[name]]
+    if len(given) > 1:
+        problems.add((*path, given[-1]), f"give one of {' and '.join(given)}, not both")
+    if values["api_key_file"]:
+        here: Path = (*path, "api_key_file")
+        key = key_in_file(problems, here, values["api_key_file"], environ)
+        return () if key is None else (key,)
     if not values["api_key_envs"]:
         key = key_from(problems, (*path, "api_key_env"), values["api_key_env"], environ)
         return () if key is None else (key,)
@@ -138,7 +138,8 @@ def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Prov
     if values["options"] and values["format"] != "ollama":
         problems.add((*path, "options"), 'only the format "ollama" has options')
     _check_files(problems, path, values, url)
-    if values["credentials"] == "client" and (values["api_key_env"] or values["api_key_envs"]):
+    own = values["api_key_env"] or values["api_key_envs"] or values["api_key_file"]
+    if values["credentials"] == "client" and own:
         words = "the client's own key is passed on, so there can be no key of the provider's"
         problems.add((*path, "credentials"), words)
     local = values["local"]
@@ -171,6 +172,8 @@ def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Prov
         probe_interval_s=values["probe_interval"],
         headers=_headers(problems, path, values["headers"], url),
         ca_file=values["ca_file"],
+        client_cert=values["client_cert"],
+        client_key=values["client_key"],
         http_proxy=values["http_proxy"],
         options=values["options"],
         grow_context=values["grow_context"],
@@ -270,6 +273,12 @@ def _check_files(
     ca_file = values["ca_file"]
     if ca_file and (wrong := _unreadable(ca_file)):
         problems.add((*path, "ca_file"), f"{quoted(ca_file)} cannot be read: {wrong}")
+    for name in ("client_cert", "client_key"):
+        if values[name] and (wrong := _unreadable(values[name])):
+            problems.add((*path, name), f"{quoted(values[name])} cannot be read: {wrong}")
+    if bool(values["client_cert"]) != bool(values["client_key"]):
+        missing = "client_key" if values["client_cert"] else "client_cert"
+        problems.add((*path, missing), "client_cert and client_key go together")
     if values["http_proxy"]:
         here: Path = (*path, "http_proxy")
         # the way to the proxy; the request that goes through it may well be https
@@ -279,33 +288,6 @@ def _check_files(
 
 
 # ---- keys and headers ----------------------------------------------------------------------------
-
-
-def key_from(
-    problems: Problems, path: Path, variable: str, environ: Mapping[str, str]
-) -> Secret | None:
-    """The key in this variable; None when no variable is named.
-
-    Raises NoKeyError when the variable is unset or empty; what can never be right is noted.
-    """
-    if not variable:
-        return None
-    if not _VARIABLE.match(variable):
-        problems.add(path, "expected the name of an environment variable, and not the key itself")
-        return None
-    shown = variable if _shows(variable) else "named there (it looks like a key, so not shown)"
-    text = environ.get(variable)
-    if text is None or not text.strip():
-        raise NoKeyError(f"the variable {shown} is {'not set' if text is None else 'empty'}")
-    if _NO_HEADER.search(text.strip()):
-        problems.add(path, f"the variable {shown} holds characters that no key has")
-        return None
-    return Secret(text.strip())
-
-
-def _shows(variable: str) -> bool:
-    """Whether it looks like a name: people do write the key itself where its name is asked for."""
-    return len(variable) <= 64 and (variable.upper() == variable or len(variable) < 16)
 
 
 def _with_key(problems: Problems, path: Path, provider: Provider, key: Secret | None) -> Provider:
@@ -324,7 +306,7 @@ def _headers(
             problems.add(here, "not a header's name")
         elif name.lower() in _OURS:
             problems.add(here, "this header is the router's own business")
-        elif _NO_HEADER.search(value):
+        elif NO_HEADER.search(value):
             problems.add(here, "the value holds characters that no header may have")
         headers.append((name.lower(), value))
     if url is not None and url.username is not None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.config.keys import MEANT, Key, Keys
@@ -38,6 +39,11 @@ class Problems:
         self._found = found
         self._problems: list[tuple[int, str]] = []
         self._warnings: list[tuple[int, str]] = []
+
+    @property
+    def folder(self) -> FilePath:
+        """Where the file lies: what it names by a bare name is looked for there."""
+        return FilePath(self._file).parent
 
     def add(self, path: Path, text: str) -> None:
         self._problems.append(self._line(path, text))

@@ -65,6 +65,7 @@ __all__ = [
 LOG = logging.getLogger("llmrouter.edge")
 _JSON = "application/json"
 _CRLF = b"\r\n"
+FRESH_S = 1.0  # what a drain leaves a new connection for its first request
 
 
 class Connections:
@@ -77,24 +78,33 @@ class Connections:
     __slots__ = ("_date", "_second", "_waiting", "budget", "draining", "open")
 
     def __init__(self, budget_bytes: int = Limits().body_budget_bytes) -> None:
-        self._waiting: set[trio.CancelScope] = set()
+        self._waiting: dict[trio.CancelScope, bool] = {}  # whether it is for the first request
         self._second = 0
         self._date = ""
         self.budget = BodyBudget(budget_bytes)
         self.draining = False
         self.open = 0
 
-    def drain(self) -> None:
-        """Close the idle connections now and the others after their answer."""
-        self.draining = True
-        for scope in self._waiting:
-            scope.cancel()
+    def renew(self, budget_bytes: int) -> None:
+        """Another sum for bodies held at once; what is held stays counted."""
+        self.budget.limit_bytes = budget_bytes
 
-    def waiting(self, scope: trio.CancelScope) -> None:
-        self._waiting.add(scope)
+    def drain(self) -> None:
+        """Close the idle connections now and the others after their answer. One that has only just
+        come has its first request on the way, and nobody else to answer it."""
+        self.draining = True
+        until = _from_now(FRESH_S)
+        for scope, fresh in list(self._waiting.items()):
+            if fresh:
+                scope.deadline = min(scope.deadline, until)
+            else:
+                scope.cancel()
+
+    def waiting(self, scope: trio.CancelScope, *, fresh: bool) -> None:
+        self._waiting[scope] = fresh
 
     def busy(self, scope: trio.CancelScope) -> None:
-        self._waiting.discard(scope)
+        self._waiting.pop(scope, None)
 
     @property
     def idle(self) -> int:
@@ -156,7 +166,18 @@ async def serve_connection(
 
 
 class _Connection:
-    __slots__ = ("answer", "ear", "h11", "limits", "peer", "refuse", "scheme", "shared", "wire")
+    __slots__ = (
+        "answer",
+        "ear",
+        "fresh",
+        "h11",
+        "limits",
+        "peer",
+        "refuse",
+        "scheme",
+        "shared",
+        "wire",
+    )
 
     shared: Connections
     peer: str
@@ -170,6 +191,7 @@ class _Connection:
         self.limits = limits
         self.ear = ear
         self.refuse = refuse
+        self.fresh = True  # no request has come yet
         self.h11 = self._new_h11()
 
     def _new_h11(self) -> h11.Connection:
@@ -185,6 +207,7 @@ class _Connection:
                 if not await self._one_request(head, event):
                     return
                 self.h11.start_next_cycle()
+                self.fresh = False
                 wait_s = self.limits.keepalive_timeout_s
         except rawhead.BadHead as exc:
             await self._refuse_head(_bad_head_failure(exc))
@@ -224,17 +247,21 @@ class _Connection:
 
     async def _first_bytes(self, wait_s: float) -> bytes:
         """Idle until a request begins; b"" when none will: closed, too long idle, or draining."""
-        data = b""
+        data, fresh = b"", self.fresh
         if self.shared.draining:
-            return data
+            if not fresh and not self.wire.readable():
+                return data
+            wait_s = FRESH_S
         with trio.CancelScope(deadline=_from_now(wait_s)) as clock:
-            self.shared.waiting(clock)
+            self.shared.waiting(clock, fresh=fresh)
             try:
                 data = await self.wire.receive()
                 while data == _CRLF:
                     data = await self.wire.receive()
             finally:
                 self.shared.busy(clock)
+        if not data and self.shared.draining and self.wire.readable():
+            data = await self.wire.receive()  # it came as the drain began
         return data.removeprefix(_CRLF)
 
     async def _rest_of_head(self, buffer: bytes) -> bytes:

@@ -18,6 +18,7 @@ import base64
 import errno
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -56,7 +57,8 @@ class DialError(Exception):
 class Origin:
     """Where requests of one kind go; connections to equal origins are interchangeable.
 
-    ca_file: a PEM file to trust instead of the system's store. proxy: `http://[user:pass@]host:port`
+    ca_file: a PEM file to trust instead of the system's store. client_cert, client_key: PEM files of
+    what we show when we are asked who we are. proxy: `http://[user:pass@]host:port`
     or "". proxy_loopback: also use it for targets on this host.
     """
 
@@ -64,6 +66,8 @@ class Origin:
     host: str
     port: int
     ca_file: str = ""
+    client_cert: str = ""
+    client_key: str = ""
     proxy: str = ""
     proxy_loopback: bool = False
 
@@ -88,7 +92,8 @@ class Origin:
 
 
 class TLSContexts:
-    """The daemon's client contexts, one per ca_file, made when first needed.
+    """The daemon's client contexts, one for each set of files, made when first needed and again when
+    one of the files has changed.
 
     `ssl` is imported then, too: a daemon with plain local servers never loads it.
     """
@@ -96,24 +101,56 @@ class TLSContexts:
     __slots__ = ("_made",)
 
     def __init__(self) -> None:
-        self._made: dict[str, ssl.SSLContext] = {}
+        self._made: dict[_Files, tuple[_Stamp, ssl.SSLContext]] = {}
 
-    def get(self, ca_file: str) -> ssl.SSLContext:
+    def get(self, ca_file: str, client_cert: str = "", client_key: str = "") -> ssl.SSLContext:
         """
         Raises:
-            DialError: the file cannot be used.
+            DialError: a file cannot be used.
         """
-        context = self._made.get(ca_file)
-        if context is None:
-            import ssl
+        files = (ca_file, client_cert, client_key)
+        stamp = _stamp(files)
+        made = self._made.get(files)
+        if made is None or made[0] != stamp:
+            made = self._made[files] = (stamp, _context(*files))
+        return made[1]
 
-            try:
-                context = ssl.create_default_context(cafile=ca_file or None)
-            except OSError as exc:  # ssl.SSLError is one
-                raise DialError("tls", f"ca_file {ca_file} cannot be used: {exc}") from exc
-            context.set_alpn_protocols(["http/1.1"])
-            self._made[ca_file] = context
-        return context
+
+_Files = tuple[str, str, str]
+_Stamp = tuple[float, ...]
+
+
+def _stamp(files: _Files) -> _Stamp:
+    """Changes when a file does. A file that is missing is found out when it is read."""
+    return tuple(_changed_at(name) for name in files if name)
+
+
+def _changed_at(name: str) -> float:
+    try:
+        return Path(name).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _context(ca_file: str, client_cert: str, client_key: str) -> ssl.SSLContext:
+    import ssl
+
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except OSError as exc:  # ssl.SSLError is one
+        raise DialError("tls", f"ca_file {ca_file} cannot be used: {exc}") from exc
+    if client_cert:
+        try:
+            context.load_cert_chain(client_cert, client_key, password=_no_password)
+        except (OSError, ValueError) as exc:
+            raise DialError("tls", f"client_cert {client_cert} cannot be used: {exc}") from exc
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _no_password() -> str:
+    """OpenSSL would ask a terminal that a daemon has not."""
+    raise ValueError("its key is encrypted")
 
 
 async def dial(
@@ -126,7 +163,9 @@ async def dial(
     Cancellation: nothing stays open.
     """
     label = label or egress.Label()
-    context = contexts.get(origin.ca_file) if origin.scheme == "https" else None
+    context = None
+    if origin.scheme == "https":
+        context = contexts.get(origin.ca_file, origin.client_cert, origin.client_key)
     if origin.proxied:
         return await _through_proxy(origin, context, label)
     sock, address = await _connect(origin.host, origin.port, label)

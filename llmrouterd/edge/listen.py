@@ -1,6 +1,6 @@
 """Listening sockets, and the nurseries of the connections that come in through them.
 
-Owns: binding (several addresses, IPv4 and IPv6), accepting, TLS on the server side, the limit on
+Owns: binding (several addresses, IPv4 and IPv6, unix sockets), accepting, TLS on the server side, the limit on
 connections, the drain.
 Refuses to know: HTTP beyond the canned 503, configuration, signals.
 
@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 1024
 ACCEPTS_AT_ONCE = 64  # then the others have their turn
+UNIX_PEER = "unix:"  # who comes in through a unix socket has no address
 _NO_MORE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NO_MORE_WAIT_S = 0.1
 _FULL = (
@@ -49,20 +52,33 @@ _FULL = (
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A bound, listening, non-blocking socket. tls: serve HTTPS on it."""
+    """A bound, listening, non-blocking socket. tls: serve HTTPS on it. path, made: of a unix socket's
+    file, if it is ours."""
 
     sock: socket.socket
     tls: ssl.SSLContext | None = None
+    path: str = ""
+    made: tuple[int, int] | None = None
 
     @property
     def address(self) -> str:
-        """`127.0.0.1:8090`, `[::1]:8090`: what was really bound."""
-        host, port = self.sock.getsockname()[:2]
+        """`127.0.0.1:8090`, `[::1]:8090`, `unix:/run/x.sock`: what was really bound."""
+        name = self.sock.getsockname()
+        if self.sock.family == socket.AF_UNIX:
+            return f"unix:{name}"
+        host, port = name[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
     def port(self) -> int:
-        return int(self.sock.getsockname()[1])
+        """0 where there is none."""
+        return 0 if self.sock.family == socket.AF_UNIX else int(self.sock.getsockname()[1])
+
+    def close(self) -> None:
+        """A unix socket that we made goes from the file system, too."""
+        self.sock.close()
+        if self.made is not None and _identity(self.path) == self.made:
+            Path(self.path).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +146,56 @@ def _bound(
     return sock
 
 
+def bind_unix(path: str, mode: int) -> Listener:
+    """Listen on a unix socket. One that nobody listens on any more is replaced.
+
+    Raises:
+        OSError: it cannot be made there, or somebody listens on it.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _clear(path)
+        before = os.umask(0o777)  # nobody gets in between bind and chmod
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(before)
+        Path(path).chmod(mode)
+        sock.setblocking(False)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return Listener(sock, path=path, made=_identity(path))
+
+
+def _clear(path: str) -> None:
+    """Remove a socket that a daemon left behind. One that answers stays, and so does any other
+    file: binding then says what is wrong."""
+    if not Path(path).is_socket():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+        except OSError:
+            return
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class Server:
     """The listeners of a daemon, being served."""
 
-    __slots__ = ("_accepting", "_running", "connections", "listeners", "service")
+    __slots__ = ("_accepting", "_running", "_tls", "connections", "listeners", "service")
 
     def __init__(self, listeners: Sequence[Listener], service: Service) -> None:
         self.listeners = tuple(listeners)
@@ -141,6 +203,22 @@ class Server:
         self.connections = service.connections or Connections(service.limits.body_budget_bytes)
         self._accepting = trio.CancelScope()
         self._running = trio.CancelScope()
+        self._tls = next((each.tls for each in self.listeners if each.tls is not None), None)
+
+    @property
+    def secure(self) -> bool:
+        """Whether HTTPS is served."""
+        return self._tls is not None
+
+    def renew(self, service: Service) -> None:
+        """What connections that come from now on are served with."""
+        self.service = service
+        self.connections.renew(service.limits.body_budget_bytes)
+
+    def secure_with(self, tls: ssl.SSLContext | None) -> None:
+        """Another certificate for handshakes from now on, where there is one now."""
+        if self._tls is not None and tls is not None:
+            self._tls = tls
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until drained: returns when the last connection is closed.
@@ -171,7 +249,7 @@ class Server:
         for listener in self.listeners:
             if listener.sock.fileno() >= 0:
                 trio.lowlevel.notify_closing(listener.sock)
-                listener.sock.close()
+                listener.close()
 
     async def _accept(self, listener: Listener, running: trio.Nursery) -> None:
         while True:
@@ -195,7 +273,10 @@ class Server:
                     continue
                 # counted at once, not when its task first runs: a burst must not slip through
                 self.connections.open += 1
-                running.start_soon(self._serve, sock, str(address[0]), listener.tls)
+                tls = None if listener.tls is None else self._tls
+                unix = listener.sock.family == socket.AF_UNIX
+                peer = UNIX_PEER if unix else str(address[0])
+                running.start_soon(self._serve, sock, peer, tls)
 
     async def _serve(self, sock: socket.socket, peer: str, tls: ssl.SSLContext | None) -> None:
         """One connection, from its socket to its close."""
@@ -211,7 +292,8 @@ class Server:
         """The connection ready to be read; None when it did not get so far."""
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls is None:
                 return PlainWire(sock)
             with trio.move_on_after(self.service.limits.header_timeout_s or math.inf):

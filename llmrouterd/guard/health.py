@@ -20,7 +20,7 @@ from llmrouterd.guard.breaker import THRESHOLD, Breaker
 from llmrouterd.guard.measured import Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from formats.errors import FailureKind
     from llmrouterd.model import Candidate, ProviderState
@@ -146,6 +146,20 @@ class Health:
         if threshold:
             words = f"probe: {why[:_WHY]}"
             self.breaker.failed(provider, now, words, jitter=jitter, threshold=threshold)
+
+    def renewed(self, providers: Collection[str], now: float) -> None:
+        """The owner has changed the configuration: whoever was ill may be tried, whoever is gone is
+        forgotten."""
+        for key in list(self.breaker.circuits()):
+            name = key[0] if isinstance(key, tuple) else key
+            if name in providers:
+                self.breaker.look_again(key, now)
+            else:
+                self.breaker.succeeded(key)
+        for name in [*self.rests, *self.seen]:
+            if name not in providers:
+                self.rests.pop(name, None)
+                self.seen.pop(name, None)
 
     def _rest(self, provider: str, rest_s: float, now: float, why: str) -> None:
         until = now + min(rest_s, LONGEST_REST_S)

@@ -106,7 +106,9 @@ class Subscription:
         Raises: trio.EndOfChannel when the feed is closed and all was read.
         """
         entries = await self._feed.after(self._number)
-        self.lost += entries[0].number - self._number - 1
+        lost = entries[0].number - self._number - 1
+        self.lost += lost
+        self._feed.lost += lost
         self._number = entries[-1].number
         return entries
 
@@ -117,6 +119,7 @@ class Feed:
     def __init__(self, *, events: int = RING_EVENTS, size: int = RING_BYTES) -> None:
         self.begun_ms = time.time_ns() // 1_000_000
         self.readers = 0
+        self.lost = 0  # entries that readers did not get, all of them together
         self._ring: deque[Entry] = deque()
         self._wordy: deque[Entry] = deque()  # those of the ring that have words, oldest first
         self._events = events

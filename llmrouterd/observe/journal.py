@@ -43,7 +43,7 @@ class Journal:
         self._keep = keep
         self._send, self._receive = trio.open_memory_channel[Record](QUEUE)
         self._batch: list[Record] = []  # taken from the queue, not written yet
-        self._closing = trio.Event()
+        self._waking = trio.Event()
         self._failing = False
         self._told = 0
         self.lost = 0
@@ -57,9 +57,15 @@ class Journal:
         except (trio.WouldBlock, trio.ClosedResourceError):
             self.lost += 1
 
+    def reopen(self) -> None:
+        """After somebody else has moved the file away. It is opened for every batch, so there is
+        nothing to do but to try at once where it could not be written."""
+        self._waking.set()
+        self._waking = trio.Event()
+
     def close(self) -> None:
         """No more records: `run` writes what it has and returns."""
-        self._closing.set()
+        self._waking.set()
         self._send.close()
 
     async def run(self) -> None:
@@ -71,7 +77,7 @@ class Journal:
                     self._fill(BATCH)
                     await self._write()
             finally:
-                self._closing.set()
+                self._waking.set()
                 with trio.move_on_after(LAST_S, shield=True):
                     self._fill(BATCH + QUEUE)
                     await self._write()
@@ -98,7 +104,7 @@ class Journal:
                 LOG.error("the request log %s cannot be written: %s", self._path, why)
             self._failing = True
             with trio.move_on_after(RETRY_S):
-                await self._closing.wait()
+                await self._waking.wait()
         else:
             self.written += len(self._batch)
             self._batch = []

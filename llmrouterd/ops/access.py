@@ -20,6 +20,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from formats.errors import Failure
 from llmrouterd.config import KeyHolder
+from llmrouterd.config.server import only_here
+from llmrouterd.edge.listen import UNIX_PEER
 from llmrouterd.model import ANYBODY
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ def check_rights(incoming: Incoming, path: str) -> Failure | None:
 
 def check_host(server: Server, incoming: Incoming) -> Failure | None:
     """Refuse a Host that is not ours, where we listen on loopback only."""
-    if not _is_loopback(server.host):
+    if incoming.peer == UNIX_PEER or not _loopback_only(server.hosts):
         return None
     host = incoming.headers.get("host")
     if host is None:  # HTTP/1.0 has none, and no browser speaks it
@@ -115,6 +117,12 @@ def _name_of(host: str) -> str:
         return inside if not port or port.startswith(":") else host
     name = host.rpartition(":")[0] if host.count(":") == 1 else host
     return name.rstrip(".")
+
+
+@lru_cache(maxsize=16)
+def _loopback_only(hosts: tuple[str, ...]) -> bool:
+    """A web page reaches loopback and no unix socket; beyond both there is a key."""
+    return any(map(_is_loopback, hosts)) and all(map(only_here, hosts))
 
 
 @lru_cache(maxsize=16)  # every request asks, nearly always about the same names

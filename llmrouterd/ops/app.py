@@ -1,6 +1,6 @@
 """Builds the daemon and runs it: read this second.
 
-Owns: what exists once per process, the nurseries and the order in which they end, signals.
+Owns: what exists once per process, the nurseries and the order in which they end.
 Refuses to know: how anything is decided.
 
 Order of death: accepting, idle connections, running requests at the drain deadline, then the
@@ -9,33 +9,36 @@ services, so that the last record is still written.
 
 from __future__ import annotations
 
-import errno
 import logging
-import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
 
 from llmrouterd.config import Config, overridden
+from llmrouterd.edge.connection import Connections
 from llmrouterd.edge.hangup import Hangups
 from llmrouterd.edge.incoming import Limits
-from llmrouterd.edge.listen import Listener, Server, Service, bind_tcp
+from llmrouterd.edge.listen import Listener, Server, Service
 from llmrouterd.edge.pool import Pool
 from llmrouterd.guard.health import Health
 from llmrouterd.model import ConfigError
 from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.feed import Feed
 from llmrouterd.observe.journal import Journal
-from llmrouterd.ops import local
-from llmrouterd.ops.catalog import Catalog
+from llmrouterd.observe.lag import watch_lag
+from llmrouterd.observe.metrics import Metrics
+from llmrouterd.ops import local, signals
+from llmrouterd.ops.current import Current
 from llmrouterd.ops.generation import build
-from llmrouterd.ops.pages import Pages, refuse
-from llmrouterd.ops.probes import Probes
+from llmrouterd.ops.listening import handed_down, listeners, server_context
+from llmrouterd.ops.pages import refuse
+from llmrouterd.ops.scrape import Scrape
+from llmrouterd.ops.systemd import Notifier
 from llmrouterd.pipeline.daemon import Daemon, Generation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, MutableMapping
 
 LOG = logging.getLogger("llmrouter")
 # The sum of all bodies held at once: eight of the largest that one request may have.
@@ -44,84 +47,182 @@ _BODIES_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What the caller is told when the daemon listens."""
+    """What the caller is told when the daemon listens. secure: by HTTPS, where it is TCP."""
 
     config: Config
     addresses: tuple[str, ...]
+    secure: bool = False
 
 
 async def run(
     config: Config | None,
     *,
     user_agent: str,
-    environ: Mapping[str, str],
+    environ: MutableMapping[str, str],
     host: str | None = None,
     port: int | None = None,
+    load: Callable[[], Config] | None = None,
+    watch: bool = False,
     ready: Callable[[Running], None] = lambda running: None,
+    in_force: Callable[[int], None] = lambda number: None,
 ) -> None:
     """Serve until a signal says stop. config None: look at the machine and serve what it has.
+
+    Args:
+        environ: variables of service managers are taken out of it.
+        load: reads the configuration again; None: it cannot be reloaded.
+        watch: reload when the file changes.
+        in_force: told the number of each configuration that takes effect.
 
     Raises ConfigError when it cannot start, before any task is: nothing is left open then.
     """
     pool = Pool()
+    seen = signals.look(config.path) if watch and config is not None else None
     try:
         if config is None:
             config = await local.found(environ, pool)
             config = overridden(config, host, port)
         generation = build(config, 1, user_agent)
-        listeners = _listen(config)
+        found = listeners(config, handed_down(environ))
     except ConfigError:
         pool.close()
         raise
+    notifier = Notifier(environ)
     async with trio.open_nursery() as services:
         await services.start(pool.run)
-        await _serve(config, generation, pool, listeners, services, ready)
+        house = _House(config, generation, pool, notifier, load, in_force)
+        await house.serve(found, services, ready, seen)
         services.cancel_scope.cancel()
 
 
-async def _serve(
-    config: Config,
-    generation: Generation,
-    pool: Pool,
-    listeners: list[Listener],
-    services: trio.Nursery,
-    ready: Callable[[Running], None],
-) -> None:
-    addresses = tuple(listener.address for listener in listeners)
-    health = Health()
-    catalog = Catalog(pool, config.providers, generation.upstreams, health.reached)
-    probes = Probes(pool, config.providers, generation.upstreams, health)
-    feed = Feed() if config.server.dashboard else None
-    journal = _journal(config)
-    daemon = Daemon(
-        pool,
-        fleet=catalog.fleet,
-        health=health,
-        sinks=tuple(sink for sink in (feed, journal) if sink is not None),
-        learn=catalog.learn,
-        keep_bodies=feed is not None or (journal is not None and config.logging.bodies == "full"),
-    )
-    hangups = Hangups()
-    await services.start(hangups.run)
-    pages = Pages(config, generation, daemon, Dashboard(feed) if feed is not None else None)
-    server = Server(listeners, _service(config, pages, hangups))
-    async with trio.open_nursery() as writing:
-        if journal is not None:
-            writing.start_soon(journal.run)
-        async with trio.open_nursery() as background:
-            await background.start(_heed_signals, server, daemon, feed, config.server.drain_timeout)
-            await background.start(catalog.run)
-            background.start_soon(probes.run)
-            async with trio.open_nursery() as serving:
-                await serving.start(server.run)
-                if not server.connections.draining:  # a signal may have come before this
-                    ready(Running(config, addresses))
-            background.cancel_scope.cancel()
-        if journal is not None:
-            journal.close()
+class _House:
+    """What exists once per process, put together."""
+
+    def __init__(
+        self,
+        config: Config,
+        generation: Generation,
+        pool: Pool,
+        notifier: Notifier,
+        load: Callable[[], Config] | None,
+        in_force: Callable[[int], None],
+    ) -> None:
+        self.feed = Feed() if config.server.dashboard else None
+        self.journal = _journal(config)
+        self.metrics = Metrics() if config.server.metrics else None
+        sinks = (self.feed, self.journal, self.metrics)
+        self.daemon = Daemon(
+            pool,
+            health=Health(),
+            sinks=tuple(sink for sink in sinks if sink is not None),
+            keep_bodies=_keeps_bodies(config),
+        )
+        self.hangups = Hangups()
+        self.notifier = notifier
+        dashboard = Dashboard(self.feed) if self.feed is not None else None
+        self.connections = Connections(_BODIES_AT_ONCE * config.server.max_body_bytes)
+        scrape = self._scrape(generation) if self.metrics is not None else None
+        self.current = Current(config, generation, self.daemon, dashboard, scrape, load=load)
+        self.server: Server | None = None
+        self._in_force = in_force
+
+    def _scrape(self, generation: Generation) -> Scrape:
+        assert self.metrics is not None
+        return Scrape(
+            self.metrics,
+            self.daemon,
+            generation.user_agent.partition("/")[2],
+            self.feed,
+            self.journal,
+            self.connections,
+            fleet=lambda: self.daemon.fleet(self.current.generation, 0),
+        )
+
+    async def serve(
+        self,
+        found: list[Listener],
+        services: trio.Nursery,
+        ready: Callable[[Running], None],
+        seen: signals.Look | None,
+    ) -> None:
+        addresses = tuple(listener.address for listener in found)
+        config = self.current.config
+        await services.start(self.hangups.run)
+        server = self.server = Server(found, self._service(config))
+        async with trio.open_nursery() as writing:
+            if self.journal is not None:
+                writing.start_soon(self.journal.run)
+            async with trio.open_nursery() as background:
+                await background.start(self._heed)
+                await background.start(self.current.run)
+                if self.metrics is not None:
+                    background.start_soon(watch_lag, self.metrics.lagged)
+                async with trio.open_nursery() as serving:
+                    await serving.start(server.run)
+                    if not server.connections.draining:  # a signal may have come before this
+                        ready(Running(config, addresses, secure=server.secure))
+                        self.notifier.ready(self._status())
+                        background.start_soon(self.notifier.beat, self._status)
+                        if seen is not None:
+                            background.start_soon(signals.watch, config.path, seen, self._reload)
+                background.cancel_scope.cancel()
+            if self.journal is not None:
+                self.journal.close()
+
+    async def _heed(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        await signals.heed(
+            end=self._end, reload=self._reload, reopen=self._reopen, task_status=task_status
+        )
+
+    def _end(self, at_once: bool) -> None:
+        assert self.server is not None
+        self.daemon.draining = True
+        if self.feed is not None:
+            self.feed.close()
+        self.notifier.stopping(f"draining, {self.daemon.in_flight} requests in flight")
+        self.server.drain(0.0 if at_once else self.current.config.server.drain_timeout)
+
+    async def _reload(self) -> None:
+        """The file anew; then what the edge took from it."""
+        if self.daemon.draining:
+            return
+        self.notifier.reloading()
+        if await self.current.reload():
+            self._in_force(self.current.generation.number)
+            self._renew_edge()
+        self.notifier.ready(self._status())
+
+    def _renew_edge(self) -> None:
+        assert self.server is not None
+        config = self.current.config
+        self.server.renew(self._service(config))
+        try:
+            self.server.secure_with(server_context(config.server))
+        except ConfigError as error:
+            for problem in error.problems:
+                LOG.error("the certificate stays as it was: %s", problem)
+
+    def _service(self, config: Config) -> Service:
+        return _service(config, self.current, self.hangups, self.connections)
+
+    def _reopen(self) -> None:
+        if self.journal is not None:
+            self.journal.reopen()
+
+    def _status(self) -> str:
+        number, wrong = self.current.generation.number, self.current.failed
+        refused = f"; the last reload was refused: {wrong[:200]}" if wrong else ""
+        return f"generation {number}, {self.daemon.in_flight} requests in flight{refused}"
 
 
-def _service(config: Config, pages: Pages, hangups: Hangups) -> Service:
+def _keeps_bodies(config: Config) -> bool:
+    logs = config.logging.enabled and config.logging.bodies == "full"
+    return config.server.dashboard or logs
+
+
+def _service(
+    config: Config, current: Current, hangups: Hangups, connections: Connections
+) -> Service:
     server = config.server
     limits = Limits(
         max_body_bytes=server.max_body_bytes,
@@ -133,47 +234,13 @@ def _service(config: Config, pages: Pages, hangups: Hangups) -> Service:
         half_close=server.half_close,
     )
     return Service(
-        answer=pages.answer,
+        answer=current.answer,
         limits=limits,
         hangups=hangups,
+        connections=connections,
         refuse=refuse,
         max_connections=server.max_connections,
     )
-
-
-def _listen(config: Config) -> list[Listener]:
-    """Bind, or say in one line why not."""
-    host, port = config.server.host, config.server.port
-    try:
-        return bind_tcp(host, port)
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        hint = "; another program listens there (--port takes another one)"
-        text = f"cannot listen on {host}:{port}: {why}"
-        in_use = error.errno == errno.EADDRINUSE
-        raise ConfigError([text + (hint if in_use else "")]) from error
-
-
-async def _heed_signals(
-    server: Server,
-    daemon: Daemon,
-    feed: Feed | None,
-    drain_timeout_s: float,
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """The first SIGTERM or SIGINT drains, the second one ends everything at once."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        timeout_s = drain_timeout_s
-        async for number in signals:
-            name = signal.Signals(number).name
-            LOG.info("%s: %s", name, "draining" if timeout_s else "stopping at once")
-            daemon.draining = True
-            if feed is not None:
-                feed.close()
-            server.drain(timeout_s)
-            timeout_s = 0.0
 
 
 def _journal(config: Config) -> Journal | None:

@@ -63,6 +63,14 @@ class Catalog:
         self._told: set[str] = set()
         self._not_before: dict[str, float] = {}
 
+    def inherit(self, older: Catalog) -> None:
+        """What is known of providers that are the same as before stays known."""
+        for name, state in self._states.items():
+            known = older._states.get(name)
+            if known is not None and known.provider == state.provider:
+                self._states = {**self._states, name: known}
+                self._shown[name] = older._shown.get(name, {})
+
     def fleet(self, seed: int) -> Fleet:
         return Fleet(self._states, trio.current_time(), seed)
 

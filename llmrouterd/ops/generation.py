@@ -72,6 +72,8 @@ def upstream(provider: Provider) -> tuple[Origin, str]:
         host=url.hostname or "",
         port=port,
         ca_file=provider.ca_file,
+        client_cert=provider.client_cert,
+        client_key=provider.client_key,
         proxy=provider.http_proxy,
     )
     return origin, url.path.rstrip("/")

@@ -21,6 +21,7 @@ import trio
 from formats.errors import FormatError
 from formats.jsontext import loads
 from llmrouterd.config import Config
+from llmrouterd.config.prices import with_prices
 from llmrouterd.config.providers import is_local_host
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
@@ -68,11 +69,9 @@ async def found(environ: Mapping[str, str], pool: Pool) -> Config:
     """The configuration of a machine as it is."""
     local = await _local(environ, pool)
     clouds = [
-        Provider(
-            name, fmt, base, key=Secret(environ[variable].strip()), local=False, on_demand=True
-        )
+        with_prices(Provider(name, fmt, base, key=Secret(key), local=False, on_demand=True))
         for name, fmt, base, variable in CLOUDS
-        if environ.get(variable, "").strip()
+        if (key := environ.get(variable, "").strip())
     ]
     providers = (*local, *clouds) or (Provider("echo", "echo"),)
     return Config(providers=providers, routing=Routing(implicit=True))

@@ -44,7 +44,7 @@ class Models:
 
     def _listed(self, caller: Caller) -> dict[str, Listed]:
         """The models that this client may ask for."""
-        found = lists.listed(self._daemon.fleet(0), self._gen.routing.aliases)
+        found = lists.listed(self._daemon.fleet(self._gen, 0), self._gen.routing.aliases)
         if not caller.models:
             return found
         return {name: each for name, each in found.items() if caller.may_ask(name)}
@@ -90,7 +90,7 @@ class Models:
         model = lists.find(self._listed(incoming.caller), name)
         if model is None:
             return await refuse(client, "ollama", lists.unknown_model(name))
-        state = lists.state_of(self._daemon.fleet(0), model)
+        state = lists.state_of(self._daemon.fleet(self._gen, 0), model)
         told = None
         if state is not None and state.provider.format == "ollama":
             asked = {"model": model.name, "verbose": value.get("verbose") is True}
@@ -102,7 +102,7 @@ class Models:
         found: dict[str, list[JSON]] = {}
         states = [
             state
-            for state in self._daemon.fleet(0).states.values()
+            for state in self._daemon.fleet(self._gen, 0).states.values()
             if state.provider.format == "ollama" and not state.provider.on_demand
         ]
 

@@ -13,6 +13,7 @@ Laws:
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
     from llmrouterd.config import Config
     from llmrouterd.model import Headers, ProviderState
     from llmrouterd.observe.dashboard import Dashboard
+    from llmrouterd.ops.scrape import Scrape
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
 Fields = list[tuple[str, str]]
 Page = Callable[[Incoming, Client], Awaitable[None]]
 JSON = Any
+LOG = logging.getLogger("llmrouter")
 
 RESPONSE = "/v1/responses/"  # what stands before an answer's id in the path
 _TAGS, _TAG_CHARS = 32, 64  # the most that a client may give its own request
@@ -59,11 +62,6 @@ _EMBEDS: Mapping[str, embeddings.Call] = {
     "/api/embed": "ollama",
     "/api/embeddings": "ollama_old",
 }
-_LATER = frozenset(
-    {
-        "/metrics",
-    }
-)
 _LATER_BELOW = ("/api/blobs/",)
 _WITHOUT_V1 = (
     "/chat/completions",
@@ -124,12 +122,18 @@ class Pages:
     """Answers every request of the daemon. `answer` is what the edge calls."""
 
     def __init__(
-        self, config: Config, gen: Generation, daemon: Daemon, dashboard: Dashboard | None
+        self,
+        config: Config,
+        gen: Generation,
+        daemon: Daemon,
+        dashboard: Dashboard | None,
+        scrape: Scrape | None = None,
     ) -> None:
         self._config = config
         self._gen = gen
         self._daemon = daemon
         self._dashboard = dashboard
+        self._scrape = scrape
         self._models = Models(gen, daemon)
         self._table = self._routes()
         self._below = {
@@ -160,7 +164,10 @@ class Pages:
             table["/dashboard/events"] = Route(("GET",), self._dashboard.events)
             table["/dashboard/api/event"] = Route(get, self._dashboard.event)
             table["/dashboard/api/state"] = Route(get, self._state)
+        if self._scrape is not None:
+            table["/metrics"] = Route(get, self._scrape.page)
         table["/dashboard/api/explain"] = Route(("POST",), self._explain)
+        table["/dashboard/api/provider"] = Route(("POST",), self._pause)
         return table
 
     # --- the way in -------------------------------------------------------------------------------
@@ -242,7 +249,7 @@ class Pages:
             except Invalid as error:
                 failure = Failure(error.kind, str(error), param=error.path or None)
                 return await self._refuse(incoming, client, failure)
-        if path in _LATER or path.startswith(_LATER_BELOW):
+        if path.startswith(_LATER_BELOW):
             text = f"{path} is not available in this version"
             return await self._refuse(incoming, client, Failure("not_available", text))
         text = f"there is nothing at {path[:200]}"
@@ -285,13 +292,13 @@ class Pages:
             "ready": self._is_ready(),
             "draining": self._daemon.draining,
             "in_flight": self._daemon.in_flight,
-            "providers": {n: _state(s) for n, s in self._daemon.fleet(0).states.items()},
+            "providers": {n: _state(s) for n, s in self._daemon.fleet(self._gen, 0).states.items()},
         }
         await answer(client, body, 200 if body["ready"] else 503)
 
     def _is_ready(self) -> bool:
         """One that was never asked may well answer; one that did not answer will not."""
-        states = self._daemon.fleet(0).states.values()
+        states = self._daemon.fleet(self._gen, 0).states.values()
         usable = any(state.healthy and state.reached is not False for state in states)
         return usable and not self._daemon.draining
 
@@ -325,9 +332,10 @@ class Pages:
                 "address": urlsplit(state.provider.base_url).netloc.rpartition("@")[2],
                 "on_demand": state.provider.on_demand,
                 "in_flight": daemon.in_flight_at.get(name, 0),
+                "paused": name in daemon.paused,
                 **_state(state),
             }
-            for name, state in daemon.fleet(0).states.items()
+            for name, state in daemon.fleet(self._gen, 0).states.items()
         ]
         body = {
             "version": self._gen.user_agent.partition("/")[2],
@@ -337,6 +345,20 @@ class Pages:
             "providers": providers,
         }
         await answer(client, body)
+
+    async def _pause(self, incoming: Incoming, client: Client) -> None:
+        """Leave a provider out, or ask it again."""
+        asked = parse_body(await incoming.body()).value
+        name, paused = check.string(asked, "name"), asked.get("paused")
+        if not isinstance(paused, bool):
+            raise Invalid("paused", "expected true or false")
+        if name not in self._gen.providers:
+            failure = Failure("not_found", f"there is no provider {name[:100]!r}")
+            return await self._refuse(incoming, client, failure)
+        self._daemon.pause(name, paused)
+        LOG.info("provider %s: %s", name, "paused" if paused else "asked again")
+        flying = self._daemon.in_flight_at.get(name, 0)
+        return await answer(client, {"name": name, "paused": paused, "in_flight": flying})
 
     async def _explain(self, incoming: Incoming, client: Client) -> None:
         """Where a request would go, as of now, without sending it."""

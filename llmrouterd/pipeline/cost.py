@@ -1,13 +1,15 @@
-"""What an answer cost, by the prices its provider declares.
+"""What an answer cost, as far as its price is known.
 
-Owns: one sum. Refuses to know: where prices come from.
+Owns: one sum. Refuses to know: which price holds (route/price.py), where prices come from.
 
-Law: unknown is None, never 0. A provider without declared prices has no known cost.
+Law: unknown is None, never 0. Without a price there is no known cost, nor without token counts.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from llmrouterd.route.price import price_of
 
 if TYPE_CHECKING:
     from formats.canonical import Usage
@@ -16,16 +18,17 @@ if TYPE_CHECKING:
 _MILLION = 1_000_000
 
 
-def cost_usd(provider: Provider, usage: Usage | None) -> float | None:
-    """USD for `usage`. Input and output prices win over the blended one; cached input has its own
-    price where one is declared, else the input's."""
+def cost_usd(provider: Provider, usage: Usage | None, model: str = "") -> float | None:
+    """USD for `usage` of `model`. Input that was read from a cache or written to one has its own
+    price where there is one, else that of input."""
     if usage is None or usage.input is None or usage.output is None:
         return None
-    if provider.input_cost_per_1m is None and provider.output_cost_per_1m is None:
-        blended = provider.cost_per_1m_tokens
-        return None if blended is None else (usage.input + usage.output) * blended / _MILLION
-    price_in, price_out = provider.input_cost_per_1m or 0.0, provider.output_cost_per_1m or 0.0
-    cached_price = provider.cached_input_cost_per_1m
-    cached = min(usage.cache_read or 0, usage.input) if cached_price is not None else 0
-    total = (usage.input - cached) * price_in + cached * (cached_price or 0.0)
-    return (total + usage.output * price_out) / _MILLION
+    price = price_of(provider, model, usage.input)
+    if price is None:
+        return None
+    cached = min(usage.cache_read or 0, usage.input)
+    stored = min(usage.cache_write or 0, usage.input - cached)
+    total = (usage.input - cached - stored) * price.input + usage.output * price.output
+    total += cached * (price.input if price.cached_input is None else price.cached_input)
+    total += stored * (price.input if price.cache_write is None else price.cache_write)
+    return total / _MILLION

@@ -49,7 +49,7 @@ async def count_tokens(
     known = facts(request, tags=(), client=incoming.caller.name)
     if gen.routing.policies:  # nobody classifies it: whatever policy may bind it does
         known = replace(known, unclassified=("count",))
-    verdict = decide(known, daemon.fleet(0), gen.routing)
+    verdict = decide(known, daemon.fleet(gen, 0), gen.routing)
     place = verdict.candidates[0] if verdict.candidates else None
     if place is not None:
         label = label_of(bounds(known, gen.routing.policies))

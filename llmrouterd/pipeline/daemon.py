@@ -6,7 +6,7 @@ Refuses to know: where they come from. ops/ builds both and hands them in as arg
 
 Laws:
 1. A request keeps the Generation it began with.
-2. Nothing here awaits, except `learn`, which asks providers for their models.
+2. Nothing here awaits, except a generation's `learn`, which asks providers for their models.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _DRAWN = 64
+PAUSED = "paused by the operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,14 @@ class Installed(Generic[T]):
     enabled: bool = True
 
 
+def _nobody(seed: int) -> Fleet:
+    return Fleet({}, seed=seed)
+
+
+async def _learn_nothing(providers: Collection[str]) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One configuration in force. Sizes in bytes, times in seconds.
@@ -54,7 +63,8 @@ class Generation:
     upstreams: provider name -> where its connections go, and the path that stands before all of
     its paths. plugins: in the order of the configuration. plugins_later: ids that only a later
     version has. own_keys: what clients show to come in, and no upstream ever sees. strict: as if
-    every client had sent X-Router-Strict.
+    every client had sent X-Router-Strict. fleet: its providers and what they have, as of now, with
+    a seed for chance. learn: asks providers for their models, because a request needs to know.
     """
 
     number: int
@@ -72,10 +82,8 @@ class Generation:
     own_keys: tuple[Secret, ...] = ()
     strict: bool = False
     images: Images = field(default_factory=Images)
-
-
-async def _learn_nothing(providers: Collection[str]) -> None:
-    pass
+    fleet: Callable[[int], Fleet] = _nobody
+    learn: Callable[[Collection[str]], Awaitable[None]] = _learn_nothing
 
 
 class Memory:
@@ -95,17 +103,13 @@ class Daemon:
         self,
         pool: Pool,
         *,
-        fleet: Callable[[int], Fleet],
         sinks: tuple[Sink, ...] = (),
-        learn: Callable[[Collection[str]], Awaitable[None]] = _learn_nothing,
         keep_bodies: bool = True,
         health: Health | None = None,
     ) -> None:
         self.pool = pool
-        self._fleet = fleet
         self.health = health or Health()
         self.sinks = sinks
-        self.learn = learn
         self.keep_bodies = keep_bodies
         self.calibration = Calibration()
         self.contexts = Contexts()
@@ -117,17 +121,30 @@ class Daemon:
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}
+        self.paused: frozenset[str] = frozenset()  # providers that the operator left out for now
         self._ids = itertools.count(1)
         self._chances: list[str] = []
 
-    def fleet(self, seed: int) -> Fleet:
-        """All providers as of now: what they have, and how well they do."""
-        fleet = self._fleet(seed)
+    def fleet(self, gen: Generation, seed: int) -> Fleet:
+        """All providers of a generation as of now: what they have, and how well they do."""
+        fleet = gen.fleet(seed)
         if self.turns:
             fleet = replace(fleet, turns=self.turns)
-        if self.health.spotless:
-            return fleet
-        return replace(fleet, states=self.health.shown(fleet.states, fleet.now))
+        if not self.health.spotless:
+            fleet = replace(fleet, states=self.health.shown(fleet.states, fleet.now))
+        return self._without_paused(fleet) if self.paused else fleet
+
+    def _without_paused(self, fleet: Fleet) -> Fleet:
+        states = {
+            name: replace(state, healthy=False, why=PAUSED) if name in self.paused else state
+            for name, state in fleet.states.items()
+        }
+        return replace(fleet, states=states)
+
+    def pause(self, provider: str, paused: bool) -> None:
+        """Leave a provider out, or ask it again. What runs there goes on. A reload keeps it so, a
+        restart does not."""
+        self.paused = self.paused | {provider} if paused else self.paused - {provider}
 
     def busy(self, fleet: Fleet) -> Fleet:
         """The same with the figures that some rules go by."""
@@ -157,6 +174,17 @@ class Daemon:
         if found is None:
             found = self._memories[client] = Memory()
         return found
+
+    def renewed(self, gen: Generation, now: float) -> None:
+        """Another configuration is in force: what was refused for a key may be right by now, and
+        what belongs to providers that are gone goes."""
+        for name in list(self._keyrings):
+            if name in gen.providers:
+                self._keyrings[name].forgive()
+            else:
+                del self._keyrings[name]
+        self.paused &= gen.providers.keys()
+        self.health.renewed(gen.providers, now)
 
     def next_id(self) -> int:
         """A whole number, rising: the id that events and the log use."""

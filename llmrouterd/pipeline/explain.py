@@ -73,7 +73,7 @@ async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[s
     if ext.answer is not None:
         return {**told, "answered_by": "a plugin", "steps": [], "candidates": []}
     seat = daemon.seats.of(known.session, trio.current_time()) if known.session else None
-    fleet = replace(daemon.busy(daemon.fleet(int(story.stem, 16))), seat=seat)
+    fleet = replace(daemon.busy(daemon.fleet(gen, int(story.stem, 16))), seat=seat)
     verdict = decide(known, fleet, gen.routing)
     told["steps"] = [_step(step) for step in verdict.trace]
     told["candidates"] = [_candidate(each, fleet) for each in verdict.candidates]

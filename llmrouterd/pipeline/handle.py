@@ -143,6 +143,7 @@ async def _understood(call: Call, reply: Reply) -> Request | EmbedRequest | None
     """Read and parse the body; None when the client has been told what is wrong with it."""
     try:
         body = await call.incoming.body()
+        reply.story.body_read()
         reply.story.size_bytes = len(body)
         if call.embeds is not None:
             return embeddings.parse_request(call.embeds, body)
@@ -217,7 +218,7 @@ async def _routed(call: Call, work: Work) -> EndState:
     fleet = _fleet(work, known, seed)
     unknown = lists_wanted(known, fleet, gen.routing)
     if unknown:
-        await daemon.learn(unknown)
+        await gen.learn(unknown)
         fleet = _fleet(work, known, seed)
     bind(work, known)
     verdict = decide(known, fleet, gen.routing)
@@ -240,7 +241,7 @@ def _session(work: Work) -> str:
 def _fleet(work: Work, known: Facts, seed: int) -> Fleet:
     """The snapshot that the decision reads, with as much in it as its rules ask for."""
     daemon, routing = work.daemon, work.gen.routing
-    fleet = daemon.fleet(seed)
+    fleet = daemon.fleet(work.gen, seed)
     if routing.wants_figures:
         fleet = daemon.busy(fleet)
     if known.session:

@@ -88,6 +88,8 @@ class Story:
         self.begun_ms = daemon.wall_ms()
         self.begun_ns = time.perf_counter_ns()
         self.first_token_ns: int | None = None
+        self.read_ns: int | None = None  # the request's body was there
+        self.asked_ns: int | None = None  # the first upstream was about to be asked
         self.request: Request | None = None
         self.requested_model = ""
         self.tags: tuple[str, ...] = ()
@@ -125,6 +127,10 @@ class Story:
 
     # --- progress ---------------------------------------------------------------------------------
 
+    def body_read(self) -> None:
+        """What comes now until an upstream is asked is the router's own time."""
+        self.read_ns = self.elapsed_ns()
+
     def opened(self, request: Request) -> None:
         self.request = request
         self.requested_model = request.model
@@ -152,6 +158,8 @@ class Story:
 
     def begin(self, ledger: Ledger, upstream_format: str) -> None:
         """An attempt at an upstream: what is noted of it must not be the last one's."""
+        if self.asked_ns is None:
+            self.asked_ns = self.elapsed_ns()
         self.ledger = ledger
         self.upstream_format = upstream_format
         self.unreached = False
@@ -203,17 +211,23 @@ class Story:
         """That attempt is the one that counts."""
         for name in _OF_ATTEMPT:
             setattr(self, name, getattr(twin, name))
+        self._share(twin)
+
+    def _share(self, twin: Story) -> None:
+        """What is true of the request as soon as it is of one of its attempts."""
         self.left_host = self.left_host or twin.left_host
+        begun = [ns for ns in (self.asked_ns, twin.asked_ns) if ns is not None]
+        self.asked_ns = min(begun, default=None)
 
     def cancelled(self, twin: Story, place: Candidate, why: str, spent_s: float) -> None:
         """An attempt was ended because another one had the first token. What it had read by then may
         be billed all the same."""
-        self.left_host = self.left_host or twin.left_host
+        self._share(twin)
         self._in_vain(place, "hedged", f"cancelled: {why}", spent_s)
         usage = twin.usage or Usage(None, None)
         read = usage.input if usage.input is not None else self.size_tokens
         seen = replace(usage, input=read, output=usage.output or 0)
-        self._set_aside(cost_usd(twin.priced_by, seen) if twin.priced_by else None)
+        self._set_aside(cost_usd(twin.priced_by, seen, place.model) if twin.priced_by else None)
 
     def set_aside(self) -> None:
         """The answer of the last attempt came whole and goes to nobody, for now."""
@@ -237,7 +251,9 @@ class Story:
 
     @property
     def _own_cost_usd(self) -> float | None:
-        return cost_usd(self.priced_by, self.usage) if self.priced_by else None
+        if self.priced_by is None:
+            return None
+        return cost_usd(self.priced_by, self.usage, self.candidate.model if self.candidate else "")
 
     @property
     def cost_usd(self) -> float | None:
@@ -248,6 +264,12 @@ class Story:
     def attempts(self) -> tuple[str, ...]:
         """One text per try that gave no answer to send: `provider/model: kind: message`."""
         return tuple(self._tries)
+
+    @property
+    def overhead_ms(self) -> float | None:
+        if self.read_ns is None or self.asked_ns is None:
+            return None
+        return (self.asked_ns - self.read_ns) / 1e6
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -299,6 +321,7 @@ class Story:
             size_bytes=self.size_bytes,
             notes=tuple(self.notes),
             policies=self.policies,
+            overhead_ms=self.overhead_ms,
         )
 
     def _kept_request(self) -> Request | None:

@@ -1,42 +1,49 @@
 """In which order providers are taken: by price, latency, throughput, quality.
 
 Owns: the four orderings and the one price of a provider that has several.
-Refuses to know: rules, models, and how figures are measured.
+Refuses to know: rules, and how figures are measured.
 
 Laws:
 1. Every ordering is stable: equals stay in the order in which they were handed in.
 2. Limits are inclusive. A figure that was not declared leaves the provider out of its ordering;
-   only a price that was not declared is 0, as a local server's is.
+   only a price that was not declared is 0, as a local server's is. Prices are the owner's: the list
+   that ships decides nothing (price.py).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmrouterd.route.price import blended, owners_price
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from llmrouterd.model import Provider, ProviderState
 
-# of four tokens of a chat, three are prompt: the usual blend of price lists
-_INPUT_SHARE = 0.75
 _OFTEN = 0.5  # a share of failures above this is no accident
 _AS_LOAD = 10.0  # requests in flight that one who fails always would count for
 
 
-def blended_cost(provider: Provider) -> float:
-    """USD per million tokens: the declared blend, or one made of the input and output prices."""
+def blended_cost(provider: Provider, model: str = "") -> float:
+    """USD per million tokens: by the owner's price for the model, else the provider's declared blend,
+    or one made of its input and output prices."""
+    price = owners_price(provider, model) if provider.prices else None
+    if price is not None:
+        return blended(price.input, price.output)
     if provider.cost_per_1m_tokens is not None:
         return provider.cost_per_1m_tokens
     read, written = provider.input_cost_per_1m, provider.output_cost_per_1m
     if read is None or written is None:
         return read or written or 0.0
-    return _INPUT_SHARE * read + (1 - _INPUT_SHARE) * written
+    return blended(read, written)
 
 
-def by_price(states: Iterable[ProviderState], most: float | None = None) -> list[ProviderState]:
-    """Cheapest first; none above `most`."""
-    priced = [(blended_cost(state.provider), state) for state in states]
+def by_price(
+    states: Iterable[ProviderState], most: float | None = None, *, model: str = ""
+) -> list[ProviderState]:
+    """Cheapest first; none above `most`. model: the one that will be asked for."""
+    priced = [(blended_cost(state.provider, model), state) for state in states]
     kept = [pair for pair in priced if most is None or pair[0] <= most]
     return [state for _, state in sorted(kept, key=lambda pair: pair[0])]
 
@@ -98,10 +105,12 @@ def by_throughput(
     return [state for _, state in sorted(kept, key=lambda pair: -pair[0])]
 
 
-def by_quality(states: Iterable[ProviderState], bias: float) -> list[ProviderState]:
-    """Best first by bias * quality - (1 - bias) * cost."""
+def by_quality(
+    states: Iterable[ProviderState], bias: float, *, model: str = ""
+) -> list[ProviderState]:
+    """Best first by bias * quality - (1 - bias) * cost. model: the one that will be asked for."""
 
     def score(state: ProviderState) -> float:
-        return bias * state.provider.quality - (1 - bias) * blended_cost(state.provider)
+        return bias * state.provider.quality - (1 - bias) * blended_cost(state.provider, model)
 
     return sorted(states, key=score, reverse=True)

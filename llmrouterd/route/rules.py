@@ -77,7 +77,8 @@ def _tag(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
 
 
 def _price(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
-    return _ranked(spec, facts, fleet, lambda s: by_price(s, spec.max_cost_per_1m_tokens))
+    most, model = spec.max_cost_per_1m_tokens, _sent(spec, facts)
+    return _ranked(spec, facts, fleet, lambda s: by_price(s, most, model=model))
 
 
 def _latency(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
@@ -96,7 +97,8 @@ def _throughput(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidat
 
 
 def _fallback(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:
-    return _ranked(spec, facts, fleet, lambda s: by_quality(s, spec.quality_bias))
+    model = _sent(spec, facts)
+    return _ranked(spec, facts, fleet, lambda s: by_quality(s, spec.quality_bias, model=model))
 
 
 def _discover(spec: RuleSpec, facts: Facts, fleet: Fleet) -> Sequence[Candidate]:

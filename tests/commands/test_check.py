@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmrouterd.commands import check
+from llmrouterd.config.prices import list_date
 
 CONFIG = """
 [server]
@@ -102,6 +103,20 @@ def test_the_tables(run) -> None:
     assert "small ollama/x, cloud/y" in rows
     assert "response-healing plugin yes" in rows
     assert "NOT_SET is not set" in out.splitlines()[-1]
+
+
+def test_prices_are_shown_and_where_they_come_from(run) -> None:
+    text = CONFIG + '[[prices]]\nmodel = ["x", "y*"]\nprovider = "keyed"\ninput = 1\noutput = 2.5\n'
+    text += "cached_input = 0.1\nmax_input_tokens = 1000\n"
+    text = text.replace('"https://me:hush@api.example/v1"', '"https://api.openai.com/v1"')
+    text = text.replace("cost_per_1m_tokens = 15", "input_cost_per_1m = 3\noutput_cost_per_1m = 9")
+    rows = [" ".join(line.split()) for line in run(text)[1].splitlines()]
+    assert f"cloud openai https://api.openai.com/v1 remote - list of {list_date()} 0" in rows
+    assert "keyed anthropic https://api.example/v1 remote yes 3/9 0" in rows
+    assert "x, y* keyed 1 2.5 0.1 - 1000" in rows
+    providers = json.loads(run(text, as_json=True)[1])["providers"]
+    assert [each["list_prices"] for each in providers] == [None, list_date(), None]
+    assert providers[2]["prices"][0]["models"] == ["x", "y*"]
 
 
 def test_policies_say_whom_they_bind_and_what_they_forbid(run) -> None:

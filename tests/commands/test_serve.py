@@ -7,7 +7,6 @@ import argparse
 import gc
 import logging
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 
 import llmrouter
 from llmrouterd.commands import serve
+from llmrouterd.commands.logs import Generation
 from llmrouterd.config import Config
 from llmrouterd.model import ConfigError
 from llmrouterd.ops import app
@@ -77,7 +77,7 @@ def daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandIn]
     stand_in = StandIn()
     monkeypatch.setattr(app, "run", stand_in.run)
     monkeypatch.setattr(serve, "_settle_memory", lambda: None)
-    monkeypatch.setattr(serve, "_log_to_stderr", lambda level: None)
+    monkeypatch.setattr(serve.logs, "to_stderr", lambda *_: Generation())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
@@ -123,7 +123,7 @@ def test_without_any_file_the_machine_is_looked_at(daemon: StandIn) -> None:
 def test_the_command_line_overrides_the_file(daemon: StandIn) -> None:
     assert run(written(ECHO), "--host", "::1", "--port", "0") == 0
     assert daemon.config is not None
-    assert (daemon.config.server.host, daemon.config.server.port) == ("::1", 0)
+    assert (daemon.config.server.hosts, daemon.config.server.port) == (("::1",), 0)
 
 
 # --- what is not run ------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_a_port_that_is_taken_is_a_line_and_exit_code_2(
 ) -> None:
     """The real daemon, as far as it gets."""
     monkeypatch.setattr(serve, "_settle_memory", lambda: None)
-    monkeypatch.setattr(serve, "_log_to_stderr", lambda level: None)
+    monkeypatch.setattr(serve.logs, "to_stderr", lambda *_: Generation())
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -317,14 +317,41 @@ def test_clients_are_given_an_address_that_can_be_connected_to(
     assert f"OPENAI_BASE_URL={url} " in err
 
 
-def test_the_daemons_log_goes_to_stderr_at_the_level_asked_for(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_reload_reads_the_file_under_the_command_line_s_words(daemon: StandIn) -> None:
+    name = written(ECHO)
+    assert run(name, "--port", "7", "--watch-config") == 0
+    written("[server]\nport = 9\nlife_sign = 2\n" + ECHO)
+    again = daemon.given["load"]()
+    assert (again.server.port, again.server.life_sign) == (7, 2.0)
+    assert daemon.given["watch"] is True
+    written("nonsense")
+    with pytest.raises(ConfigError):
+        daemon.given["load"]()
+
+
+def test_without_a_file_there_is_nothing_to_reload(daemon: StandIn) -> None:
+    assert run() == 0
+    assert daemon.given["load"] is None
+
+
+def test_the_log_is_told_which_configuration_is_in_force(
+    daemon: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: dict[str, Any] = {}
-    monkeypatch.setattr(logging, "basicConfig", lambda **options: given.update(options))
-    serve._log_to_stderr("warning")
-    assert given["level"] == "WARNING"
-    assert given["stream"] is sys.stderr
+    stamp = Generation()
+    monkeypatch.setattr(serve.logs, "to_stderr", lambda *_: stamp)
+    assert run(written(ECHO)) == 0
+    daemon.given["in_force"](4)
+    assert stamp.number == 4
+
+
+def test_a_unix_socket_alone_gives_no_lines_for_clients(
+    daemon: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon.addresses = ("unix:/run/x.sock",)
+    assert run(written(ECHO)) == 0
+    said = capsys.readouterr().err
+    assert "listens on unix:/run/x.sock" in said
+    assert "export" not in said
 
 
 @pytest.mark.slow
@@ -342,5 +369,5 @@ def test_memory_is_settled_and_can_be_unsettled() -> None:
 def test_the_parser_knows_all_that_serve_reads() -> None:
     args = llmrouter.build_parser().parse_args(["serve"])
     assert isinstance(args, argparse.Namespace)
-    wanted = {"config", "host", "port", "log_level", "check"}
+    wanted = {"config", "host", "port", "log_level", "log_format", "watch_config", "check"}
     assert wanted <= set(vars(args))

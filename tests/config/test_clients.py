@@ -61,7 +61,7 @@ def test_two_of_one_name_or_one_key_are_refused():
 
 def test_with_clients_there_is_a_key_and_others_may_be_let_in():
     server = '[server]\nhost = "0.0.0.0"\n'
-    assert read(server + client()).server.host == "0.0.0.0"
+    assert read(server + client()).server.hosts == ("0.0.0.0",)
     assert "there is no key" in problems(server)[0]
 
 

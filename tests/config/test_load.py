@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrouterd.config import Config, load, overridden, parse
-from llmrouterd.config.load import is_loopback
+from llmrouterd.config.server import is_loopback
 from llmrouterd.model import ConfigError, Secret
 
 DATA = Path(__file__).parent.parent / "data" / "original"
@@ -60,7 +60,7 @@ def test_what_the_original_ignored_is_ignored_with_a_warning() -> None:
 
 def test_defaults_of_the_original_hold() -> None:
     config = original("prefix-and-fallback")
-    assert (config.server.host, config.server.port) == ("127.0.0.1", 8090)
+    assert (config.server.hosts, config.server.port) == (("127.0.0.1",), 8090)
     assert not config.logging.enabled
     assert config.server.api_key is None
     assert config.providers[0].base_url == "http://127.0.0.1:8080/v1"
@@ -169,16 +169,16 @@ def test_beyond_this_machine_only_with_a_key(host: str) -> None:
     server = f'[server]\nhost = "{host}"\n'
     said = problems(server + ECHO)[0]
     assert all(way in said for way in ("127.0.0.1", "api_key_env", "allow_unauthenticated = true"))
-    assert parse(server + "allow_unauthenticated = true\n" + ECHO, "x", {}).server.host
+    assert parse(server + "allow_unauthenticated = true\n" + ECHO, "x", {}).server.hosts
     keyed = parse(server + 'api_key_env = "K"\n' + ECHO, "x", {"K": "v"})
     assert keyed.server.api_key == Secret("v")
-    assert "[" not in keyed.server.host
+    assert "[" not in keyed.server.hosts[0]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost"])
 def test_this_machine_needs_no_key(host: str) -> None:
     server = parse(f'[server]\nhost = "{host}"\n' + ECHO, "x", {}).server
-    assert is_loopback(server.host)
+    assert all(map(is_loopback, server.hosts))
 
 
 def test_a_missing_key_of_our_own_is_an_error_and_only_one() -> None:
@@ -198,10 +198,15 @@ def test_a_missing_key_of_our_own_is_an_error_and_only_one() -> None:
         ('host = "http://x"', "expected an address"),
         ('host = "127.0.0.1:80"', "expected an address"),
         ('trusted_hosts = ["a.example:80"]', "expected a host's name"),
-        ('host = "unix:/run/x"', "unix socket is not available"),
+        ('host = "unix:x.sock"', 'expected "unix:/absolute/path.sock"'),
+        ('host = ["::1", "[::1]"]', "the same address twice"),
+        ('unix_mode = "rw"', 'expected a mode like "0660"'),
         ("workers = 2", "server.workers: not available in this version"),
-        ('tls_cert = "x.pem"', "not available"),
-        ('tls_key = "x.pem"', "not available"),
+        ('tls_cert = "/not/there.pem"\ntls_key = "/dev/null"', "cannot be read"),
+        ('tls_cert = "/dev/null"', "tls_cert and tls_key go together"),
+        ('tls_client_ca = "/dev/null"', "goes with tls_cert"),
+        ('api_key_file = "/not/there"', "cannot be read"),
+        ('api_key_file = "/dev/null"\napi_key_env = "K"', "either api_key_env or api_key_file"),
         ("allow_model_admin = 1", "true or false"),
         ("header_timeout = 0", "at least 0.1"),
         ("life_sign = -1", "at least 0"),
@@ -243,7 +248,6 @@ def test_features_of_later_are_refused_by_name() -> None:
         "max_concurrency = 2",
         "max_queue = 1",
         "queue_timeout = 1",
-        'api_key_file = "x"',
     ],
 )
 def test_provider_keys_of_later_are_refused(line: str) -> None:
@@ -287,7 +291,7 @@ def test_host_and_port_of_the_command_line() -> None:
     config = parse('[server]\ncors_origins = ["*"]\n' + ECHO, "x", {})
     assert overridden(config) == config
     changed = overridden(config, host="[::1]", port=0)
-    assert (changed.server.host, changed.server.port) == ("::1", 0)
+    assert (changed.server.hosts, changed.server.port) == (("::1",), 0)
     assert changed.server.cors_origins == ("*",)
 
 
@@ -300,7 +304,7 @@ def test_the_command_line_opens_nothing_by_itself() -> None:
     with pytest.raises(ConfigError, match="command line: host: must not be empty"):
         overridden(config, host="")
     open_to_all = parse("[server]\nallow_unauthenticated = true\n" + ECHO, "x", {})
-    assert overridden(open_to_all, host="0.0.0.0").server.host == "0.0.0.0"
+    assert overridden(open_to_all, host="0.0.0.0").server.hosts == ("0.0.0.0",)
 
 
 # ---- anything ------------------------------------------------------------------------------------

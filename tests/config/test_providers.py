@@ -269,4 +269,4 @@ def test_one_key_and_several_are_too_many() -> None:
     )
     with pytest.raises(ConfigError) as caught:
         parse(text, "f.toml", {"ONE": "k1", "TWO": "k2"})
-    assert "name one key with api_key_env, or several with this" in caught.value.problems[0]
+    assert "give one of api_key_env and api_key_envs, not both" in caught.value.problems[0]

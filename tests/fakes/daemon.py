@@ -15,7 +15,7 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0
-_LISTENS = re.compile(r"listens on (http://\S+:(\d+))")
+_LISTENS = re.compile(r"listens on (https?://[^\s,]+:(\d+))")
 
 
 class RunningDaemon:

@@ -243,6 +243,10 @@ def test_a_complete_event_holds_the_originals_members_and_ours() -> None:
         "ttft_ms",
         "cost_usd",
         "dropped",
+        "queue_ms",
+        "overhead_ms",
+        "cache_write_tokens",
+        "reasoning_tokens",
     ]
     assert set(ours) <= set(told)
     assert (told["endpoint"], told["status"], told["end"]) == (

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import h11
 import trio
@@ -140,9 +140,10 @@ def pages_of(
         states = {p.name: ProviderState(p, {"echo": ModelInfo("echo")}) for p in config.providers}
     fleet = Fleet(states)
     sinks = () if feed is None else (feed,)
-    daemon = Daemon(Pool(), fleet=lambda seed: fleet, sinks=sinks)
+    daemon = Daemon(Pool(), sinks=sinks)
+    gen = replace(build(config, 1, "tests"), fleet=lambda seed: fleet)
     dashboard = None if feed is None else Dashboard(feed)
-    return Pages(config, build(config, 1, "tests"), daemon, dashboard)
+    return Pages(config, gen, daemon, dashboard)
 
 
 async def ask_pages(

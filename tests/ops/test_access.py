@@ -191,7 +191,7 @@ def test_every_spelling_of_this_machine_is_a_host(host: str) -> None:
 )
 def test_a_foreign_host_is_refused_on_loopback(host: str) -> None:
     for listening in ("127.0.0.1", "localhost", "::1"):
-        failure = access.check_host(Server(host=listening), asking("/", ("host", host)))
+        failure = access.check_host(Server(hosts=(listening,)), asking("/", ("host", host)))
         assert failure is not None
         assert failure.kind == "forbidden"
         assert "trusted_hosts" in failure.message
@@ -205,7 +205,7 @@ def test_a_host_that_the_owner_trusts_is_accepted_in_every_spelling() -> None:
 
 
 def test_beyond_loopback_and_without_a_host_field_nothing_is_checked() -> None:
-    beyond = Server(host="0.0.0.0", allow_unauthenticated=True)
+    beyond = Server(hosts=("0.0.0.0",), allow_unauthenticated=True)
     assert access.check_host(beyond, asking("/", ("host", "any.example"))) is None
     assert access.check_host(HERE, asking()) is None
 

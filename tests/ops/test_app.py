@@ -157,7 +157,7 @@ async def test_a_port_that_is_taken_is_one_line(caplog: pytest.LogCaptureFixture
 async def test_an_address_that_is_not_ours_is_one_line() -> None:
     for host in ("192.0.2.1", "no-such-host.invalid"):
         config = Config(
-            server=Server(host=host, allow_unauthenticated=True),
+            server=Server(hosts=(host,), allow_unauthenticated=True),
             providers=(Provider("echo", "echo"),),
         )
         with pytest.raises(ConfigError) as wrong:
@@ -175,7 +175,7 @@ async def test_a_plugin_that_cannot_be_is_told_before_anything_is_opened(
         raise ConfigError(["plugins.x: no"])
 
     monkeypatch.setattr(app, "build", build)
-    monkeypatch.setattr(app, "bind_tcp", lambda *_: pytest.fail("bound"))
+    monkeypatch.setattr(app, "listeners", lambda *_: pytest.fail("bound"))
     with pytest.raises(ConfigError, match=r"plugins\.x: no"):
         await app.run(config_of(), user_agent="t", environ={})
 
@@ -432,3 +432,23 @@ async def test_signals_are_told_in_the_log(caplog: pytest.LogCaptureFixture) -> 
     async with running(config_of()):
         pass
     assert "SIGTERM: draining" in caplog.text
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+async def test_figures_are_served_with_what_the_daemon_alone_knows() -> None:
+    async with running(config_of()) as daemon:
+        async with await daemon.begin("POST", "/v1/chat/completions", BODY) as stream:
+            await until(stream, b"finish_reason")
+            async with await daemon.begin("GET", "/metrics") as scraper:
+                page = (await until(scraper, b"process_max_fds ")).decode()
+    assert 'llmrouter_requests_total{client_format="openai",provider="echo"' in page
+    assert "llmrouter_connections_open 2\n" in page
+    assert "llmrouter_feed_readers 0\n" in page
+    assert 'llmrouter_build_info{version="' in page
+
+
+async def test_without_metrics_nobody_counts() -> None:
+    async with running(config_of(metrics=False)) as daemon:
+        assert b" 404 " in await daemon.ask("GET", "/metrics")

@@ -109,7 +109,7 @@ async def test_a_chat_is_answered_in_every_spelling_of_its_path(
         ("POST", "/api/show", 400, "bad_request", "ollama"),
         ("DELETE", "/api/delete", 403, "forbidden", "ollama"),
         ("POST", "/api/delete", 405, "method_not_allowed", "ollama"),
-        ("GET", "/metrics", 501, "not_available", "openai"),
+        ("GET", "/metrics", 404, "not_found", "openai"),
         ("GET", "/v1/models/llama3", 404, "model_not_found", "openai"),
         ("GET", "/models/llama3", 404, "model_not_found", "openai"),
         ("POST", "/v1/models/llama3", 405, "method_not_allowed", "openai"),
@@ -425,3 +425,20 @@ async def test_a_clients_tags_reach_the_routing() -> None:
         answer, "POST", "/v1/chat/completions", ("x-router-tags", "batch,code"), body=CHAT
     )
     assert said.get("x-router-request-tags") == "batch,code"
+
+
+async def test_a_provider_is_left_out_and_asked_again() -> None:
+    answer = pages_of().answer
+
+    async def pause(body: bytes):
+        return await ask(answer, "POST", "/dashboard/api/provider", body=body)
+
+    told = await pause(b'{"name": "echo", "paused": true}')
+    assert told.json == {"name": "echo", "paused": True, "in_flight": 0}
+    said = await ask(answer, "POST", "/v1/chat/completions", body=CHAT)
+    assert said.status == 503
+    assert "paused by the operator" in said.json["error"]["message"]
+    await pause(b'{"name": "echo", "paused": false}')
+    assert (await ask(answer, "POST", "/v1/chat/completions", body=CHAT)).status == 200
+    assert (await pause(b'{"name": "x", "paused": true}')).status == 404
+    assert (await pause(b'{"name": "echo", "paused": 1}')).status == 400

@@ -7,7 +7,7 @@ scripted upstreams. Time is whatever trio's clock is, so autojump_clock makes wa
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h11
@@ -208,7 +208,7 @@ class Stage:
 
     def __init__(self, nursery: trio.Nursery, gen: Generation, states: dict, up: dict) -> None:
         self.nursery = nursery
-        self.gen = gen
+        self.gen = replace(gen, fleet=self._fleet)
         self.sink = Sink()
         self.scripts: dict[str, list[Script | str]] = up
         self.asked: dict[str, list[Asked]] = {name: [] for name in gen.providers}
@@ -219,7 +219,7 @@ class Stage:
         self.limits = Limits()
         self.client: Client | None = None
         self.pool = Pool(dialer=self._dial)
-        self.daemon = Daemon(self.pool, fleet=self._fleet, sinks=(self.sink,))
+        self.daemon = Daemon(self.pool, sinks=(self.sink,))
         self._states = states
 
     def _fleet(self, seed: int) -> Fleet:

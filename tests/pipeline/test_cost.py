@@ -3,7 +3,7 @@
 import pytest
 
 from formats.canonical import Usage
-from llmrouterd.model import Provider
+from llmrouterd.model import Price, Provider
 from llmrouterd.pipeline.cost import cost_usd
 
 
@@ -37,3 +37,26 @@ def test_cached_input_has_its_own_price_where_one_is_declared() -> None:
 
 def test_a_free_provider_costs_nothing_and_says_so() -> None:
     assert cost_usd(provider(cost_per_1m_tokens=0.0), Usage(10, 10)) == 0.0
+
+
+def test_a_models_own_price_and_what_a_cache_costs() -> None:
+    priced = provider(cost_per_1m_tokens=99.0, prices=(Price(("m",), 3.0, 15.0, 0.3, 3.75),))
+    usage = Usage(1_000_000, 100_000, cache_read=500_000, cache_write=200_000)
+    assert cost_usd(priced, usage, "m") == pytest.approx(0.9 + 0.15 + 0.75 + 1.5)
+    assert cost_usd(priced, Usage(1_000_000, 0), "other") == pytest.approx(99.0)
+
+
+def test_caches_without_a_price_of_their_own_cost_what_input_costs() -> None:
+    priced = provider(prices=(Price(("m",), 3.0, 15.0),))
+    assert cost_usd(priced, Usage(1_000_000, 0, 400_000, 400_000), "m") == pytest.approx(3.0)
+
+
+def test_counts_that_do_not_add_up_never_make_the_input_negative() -> None:
+    priced = provider(prices=(Price(("m",), 3.0, 0.0, 0.3, 3.75),))
+    assert cost_usd(priced, Usage(100, 0, 500, 500), "m") == pytest.approx(100 * 0.3 / 1e6)
+
+
+def test_a_prompt_beyond_what_a_price_is_for_has_no_cost() -> None:
+    listed = provider(list_prices=(Price(("m",), 3.0, 15.0, max_input_tokens=10),))
+    assert cost_usd(listed, Usage(11, 1), "m") is None
+    assert cost_usd(listed, Usage(10, 1), "m") == pytest.approx(45e-6)

@@ -4,13 +4,13 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from llmrouterd.model import Fleet, Opened, Routing
+from llmrouterd.model import Opened, Routing
 from llmrouterd.pipeline.daemon import Daemon, Generation, Installed
 from tests.pipeline.stage import Sink
 
 
 def daemon(*sinks: Sink) -> Daemon:
-    return Daemon(None, fleet=lambda seed: Fleet({}, seed=seed), sinks=sinks)  # type: ignore[arg-type]
+    return Daemon(None, sinks=sinks)  # type: ignore[arg-type]
 
 
 def test_every_observer_is_told_in_order() -> None:
@@ -36,7 +36,9 @@ def test_the_clock_on_the_wall_is_in_milliseconds() -> None:
 
 
 async def test_learning_is_optional() -> None:
-    await daemon().learn(("a",))
+    gen = Generation(1, Routing(), {}, {})
+    await gen.learn(("a",))
+    assert dict(gen.fleet(7).states) == {}
 
 
 def test_a_generation_does_not_change() -> None:

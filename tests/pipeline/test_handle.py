@@ -218,7 +218,7 @@ async def test_lists_that_are_wanted_are_learnt_before_deciding(
             state = st._states["cloud"]
             st._states["cloud"] = replace(state, models={"x": ModelInfo("x")})
 
-        st.daemon.learn = learn
+        st.gen = replace(st.gen, learn=learn)
         out = await st.ask("openai", request("openai", model="x"))
     assert asked == [("cloud",)]
     assert out.status == 200
@@ -231,8 +231,8 @@ async def test_random_is_repeatable_from_the_requests_id(
     up = {"a": answering(), "b": answering()}
     seeds = []
     async with stage(openai("a"), openai("b"), up=up, routing=Routing(rules=(rule,))) as st:
-        fleet = st.daemon.fleet
-        st.daemon.fleet = lambda seed: seeds.append(seed) or fleet(seed)
+        fleet = st.gen.fleet
+        st.gen = replace(st.gen, fleet=lambda seed: seeds.append(seed) or fleet(seed))
         await st.ask("openai", request("openai"))
     assert f"req_{seeds[0]:024x}" == st.record.request_id
 
@@ -344,7 +344,7 @@ async def test_a_bug_is_an_internal_error_with_a_record(
         def broken(seed: int) -> None:
             raise ZeroDivisionError("secret words")
 
-        st.daemon.fleet = broken
+        st.gen = replace(st.gen, fleet=broken)
         out = await st.ask("openai", request("openai"))
     assert out.status == 500
     record = st.record

@@ -244,7 +244,7 @@ def test_an_error_does_not_repeat_the_credentials_it_was_sent(
 
 @pytest.fixture
 def story() -> Story:
-    daemon = Daemon(None, fleet=lambda seed: None)  # type: ignore[arg-type, return-value]
+    daemon = Daemon(None)  # type: ignore[arg-type]
     return Story(daemon, client_format="openai", endpoint="/x")
 
 

@@ -21,7 +21,7 @@ def sink() -> Sink:
 
 @pytest.fixture
 def story(sink: Sink) -> Story:
-    daemon = Daemon(None, fleet=lambda seed: None, sinks=(sink,))  # type: ignore[arg-type, return-value]
+    daemon = Daemon(None, sinks=(sink,))  # type: ignore[arg-type]
     daemon.in_flight = 3
     return Story(daemon, client_format="openai", endpoint="/v1/chat/completions")
 

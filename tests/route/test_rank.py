@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrouterd.model import Provider, ProviderState
+from llmrouterd.model import Price, Provider, ProviderState
 from llmrouterd.route.rank import (
     blended_cost,
     by_latency,
@@ -39,6 +39,30 @@ def names(states: list[ProviderState]) -> str:
 )
 def test_the_one_price_of_a_provider(figures: dict, cost: float) -> None:
     assert blended_cost(Provider("a", "openai", **figures)) == pytest.approx(cost)
+
+
+def test_the_owners_price_for_the_model_comes_first() -> None:
+    own = (Price(("m*",), 4.0, 8.0),)
+    provider = Provider("a", "openai", prices=own, cost_per_1m_tokens=1.0)
+    assert blended_cost(provider, "m-1") == 5.0
+    assert blended_cost(provider, "other") == 1.0
+
+
+def test_the_list_that_ships_never_decides_where_a_request_goes() -> None:
+    """A file of the original's ranks an undeclared price as 0, and goes on doing so."""
+    listed = Provider("a", "openai", list_prices=(Price(("m",), 4.0, 8.0),))
+    assert blended_cost(listed, "m") == 0.0
+
+
+def test_providers_are_ranked_by_what_the_model_asked_for_costs_there() -> None:
+    states = [
+        at("a", prices=(Price(("big",), 9.0, 9.0), Price(("*",), 1.0, 1.0))),
+        at("b", cost_per_1m_tokens=2.0),
+    ]
+    assert names(by_price(states, model="small")) == "ab"
+    assert names(by_price(states, model="big")) == "ba"
+    assert names(by_price(states, 5.0, model="big")) == "b"
+    assert names(by_quality(states, 0.5, model="big")) == "ba"
 
 
 @pytest.mark.parametrize(
