@@ -220,8 +220,7 @@ def for_client(story: Story, *, stream: bool) -> Fields:
         if place.rule:
             fields.append(("x-router-rule", clean(place.rule)))
     if place is not None:  # with a failure to tell, no attempt is running any more
-        tries = len(story.tried) + (story.failure is None)
-        fields.append(("x-router-attempts", str(tries or 1)))
+        fields.append(("x-router-attempts", str(story.tries or 1)))
     if story.queued_s > 0:
         fields.append(("x-router-queue-ms", str(int(story.queued_s * 1000))))
     fields += story.limit_fields
