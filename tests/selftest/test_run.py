@@ -49,7 +49,7 @@ async def test_a_router_in_order_passes(only):
 async def test_a_router_that_ends_a_cut_stream_well_does_not_pass(only, monkeypatch):
     only("cut-after-content")
 
-    async def all_is_well(lane, reply, held, deadline, failure):
+    async def all_is_well(lane, reply, *rest):
         await reply.send(b"")
 
     monkeypatch.setattr(relay, "_cut", all_is_well)
