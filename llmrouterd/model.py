@@ -251,6 +251,7 @@ class Provider:
     options: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     stream_upstream: Literal["auto", "always", "never"] = "auto"  # for whole answers, too
     grow_context: bool = False  # num_ctx may grow with the prompts
+    strip_nonces: bool | None = None  # leave out what changes every prompt; None: where it is local
     slots: Slots | None = None  # None: it takes whatever comes
     on_demand: bool = False  # found by a key in the environment: only for models asked for by name
 
