@@ -673,6 +673,7 @@ class Record:
     size_bytes: int = 0
     notes: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
+    generation: int = 1  # the number of the configuration it ran under
     overhead_ms: float | None = None
     queue_ms: int | None = None
     decision: Decision | None = None

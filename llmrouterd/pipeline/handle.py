@@ -63,6 +63,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
     story = Story(daemon, client_format=call.format, endpoint=call.endpoint)
     story.client = call.incoming.caller.name
     story.given_tags = call.tags
+    story.generation = gen.number
     reply = Reply(client, FORMATS[call.format], story, life_sign_s=gen.life_sign_s)
     end: EndState = "internal_error"
     ext: Extensions | None = None

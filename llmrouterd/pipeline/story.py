@@ -109,6 +109,7 @@ class Story:
         self.unknown_tags: frozenset[str] = frozenset()  # their classifiers failed
         self.given_tags: tuple[str, ...] = ()  # by the client itself
         self.policies: tuple[str, ...] = ()  # that bind it
+        self.generation = 1  # the configuration it runs under
         self.response_tags: tuple[str, ...] = ()
         self.plugins: list[str] = []
         self.candidate: Candidate | None = None
@@ -375,6 +376,7 @@ class Story:
             notes=tuple(self.notes),
             queue_ms=int(self.queued_s * 1000) if self.admitted_ns else None,
             policies=self.policies,
+            generation=self.generation,
             overhead_ms=self.overhead_ms,
             decision=self.decision,
             tried=tuple(self.tried) if self.decision is not None else (),

@@ -491,3 +491,10 @@ async def test_many_at_once_have_their_own_ids_and_records(
     records = st.sink.records
     assert sorted(r.id for r in records) == list(range(1, 21))
     assert len({r.request_id for r in records}) == 20
+
+
+async def test_the_record_says_which_configuration_the_request_ran_under(autojump_clock) -> None:
+    async with stage(openai(), up={"a": answering()}) as st:
+        st.gen = replace(st.gen, number=7)
+        await st.ask("openai", request("openai"))
+    assert st.record.generation == 7
