@@ -1,4 +1,5 @@
 import gzip
+import tracemalloc
 import zlib
 
 import h11
@@ -95,6 +96,25 @@ async def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large() -> None:
 )
 async def test_sloppy_chunks_are_refused(chunk: bytes) -> None:
     assert await Told(CHUNKED, chunk).refusal() == ("bad_request", None)
+
+
+async def test_a_body_in_crumbs_weighs_no_more_than_its_bytes() -> None:
+    raw = b"1\r\nx\r\n" * 10_000 + b"0\r\n\r\n"
+    told = Told(CHUNKED)
+
+    async def drip() -> None:
+        for at in range(0, len(raw), 4096):
+            await told.theirs.send_all(raw[at : at + 4096])
+
+    tracemalloc.start()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(drip)
+            assert await told.incoming.body() == b"x" * 10_000
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 400_000
 
 
 async def test_a_cut_body_is_a_client_gone_or_a_mistake() -> None:
