@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 import trio
@@ -59,7 +60,7 @@ def served(data: bytes, cuts: list[int], *, stays: bool = False) -> Seen:
     async def send(stream: trio.abc.HalfCloseableStream) -> None:
         places = [0, *sorted({cut % (len(data) + 1) for cut in cuts}), len(data)]
         try:
-            for start, end in zip(places, places[1:], strict=False):
+            for start, end in pairwise(places):
                 await stream.send_all(data[start:end])
                 await trio.testing.wait_all_tasks_blocked()
             if not stays:
@@ -314,7 +315,7 @@ def heard(data: bytes, where: list[int]) -> str:
             places = [0, *sorted({cut % (len(data) + 1) for cut in where}), len(data)]
             try:
                 await theirs.receive_some(65536)
-                for start, end in zip(places, places[1:], strict=False):
+                for start, end in pairwise(places):
                     await theirs.send_all(data[start:end])
                     await trio.testing.wait_all_tasks_blocked()
                 await theirs.aclose()
