@@ -52,6 +52,12 @@ class Limits:
     half_close: Literal["gone", "ignore"] = "gone"
 
 
+# What stops is refused after `body_timeout_s`; what drips, after so many times that, and a second more
+# for each LEAST_BYTES_PER_S that came. A connection is not to be had for a byte a minute.
+DRIPPING = 10
+LEAST_BYTES_PER_S = 500
+
+
 class Refused(Exception):
     """The edge will not take this request. `failure` is what to tell the client."""
 
@@ -235,10 +241,12 @@ class RequestBody:
         if self._expects and not early:
             await self._say_continue()
         patience_s = self._limits.body_timeout_s
+        begun, came = trio.current_time(), 0
         with trio.CancelScope() as clock:
             while not self.complete:
                 if patience_s:
-                    clock.deadline = trio.current_time() + patience_s
+                    most = begun + DRIPPING * patience_s + came / LEAST_BYTES_PER_S
+                    clock.deadline = min(trio.current_time() + patience_s, most)
                 try:
                     data = await self._wire.receive()
                 except Broken as exc:
@@ -247,9 +255,12 @@ class RequestBody:
                     raise self._gone()
                 if not data:
                     raise Truncated("the request ended before its body did")
+                came += len(data)
                 self._take(data)
         if clock.cancelled_caught:
             why = f"no byte of the body came for {patience_s:g} s"
+            if trio.current_time() - begun > DRIPPING * patience_s:
+                why = f"only {came} bytes of the body came in {DRIPPING * patience_s:g} s"
             raise Refused(Failure("too_slow", why, clock="body"))
 
     def _take(self, data: bytes, *, fed: bool = False) -> bool:

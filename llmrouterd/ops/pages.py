@@ -231,7 +231,7 @@ class Pages:
         if caller is None or not caller.admin:
             failure = Failure("unauthorized", "that is not a key for this page")
             return await self._refuse(incoming, client, failure)
-        return await client.respond(204, cookie_fields(key), b"")
+        return await client.respond(204, cookie_fields(key, incoming.scheme), b"")
 
     async def _chat(
         self,

@@ -148,6 +148,35 @@ async def test_a_slow_body_that_makes_progress_is_not(autojump_clock) -> None:
         assert await told.incoming.body() == b"x" * 10
 
 
+async def test_a_body_that_drips_for_ever_is_refused(autojump_clock) -> None:
+    told = Told(LENGTH % 1000, body_timeout_s=60)
+
+    async def drip() -> None:
+        while True:
+            await trio.sleep(59)
+            await told.theirs.send_all(b"x")
+
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip)
+        assert await told.refusal() == ("too_slow", None)
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() - start == pytest.approx(600, abs=1)
+
+
+async def test_a_large_body_over_a_slow_line_has_its_time(autojump_clock) -> None:
+    told = Told(LENGTH % 1_000_000, body_timeout_s=60, max_body_bytes=2_000_000)
+
+    async def crawl() -> None:
+        for _ in range(1000):
+            await trio.sleep(1.9)
+            await told.theirs.send_all(b"x" * 1000)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(crawl)
+        assert len(await told.incoming.body()) == 1_000_000
+
+
 async def test_100_continue_is_sent_when_it_is_waited_for() -> None:
     told = Told(LENGTH % 3 + b"Expect: 100-continue\r\n")
 

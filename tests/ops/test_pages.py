@@ -416,11 +416,15 @@ def test_the_tags_a_client_gives_its_own_request() -> None:
     assert tags_of(fields) == ("pii", "code", "late")
     assert tags_of(Headers()) == ()
     for coding in ("utf-8", "latin-1"):
-        assert tags_of(Headers([(b"x-router-tags", "stra\u00dfe".encode(coding))])) == ("stra\u00dfe",)
+        assert tags_of(Headers([(b"x-router-tags", "stra\u00dfe".encode(coding))])) == (
+            "stra\u00dfe",
+        )
 
 
 @pytest.mark.parametrize(
-    "tags", [",".join(f"t{n}" for n in range(33)), "y" * 65, "pii,a\x85b"], ids=["many", "long", "odd"]
+    "tags",
+    [",".join(f"t{n}" for n in range(33)), "y" * 65, "pii,a\x85b"],
+    ids=["many", "long", "odd"],
 )
 async def test_a_tag_that_cannot_be_taken_is_refused_and_not_left_out(tags: str) -> None:
     """It may be the one that keeps the request here."""
