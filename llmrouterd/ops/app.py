@@ -10,6 +10,7 @@ services, so that the last record is still written.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -35,7 +36,9 @@ from llmrouterd.ops.generation import build
 from llmrouterd.ops.listening import handed_down, listeners, server_context
 from llmrouterd.ops.pages import refuse
 from llmrouterd.ops.scrape import Scrape
+from llmrouterd.ops.spendings import Spendings
 from llmrouterd.ops.systemd import Notifier
+from llmrouterd.pipeline.admit import DAY_MS, Admission
 from llmrouterd.pipeline.daemon import Daemon, Generation
 
 if TYPE_CHECKING:
@@ -84,6 +87,8 @@ async def run(
             config = await local.found(environ, pool)
             config = overridden(config, host, port)
         generation = build(config, 1, user_agent)
+        admission = Admission()
+        spendings = _spendings(config, admission)
         found = listeners(config, handed_down(environ))
     except ConfigError:
         pool.close()
@@ -91,7 +96,10 @@ async def run(
     notifier = Notifier(environ)
     async with trio.open_nursery() as services:
         await services.start(pool.run)
-        house = _House(config, generation, pool, notifier, load, in_force)
+        await services.start(admission.timer.run)
+        if spendings is not None:
+            await services.start(spendings.run)
+        house = _House(config, generation, pool, admission, notifier, load, in_force)
         await house.serve(found, services, ready, seen)
         services.cancel_scope.cancel()
 
@@ -104,6 +112,7 @@ class _House:
         config: Config,
         generation: Generation,
         pool: Pool,
+        admission: Admission,
         notifier: Notifier,
         load: Callable[[], Config] | None,
         in_force: Callable[[int], None],
@@ -117,6 +126,8 @@ class _House:
             health=Health(),
             sinks=tuple(sink for sink in sinks if sink is not None),
             keep_bodies=_keeps_bodies(config),
+            keep_decisions=self.journal is not None,
+            admission=admission,
         )
         self.hangups = Hangups()
         self.notifier = notifier
@@ -137,6 +148,7 @@ class _House:
             self.journal,
             self.connections,
             fleet=lambda: self.daemon.fleet(self.current.generation, 0),
+            queued=self.daemon.admission.queued,
         )
 
     async def serve(
@@ -202,7 +214,7 @@ class _House:
                 LOG.error("the certificate stays as it was: %s", problem)
 
     def _service(self, config: Config) -> Service:
-        return _service(config, self.current, self.hangups, self.connections)
+        return service(config, self.current, self.hangups, self.connections)
 
     def _reopen(self) -> None:
         if self.journal is not None:
@@ -219,9 +231,10 @@ def _keeps_bodies(config: Config) -> bool:
     return config.server.dashboard or logs
 
 
-def _service(
+def service(
     config: Config, current: Current, hangups: Hangups, connections: Connections
 ) -> Service:
+    """How connections are served under this configuration."""
     server = config.server
     limits = Limits(
         max_body_bytes=server.max_body_bytes,
@@ -240,6 +253,16 @@ def _service(
         refuse=refuse,
         max_connections=server.max_connections,
     )
+
+
+def _spendings(config: Config, admission: Admission) -> Spendings | None:
+    """Where budgets outlive the process. Without a folder they are kept in memory."""
+    if not config.server.state_dir:
+        return None
+    spendings = Spendings(config.server.state_dir)
+    spendings.load(admission.budget, time.time_ns() // 1_000_000 // DAY_MS)
+    admission.spent = spendings.spent
+    return spendings
 
 
 def _journal(config: Config) -> Journal | None:
