@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from llmrouterd.edge.pool import Origin, Pool
     from llmrouterd.hooks import Classifier, Plugin, ResponseClassifier, Sink
+    from llmrouterd.pipeline.tracing import Tracer
 
 T = TypeVar("T")
 _DRAWN = 64
@@ -105,10 +106,12 @@ class Daemon:
         sinks: tuple[Sink, ...] = (),
         keep_bodies: bool = True,
         health: Health | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.pool = pool
         self.health = health or Health()
         self.sinks = sinks
+        self.tracer = tracer  # where spans are wanted
         self.keep_bodies = keep_bodies
         self.calibration = Calibration()
         self.contexts = Contexts()

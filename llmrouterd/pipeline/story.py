@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from formats.canonical import Request, Response, Usage
     from formats.errors import Failure
     from formats.ledger import Ledger
-    from llmrouterd.model import EndState, Headers, Provider, Receipt
+    from llmrouterd.model import EndState, Headers, Provider, Receipt, Traced
     from llmrouterd.pipeline.daemon import Daemon
+    from llmrouterd.pipeline.tracing import Spans
 
 Fault = Literal["", "client", "upstream", "router", "owner"]
 
@@ -96,6 +97,9 @@ class Story:
         self.size_bytes = 0
         self.size_tokens = 0  # estimate of the prompt
         self.notes: list[str] = []
+        self.trace_id = ""
+        self.spans: Spans | None = None  # where somebody wants to know when what was done
+        self.confined: tuple[str, ...] | None = None  # as the record says it
 
     def unheard(self) -> None:
         """Nobody is told: no real request is made."""
@@ -110,6 +114,8 @@ class Story:
     def opened(self, request: Request) -> None:
         self.request = request
         self.requested_model = request.model
+        if self.spans is not None:
+            self.spans.opened(self.elapsed_ns())
         if self._heard:
             in_flight = self.daemon.in_flight
             self.daemon.tell(Opened(self.id, self.begun_ms, request.model, in_flight))
@@ -118,19 +124,35 @@ class Story:
         if self.given_tags:
             tags = tuple(sorted({*tags, *self.given_tags}))
         self.tags = tags
+        if self.spans is not None:
+            self.spans.classified(self.elapsed_ns())
         if self._heard:
             self.daemon.tell(Classified(self.id, self.daemon.wall_ms(), tags))
 
+    def routing(self) -> None:
+        """From here until `decided` a place is looked for."""
+        if self.spans is not None:
+            self.spans.routing(self.elapsed_ns())
+
+    def decided(self, trace: tuple[Step, ...]) -> None:
+        self.trace = trace
+        if self.spans is not None:
+            self.spans.decided(self.elapsed_ns())
+
     def routed(self, candidate: Candidate) -> None:
         self.candidate = candidate
+        if self.spans is not None:
+            self.spans.attempt(candidate, self.elapsed_ns())
         if self._heard:
             now_ms = self.daemon.wall_ms()
             self.daemon.tell(Routed(self.id, now_ms, candidate.provider, candidate.model))
 
-    def begin(self, ledger: Ledger, upstream_format: str) -> None:
+    def begin(self, ledger: Ledger, upstream_format: str, target: str = "") -> None:
         """An attempt at an upstream: what is noted of it must not be the last one's."""
         if self.asked_ns is None:
             self.asked_ns = self.elapsed_ns()
+        if self.spans is not None:
+            self.spans.asks(self.elapsed_ns(), target, self.priced_by)
         self.ledger = ledger
         self.upstream_format = upstream_format
         self.unreached = False
@@ -138,9 +160,13 @@ class Story:
         self.upstream_fields = []
         self.usage = self.response = None
 
-    def noted(self, receipt: Receipt, fields: Headers) -> None:
+    def noted(
+        self, receipt: Receipt, fields: Headers, status: int = 200, connect_s: float | None = None
+    ) -> None:
         """An upstream has begun to answer: where it is, and what it calls this request."""
         self.address = receipt.address
+        if self.spans is not None:
+            self.spans.answered(self.elapsed_ns(), status, receipt.address, connect_s)
         # what has left this host does not come back when somebody nearer answers after all
         self.left_host = self.left_host or receipt.left_host
         self.upstream_request_id = fields.get("request-id") or fields.get("x-request-id") or ""
@@ -158,6 +184,8 @@ class Story:
         """A try came to nothing; there may be another."""
         self.tried.append(outcome)
         place, failure = outcome.candidate, outcome.failure
+        if self.spans is not None:
+            self.spans.failed(self.elapsed_ns(), failure.tag)
         self.daemon.tell(
             AttemptFailed(
                 self.id,
@@ -241,6 +269,17 @@ class Story:
             notes=tuple(self.notes),
             policies=self.policies,
             overhead_ms=self.overhead_ms,
+            trace_id=self.trace_id or None,
+            traced=None if self.spans is None else self._traced(end),
+            confined=self.confined,
+        )
+
+    def _traced(self, end: EndState) -> Traced:
+        assert self.spans is not None
+        return self.spans.sealed(
+            self.elapsed_ns(),
+            "" if end == "complete" else self.failure.tag if self.failure else end,
+            self.first_token_ns,
         )
 
     def _kept_request(self) -> Request | None:

@@ -235,10 +235,10 @@ def test_what_means_off_is_accepted() -> None:
 
 
 def test_features_of_later_are_refused_by_name() -> None:
-    text = ECHO + "[telemetry]\nenabled = true\n[plugins.web]\nenabled = true\n"
+    text = ECHO + "[plugins.web]\nenabled = true\n"
     text += "[classifiers.llm]\nenabled = true\n[response_classifiers.empty]\nenabled = true\n"
     said = problems(text)
-    assert len(said) == 4
+    assert len(said) == 3
     assert all(line.endswith("not available in this version") for line in said)
 
 
