@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("llmrouter.otlp")
 QUEUE = 2048  # what may wait, of each signal
 LINES = 512  # of the daemon's own log, until they are sorted
-BATCH = 256  # requests in one message
+BATCH = 128  # requests in one message
 TRIES = 8  # of one message: some two minutes
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 LONGEST_ASKED_S = 300.0  # of a pause that the collector asks for

@@ -146,16 +146,23 @@ def error_of(record: Record) -> str | None:
 
 def traces(source: Source, told: Iterable[Told]) -> bytes:
     """The message for /v1/traces."""
-    spans = [span for each in told for span in spans_of(each)]
-    scope = {"scope": source.scope, "spans": spans, "schemaUrl": SCHEMA}
-    return dump({"resourceSpans": [{"resource": source.resource, "scopeSpans": [scope]}]})
+    spans = (span for each in told for span in spans_of(each))
+    return _message(source, ("resourceSpans", "scopeSpans", "spans"), spans)
 
 
 def logs(source: Source, told: Iterable[Told | Line]) -> bytes:
     """The message for /v1/logs."""
-    records = [_line(each) if isinstance(each, Line) else _log_record(each) for each in told]
-    scope = {"scope": source.scope, "logRecords": records, "schemaUrl": SCHEMA}
-    return dump({"resourceLogs": [{"resource": source.resource, "scopeLogs": [scope]}]})
+    records = (_line(each) if isinstance(each, Line) else _log_record(each) for each in told)
+    return _message(source, ("resourceLogs", "scopeLogs", "logRecords"), records)
+
+
+def _message(source: Source, names: tuple[str, str, str], entries: Iterable[JSON]) -> bytes:
+    """Written entry by entry: one large piece would hold up every other thread."""
+    of_resource, of_scope, of_entries = names
+    scope = {"scope": source.scope, "schemaUrl": SCHEMA, of_entries: []}
+    whole = dump({of_resource: [{"resource": source.resource, of_scope: [scope]}]})
+    end = len(b"]}]}]}")  # of the list that is empty so far, and of all round it
+    return whole[:-end] + b",".join(map(dump, entries)) + whole[-end:]
 
 
 def dump(message: JSON) -> bytes:

@@ -152,7 +152,7 @@ async def test_switched_off_there_is_no_such_page() -> None:
     assert (await ask_pages(pages_of(), "GET", "/metrics")).status == 404
 
 
-def test_what_was_sent_to_a_collector_and_lost_is_counted() -> None:
+async def test_what_was_sent_to_a_collector_and_lost_is_counted() -> None:
     async def nobody(path: str, body: bytes, confined: object) -> Reply:
         return Reply()
 

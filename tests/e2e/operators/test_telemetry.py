@@ -87,7 +87,7 @@ def test_a_trace_goes_through_the_router_and_all_of_it_arrives_at_the_end(tmp_pa
     counted = metrics(collector.of("metrics")[-1])["router.requests"].sum.data_points
     assert sum(point.as_int for point in counted) == 2
     logs = [x for x in collector.log_records() if x.event_name == "llmrouter.request"]
-    assert [x.trace_id.hex() for x in logs][0] == TRACE
+    assert logs[0].trace_id.hex() == TRACE
     lines = (tmp_path / "logs" / "requests.jsonl").read_text().splitlines()
     assert [json.loads(line)["trace_id"] for line in lines] == [x.trace_id.hex() for x in logs]
     words = b"".join(got.body for got in collector.received)
