@@ -23,7 +23,6 @@ if sys.version_info < (3, 11):  # noqa: UP036
     sys.exit("llmrouter: needs Python 3.11 or newer, and this is " + sys.version.split()[0])
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
@@ -35,17 +34,18 @@ COMMANDS = MappingProxyType(
         "check": "read and check a configuration, print what it says",
         "explain": "where a request would go, and why, without sending it",
         "stats": "add up request logs: requests, errors, tokens, cost, times",
+        "watch": "follow a running router: each request as it goes on",
+        "tui": "the same on the whole screen, with figures, providers and a chat",
+        "replay": "what another configuration would have done with the requests of a log",
         "launch": "start a coding agent (claude, codex, copilot, opencode, qwen) on this router",
+        "provider": "list, pause, resume or drain a provider of a running router",
+        "service": "the systemd unit: print, install or remove it",
         "version": "print the version, the commit, and those of Python, trio and h11",
     }
 )
 # Named, so that who asks for one learns that it was no typing error.
-NOT_YET = frozenset(("init", "watch", "tui", "replay", "selftest", "audit", "service"))
+NOT_YET = frozenset(("init", "selftest", "audit"))
 DEBUG = "show the traceback of an internal error"
-CONFIG = (
-    "the configuration file (default: the first that exists of ./llmrouter.toml, ./config.toml, "
-    "$XDG_CONFIG_HOME/llmrouter/llmrouter.toml, /etc/llmrouter/llmrouter.toml)"
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -118,8 +118,8 @@ class Parser(argparse.ArgumentParser):
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; what cannot be understood ends here with exit 2."""
     words = list(argv)
-    parser = build_parser()
     at = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
+    parser = build_parser()
     end = words.index("--") if "--" in words and words[at : at + 1] == ["launch"] else len(words)
     words, others = words[:end], words[end + 1 :]  # what follows is for the agent
     for word in words[:at]:
@@ -152,6 +152,7 @@ def refuse(word: str, parser: Parser) -> NoReturn:
 
 
 def build_parser() -> Parser:
+    """word: the command that is asked for."""
     parser = Parser(
         prog="llmrouter",
         allow_abbrev=False,  # a script's shortened option must not change its meaning later
@@ -168,93 +169,10 @@ def build_parser() -> Parser:
     }
     for each in parsers.values():  # absent, not False: it must not undo a --debug before it
         each.add_argument("--debug", action="store_true", default=absent, help=DEBUG)
-    for name in ("serve", "check", "explain"):
-        parsers[name].add_argument("config", metavar="CONFIG", nargs="?", type=Path, help=CONFIG)
-    parsers["check"].add_argument("--json", action="store_true", help="print JSON")
-    add_serve_options(parsers["serve"])
-    add_explain_options(parsers["explain"])
-    add_stats_options(parsers["stats"])
-    add_launch_options(parsers["launch"])
+    options = importlib.import_module("llmrouterd.commands.options")  # argparse, and nothing else
+    for name, each in parsers.items():
+        options.add(name, each)
     return parser
-
-
-def add_explain_options(parser: argparse.ArgumentParser) -> None:
-    formats = ("openai", "anthropic", "ollama", "responses")
-    parser.add_argument("--model", help="the model that is asked for")
-    parser.add_argument("--prompt", default="hello", help="what is said to it (%(default)s)")
-    parser.add_argument(
-        "--request", type=Path, metavar="FILE", help="a whole request body; -: stdin"
-    )
-    parser.add_argument("--format", choices=formats, default="openai", help="of the request")
-    parser.add_argument("--tag", action="append", default=[], help="a tag besides those found")
-    parser.add_argument("--provider", help="as with the header X-Router-Provider")
-    parser.add_argument("--client", default="", help="the name of one of [[clients]]")
-    parser.add_argument("--url", help="ask this running router instead of the file")
-    parser.add_argument(
-        "--key-env",
-        metavar="NAME",
-        default="ROUTER_API_KEY",
-        help="the variable with the router's key, if it wants one (%(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def add_stats_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "logs",
-        metavar="LOG",
-        nargs="*",
-        help="files, .gz too; -: stdin (default: the configured log with what was rotated)",
-    )
-    parser.add_argument("--config", metavar="CONFIG", type=Path, help=CONFIG)
-    parser.add_argument(
-        "--by",
-        action="append",
-        default=[],
-        metavar="KIND",
-        help="provider, model, client, tag, day, end, format; several, and a comma between them",
-    )
-    parser.add_argument(
-        "--since", metavar="WHEN", help="from then on: 90m, 24h, 7d, or a date or time in UTC"
-    )
-    parser.add_argument("--until", metavar="WHEN", help="before then, likewise")
-    shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--json", action="store_true", help="print JSON")
-    shown.add_argument("--csv", action="store_true", help="print CSV, the total first")
-
-
-def add_launch_options(parser: argparse.ArgumentParser) -> None:
-    agents = ("claude", "codex", "copilot", "opencode", "qwen")
-    parser.add_argument("agent", metavar="AGENT", choices=agents, help=", ".join(agents))
-    parser.add_argument("--url", default="http://127.0.0.1:8090", help="the router (%(default)s)")
-    parser.add_argument("--model", help="the model to ask for; else the agent's own, or the first")
-    parser.add_argument(
-        "--key-env",
-        metavar="NAME",
-        default="ROUTER_API_KEY",
-        help="the variable with the router's key, if it wants one (%(default)s)",
-    )
-    parser.add_argument("--print", action="store_true", help="only say what would be run")
-    parser.epilog = "What follows -- is for the agent: llmrouter launch claude -- -p hello"
-
-
-def add_serve_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", help="address to listen on, over the file's")
-    parser.add_argument("--port", type=port, help="port to listen on, over the file's; 0: any free")
-    levels = ("debug", "info", "warning", "error")
-    parser.add_argument("--log-level", choices=levels, help="the least that goes to stderr")
-    shapes = ("auto", "plain", "journal", "json")
-    parser.add_argument("--log-format", choices=shapes, help="of stderr (auto: plain or journal)")
-    parser.add_argument(
-        "--watch-config", action="store_true", help="reload when the configuration changes"
-    )
-    parser.add_argument("--check", action="store_true", help="only check the configuration")
-
-
-def port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -337,6 +337,9 @@ class CompletionObserver(ChatObserver):
     def _choice(self, choice: Mapping[str, JSON]) -> bool:
         return super()._choice(_as_chat(choice))
 
+    def _last(self, reason: str) -> dict[str, JSON]:
+        return {"text": "", "index": 0, "logprobs": None, "finish_reason": reason}
+
 
 class CompletionEncoder:
     """Events into a client's stream."""

@@ -2,8 +2,8 @@
 
 Owns: line ends (LF, CRLF, CR), the byte order mark, comments, `event:` and `data:` fields, and the
 bound on how much of an unfinished event is kept.
-Refuses to know: what an event means. `id:` and `retry:` are for reconnecting, which an answer of a
-model cannot do: they are read over.
+Refuses to know: what an event means. `id:` is handed on for those who can reconnect, which an answer
+of a model cannot; `retry:` is read over.
 
 Laws:
 1. Any split of the same bytes gives the same events, and bytes are split at 0A and 0D only: other
@@ -25,10 +25,24 @@ _STRAY_KEPT = 2048
 
 
 class ServerSentEvent(NamedTuple):
-    """name is "" when no `event:` line said otherwise."""
+    """name is "" when no `event:` line said otherwise, id when no `id:` line did."""
 
     name: str
     data: str
+
+    @property
+    def id(self) -> str:
+        return ""
+
+
+class NumberedEvent(ServerSentEvent):
+    """One with an `id:` line. Answers of models have none, so the other kind need not carry it."""
+
+    number = ""
+
+    @property
+    def id(self) -> str:
+        return self.number
 
 
 _new = tuple.__new__  # a NamedTuple's own __new__ costs three times as much
@@ -138,17 +152,25 @@ class SSEDecoder:
 
     def _read_fields(self, block: bytes, events: list[ServerSentEvent]) -> None:
         name, data = b"", []
+        number: bytes | None = None
         for line in block.split(b"\n"):
             field, _, value = line.partition(b":")
             if field == b"data":
                 data.append(value.removeprefix(b" "))
             elif field == b"event":
                 name = value.removeprefix(b" ")
-            elif field not in (b"", b"id", b"retry"):
+            elif field == b"id":
+                number = value.removeprefix(b" ")
+            elif field not in (b"", b"retry"):
                 self._keep_stray(line)
         text = b"\n".join(data).decode()
         if text:
-            events.append(ServerSentEvent(name.decode(), text))
+            if number is None:
+                events.append(ServerSentEvent(name.decode(), text))
+            else:
+                numbered = NumberedEvent(name.decode(), text)
+                numbered.number = number.decode()
+                events.append(numbered)
 
     def _keep_stray(self, line: bytes) -> None:
         if len(self.stray) < _STRAY_KEPT:

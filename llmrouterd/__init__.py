@@ -2,6 +2,7 @@
 
 route   decide (pure)            guard     permit (pure)          edge     sockets (trio, h11)
 pipeline  one request, start to end: the only room where the others meet
+detect  find, in texts (pure)
 plugins, classifiers  extend     observe   tell (log, feed)       ops      run (composition root)
 commands  the command line
 

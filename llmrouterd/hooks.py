@@ -5,8 +5,9 @@ and `Context`, through which an extension sees its settings and changes the cour
 Refuses to know: who calls the hooks and when (llmrouterd/pipeline/extend.py does).
 
 Laws:
-1. An extension never opens a socket. What it fetches goes through `ctx.fetch`, and so through the
-   one function that dials, with its policies.
+1. An extension never opens a socket. What it fetches goes through `ctx.fetch`, what it wants to know
+   of a model through `ctx.ask` and `ctx.embed`, and so through the one function that dials, with
+   its policies.
 2. Streams and whole answers run the same hooks: there is one pipeline.
 3. Returning a Request continues with it, returning a Response answers at once without a provider,
    returning Stop ends the chain of hooks.
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from formats.canonical import Event, Request, Response
     from llmrouterd.model import Record, Telling
@@ -36,6 +37,73 @@ class PluginFailed(Exception):
     """Raised by a plugin to fail the request with its own words."""
 
 
+class AskFailed(Exception):
+    """A provider that an extension asked gave no answer; in words."""
+
+
+class Ask(Protocol):
+    """A question to a model of a configured provider: what it answers, without its reasoning.
+
+    It is no request of a client: no classifier, plugin or rule sees it. A remote provider, or a
+    model that only seems to be local, is not asked unless `allow_remote`. Raises AskFailed, at the
+    latest after `timeout_s`.
+    """
+
+    async def __call__(
+        self,
+        provider: str,
+        model: str,
+        prompt: str,
+        *,
+        system: str = "",
+        max_tokens: int = 16,
+        timeout_s: float = 2.0,
+        allow_remote: bool = False,
+    ) -> str: ...
+
+
+class Embed(Protocol):
+    """Vectors for texts, one each and in their order, on the same terms as `Ask`."""
+
+    async def __call__(
+        self,
+        provider: str,
+        model: str,
+        texts: Sequence[str],
+        *,
+        timeout_s: float = 2.0,
+        allow_remote: bool = False,
+    ) -> Sequence[Sequence[float]]: ...
+
+
+async def _no_ask(
+    provider: str,
+    model: str,
+    prompt: str,
+    *,
+    system: str = "",
+    max_tokens: int = 16,
+    timeout_s: float = 2.0,
+    allow_remote: bool = False,
+) -> str:
+    raise AskFailed("asking a provider is not possible here")
+
+
+async def _no_embed(
+    provider: str,
+    model: str,
+    texts: Sequence[str],
+    *,
+    timeout_s: float = 2.0,
+    allow_remote: bool = False,
+) -> Sequence[Sequence[float]]:
+    raise AskFailed("asking a provider is not possible here")
+
+
+async def _no_breath() -> None:
+    pass
+
+
 async def _no_fetch(method: str, url: str, body: bytes = b"") -> tuple[int, bytes]:
     raise PluginFailed("fetching is not available here")
 
@@ -45,13 +113,17 @@ class Context:
     """One extension's view of one request. Mutable, and private to that pair.
 
     settings: configured ones, overridden by those of the request's `plugins` entry.
-    tags: the request's tags so far (final from pre_request on).
+    tags: the request's tags so far (final from pre_request on). breathe: awaited now and then by
+    whoever computes for long, so that other requests go on meanwhile.
     """
 
     id: str
     settings: Mapping[str, Any]
     tags: tuple[str, ...] = ()
     fetch: Callable[..., Awaitable[tuple[int, bytes]]] = _no_fetch
+    ask: Ask = _no_ask
+    embed: Embed = _no_embed
+    breathe: Callable[[], Awaitable[None]] = _no_breath
     forced: str | None = None
     changed: bool = False
     notes: list[str] = field(default_factory=list)
@@ -98,9 +170,16 @@ class Plugin:
 
 
 class Classifier(Protocol):
-    """Looks at a request and names its tags."""
+    """Looks at a request and names its tags.
+
+    may_set: every tag that it could name. When it fails, nobody knows whether the request has them,
+    and what depends on one of them must take it as set. One without `may_set` could name any.
+    """
 
     id: str
+
+    @property
+    def may_set(self) -> Collection[str]: ...
 
     async def classify(self, request: Request, ctx: Context) -> Sequence[str]: ...
 

@@ -74,16 +74,28 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a client may use. rpm, tpm: requests and tokens in a minute; 0: no limit."""
+
+    rpm: int = 0
+    tpm: int = 0
+    at_once: int = 0
+    budget_usd_per_day: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who a request comes from, by its key. name: "" for whoever has the shared key, or anybody where
     no key is asked for: they may do everything. models: globs of the names that may be asked for,
     all if there are none. strict: a loss in translation is refused. admin: model administration and
-    the dashboard."""
+    the dashboard. allowance: None is no limit at all. batch: others go before it."""
 
     name: str = ""
     models: tuple[str, ...] = ()
     strict: bool = False
     admin: bool = True
+    allowance: Allowance | None = None
+    batch: bool = False
 
     def may_ask(self, model: str) -> bool:
         return not self.models or any(fnmatchcase(model, glob) for glob in self.models)
@@ -166,6 +178,26 @@ class Dialect:
 
 
 @dataclass(frozen=True, slots=True)
+class Slots:
+    """How many requests a provider is given at a time, and how the others wait. 0 is no limit.
+
+    per_model: (glob, most at work) for each model on its own. max_loaded: models that it holds in
+    memory at a time; 0: not known. swap_wait_s: how long a request may be put behind others whose
+    model is in memory; residency_s: how long a loaded model is kept for others at least;
+    batch_wait_s: after so long a batch request counts as interactive.
+    """
+
+    at_once: int = 0
+    per_model: tuple[tuple[str, int], ...] = ()
+    max_queue: int = 100
+    timeout_s: float = 120.0
+    max_loaded: int = 0
+    swap_wait_s: float = 15.0
+    residency_s: float = 10.0
+    batch_wait_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
     """What models cost, in USD per million tokens. models: names or globs. max_input_tokens: it holds
     for prompts up to so many; 0: for all. None: such input costs what other input costs."""
@@ -217,7 +249,14 @@ class Provider:
     http_proxy: str = field(default="", repr=False)  # may hold a password
     options: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     grow_context: bool = False  # num_ctx may grow with the prompts
+    slots: Slots | None = None  # None: it takes whatever comes
     on_demand: bool = False  # found by a key in the environment: only for models asked for by name
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether any price is declared. One of 0 is one."""
+        prices = (self.cost_per_1m_tokens, self.input_cost_per_1m, self.output_cost_per_1m)
+        return bool(self.prices or self.list_prices) or any(price is not None for price in prices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +308,9 @@ class Fleet:
     seat: tuple[str, str] | None = None
 
 
+ANY_TAG = "*"
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What routing may know of a request.
@@ -276,8 +318,8 @@ class Facts:
     model: the name the client asked for. needs: capabilities the request makes use of ("vision",
     "tools", ...). size_tokens: estimate of the prompt. forced: a provider that a plugin chose,
     past the rules. wish: the provider the client asked for by header. session: a name for the
-    conversation, where some rule keeps those together. unclassified: classifiers that failed, so
-    that nobody knows which of their tags the request deserves.
+    conversation, where some rule keeps those together. unknown_tags: those that a classifier would
+    have judged that failed; `ANY_TAG` among them: there is no telling which.
     """
 
     model: str
@@ -289,7 +331,11 @@ class Facts:
     forced: str | None = None
     wish: str | None = None
     session: str = ""
-    unclassified: tuple[str, ...] = ()
+    unknown_tags: frozenset[str] = frozenset()
+
+    def may_be(self, tag: str) -> bool:
+        """Whether the request has this tag, or nobody knows: what must hold for a tag fails closed."""
+        return tag in self.tags or not self.unknown_tags.isdisjoint((tag, ANY_TAG))
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,6 +467,18 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided and on what, as it was read, for whoever writes it down. figures: provider ->
+    members of its state that no rule of this configuration asked for, and one of another may."""
+
+    facts: Facts
+    fleet: Fleet
+    routing: Routing
+    verdict: Verdict
+    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How one attempt ended without an answer.
 
@@ -493,12 +551,37 @@ class Routed:
 
 
 @dataclass(frozen=True, slots=True)
+class Queued:
+    """It waits for a place at a provider, or its position there is another one now. position: 1 is
+    next, 0 has its place. estimate_ms: until it starts; None while nothing has been measured."""
+
+    id: int
+    ts_ms: int
+    provider: str
+    model: str
+    position: int
+    estimate_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class FirstToken:
     """The first content went to the client."""
 
     id: int
     ts_ms: int
     ttft_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """More of a stream went to the client. pieces: its events so far, most servers send one a token;
+    writing_ms: since the first of them."""
+
+    id: int
+    ts_ms: int
+    pieces: int
+    size_bytes: int
+    writing_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -550,7 +633,8 @@ class Exchanged:
 
 @dataclass(frozen=True, slots=True)
 class Attempted:
-    """One try at one candidate. system: whose API it is, as telemetry names it; base_url: where."""
+    """One try at one candidate. system: whose API it is, as telemetry names it; base_url: where.
+    queue: span id, begin and end of its wait for a place; None where it needed none."""
 
     span_id: str
     begun_ns: int
@@ -561,6 +645,12 @@ class Attempted:
     base_url: str = ""
     error: str = ""
     exchanges: tuple[Exchanged, ...] = ()
+    queue: tuple[str, int, int] | None = None
+
+    @property
+    def asked_ns(self) -> int:
+        """When it had its place."""
+        return self.begun_ns if self.queue is None else self.queue[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -594,9 +684,11 @@ class Record:
     that the upstream's format could not carry. fault: who was at fault when end is not `complete`.
     size_bytes: of the bodies both ways, for those who keep records within a bound of memory.
     overhead_ms: from the body read to the first upstream asked, with what was spent in a queue.
-    queue_ms: that alone. trace_id: of the caller's trace, or of ours. traced: its times, where
-    somebody wants them. confined: None: what is known of it may be sent anywhere; else it stays on
-    this network, within these networks where there are any.
+    queue_ms: how long it waited for places at providers; None where it needed none.
+    decision: where somebody keeps those; tried: what failed of it, as `attempts` says in words.
+    trace_id: of the caller's trace, or of ours. traced: its times, where somebody wants them.
+    confined: None: what is known of it may be sent anywhere; else it stays on this network, within
+    these networks where there are any.
     """
 
     id: int
@@ -635,9 +727,11 @@ class Record:
     policies: tuple[str, ...] = ()
     overhead_ms: float | None = None
     queue_ms: int | None = None
+    decision: Decision | None = None
+    tried: tuple[Outcome, ...] = ()
     trace_id: str | None = None
     traced: Traced | None = None
     confined: tuple[str, ...] | None = None
 
 
-Telling = Opened | Classified | Routed | FirstToken | AttemptFailed | Record
+Telling = Opened | Classified | Routed | Queued | FirstToken | Progress | AttemptFailed | Record

@@ -40,9 +40,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "llmrouterd.edge",
         "trio",
     ),
-    "llmrouterd.plugins": ("formats", "llmrouterd.model", "llmrouterd.hooks"),
-    "llmrouterd.classifiers": ("formats", "llmrouterd.model", "llmrouterd.hooks"),
-    "llmrouterd.observe": ("formats", "llmrouterd.model", "trio"),
+    "llmrouterd.detect": (),
+    "llmrouterd.plugins": ("formats", "llmrouterd.model", "llmrouterd.hooks", "llmrouterd.detect"),
+    "llmrouterd.classifiers": (
+        "formats",
+        "llmrouterd.model",
+        "llmrouterd.hooks",
+        "llmrouterd.detect",
+    ),
+    "llmrouterd.observe": ("formats", "llmrouterd.model", "llmrouterd.route.recorded", "trio"),
     "llmrouterd.ops": ("formats", "llmrouterd", "trio"),
     "llmrouterd.commands": ("formats", "llmrouterd", "llmrouter", "trio"),
     "llmrouter": (),  # a command's module is imported by name, when it runs
@@ -55,7 +61,10 @@ MAY_NOT_IMPORT: dict[str, tuple[str, ...]] = {
 
 # Pure rooms decide from values: a clock, chance, a log or a socket would make the same question
 # give two answers. `from random import Random` is allowed: seeded by the caller, it is a value.
-PURE = ("formats", "llmrouterd.model", "llmrouterd.route", "llmrouterd.guard")
+PURE = (
+    *("formats", "llmrouterd.model", "llmrouterd.route", "llmrouterd.guard"),
+    "llmrouterd.detect",
+)
 IMPURE = (
     *(
         "asyncio",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrouterd import model
-from llmrouterd.model import ConfigError, Headers, Provider, Secret, Unread
+from llmrouterd.model import ANY_TAG, ConfigError, Facts, Headers, Provider, Secret, Unread
 
 # --- Secret ---------------------------------------------------------------------------------------
 
@@ -129,3 +129,9 @@ def test_every_noun_is_a_value(noun: type) -> None:
 def test_what_is_empty_cannot_be_filled() -> None:
     with pytest.raises(TypeError):
         model.EMPTY["x"] = 1  # type: ignore[index]
+
+
+def test_a_tag_that_nobody_could_judge_may_be_set() -> None:
+    facts = Facts("m", tags=("a",), unknown_tags=frozenset({"b"}))
+    assert [facts.may_be(tag) for tag in "abc"] == [True, True, False]
+    assert Facts("m", unknown_tags=frozenset({ANY_TAG})).may_be("c")

@@ -72,8 +72,14 @@ _TYPE_OF_KIND: dict[FailureKind, str] = {
     "quota": "rate_limit_error",
     "overloaded": "overloaded_error",
     "draining": "overloaded_error",
+    "queue_full": "overloaded_error",
+    "queue_timeout": "overloaded_error",
+    "client_limit": "rate_limit_error",
+    "over_budget": "rate_limit_error",
     "timeout": "timeout_error",
 }
+# With these an upstream refuses the client's own credential.
+_TYPE_OF_REFUSAL = {401: "authentication_error", 403: "permission_error"}
 _MESSAGE_SEARCHED = 2000  # characters; the patterns below are not linear in bad cases
 _TOO_LONG = re.compile(
     r"prompt is too long|context (?:length|size|window)|maximum context|exceed_context_size",
@@ -147,6 +153,8 @@ def error_object(failure: Failure) -> dict[str, JSON]:
     type_ = _TYPE_OF_KIND.get(failure.kind, "api_error")
     if failure.kind == "quota" and failure.status == 402:
         type_ = "billing_error"
+    elif failure.kind == "refused_by_upstream":
+        type_ = _TYPE_OF_REFUSAL.get(failure.status or 0, type_)
     error: dict[str, JSON] = {"type": type_, "message": message}
     if failure.kind == "unsupported" and failure.param == "thread":
         error["details"] = dict(_NO_THREADS)  # at this the SDKs send the whole conversation

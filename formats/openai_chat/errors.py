@@ -283,7 +283,11 @@ _WORDS: Mapping[FailureKind, tuple[str, str | None]] = {
     "unauthorized": ("invalid_request_error", "invalid_api_key"),
     "forbidden": ("permission_error", None),
     "not_available": ("invalid_request_error", "not_available"),
+    "client_limit": ("requests", "rate_limit_exceeded"),
+    "over_budget": ("insufficient_quota", "insufficient_quota"),
     "no_provider": ("router_error", "no_provider"),
+    "queue_full": ("server_error", "queue_full"),
+    "queue_timeout": ("server_error", "queue_timeout"),
     "plugin": ("router_error", None),
     "draining": ("server_error", None),
     "internal": ("router_error", None),
@@ -296,6 +300,11 @@ _WORDS: Mapping[FailureKind, tuple[str, str | None]] = {
     "timeout": ("server_error", None),
     "truncated": ("server_error", None),
     "refused_by_upstream": ("invalid_request_error", None),
+}
+# With these an upstream refuses the client's own credential.
+_REFUSALS: Mapping[int, tuple[str, str | None]] = {
+    401: _WORDS["unauthorized"],
+    403: _WORDS["forbidden"],
 }
 # Kinds that leave an upstream's own 4xx standing: the others are not the client's affair.
 _KEEPS_STATUS: frozenset[FailureKind] = frozenset(
@@ -325,6 +334,8 @@ def write_failure(failure: Failure, /) -> tuple[int, bytes]:
 def error_for_client(failure: Failure) -> dict[str, JSON]:
     """The error object, with the upstream's own words where it spoke this format."""
     kind, code = _WORDS[failure.kind]
+    if failure.kind == "refused_by_upstream":
+        kind, code = _REFUSALS.get(failure.status or 0, (kind, code))
     error: dict[str, JSON] = {"message": failure.message, "type": kind}
     native = failure.native
     error |= {"param": failure.param, "code": code if native or not failure.code else failure.code}

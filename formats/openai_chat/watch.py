@@ -1,12 +1,14 @@
 """Streams of Chat Completions, watched on their way from an upstream to a client of this format.
 
-Owns: what a stream that passes tells the router (content, figures, failures, its end), and the one
-chunk that is taken out of it.
+Owns: what a stream that passes tells the router (content, figures, failures, its end), the one chunk
+that is taken out of it, and the one that is put in.
 Refuses to know: how events are translated; what it takes out is only what the router asked for.
 
 Laws:
 1. Whole events go out, byte for byte as they came; what is no whole event at the end is held back.
 2. Once content has been seen, only events that may tell something are parsed.
+3. An answer that the server ends without a finish_reason gets one: there are agents that ask again
+   and again until they see it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from formats.errors import Failure, FormatError
 from formats.framing import SSEFramer
-from formats.jsontext import loads
+from formats.jsontext import dump, loads
 from formats.openai_chat.answer import BROKEN_OFF, failure_in, usage_of
 from formats.openai_chat.errors import failure_of
 from formats.openai_chat.parse import reasoning_of
@@ -35,6 +37,8 @@ def observer(request: Request, /, *, limit: int) -> ChatObserver:
 
 _STOPPED = re.compile(rb'finish_reason"\s*:\s*"')
 _FIGURES = re.compile(rb'usage"\s*:\s*\{')
+_CALLS = re.compile(rb'tool_calls"\s*:\s*\[\s*\{')
+_NAMED = ("id", "object", "created", "model", "system_fingerprint")
 
 
 def _tells(whole: bytes) -> bool:
@@ -46,6 +50,7 @@ def _tells(whole: bytes) -> bool:
         or b"[DONE]" in whole
         or b'"timings"' in whole
         or b"error:" in whole
+        or b"event: error" in whole
         or _STOPPED.search(whole) is not None
         or _FIGURES.search(whole) is not None
     )
@@ -55,11 +60,14 @@ class ChatObserver:
     """Watches an upstream's stream on its way to a client of the same format."""
 
     __slots__ = (
+        "_calls",
         "_done",
         "_framer",
+        "_head",
         "_included",
         "_seen",
         "_sse",
+        "_stopped",
         "content",
         "ended",
         "failure",
@@ -78,6 +86,9 @@ class ChatObserver:
         self._sse = SSEDecoder(limit=limit)
         self._seen = False  # a chunk has passed
         self._done = False  # a finish_reason or the end mark has passed
+        self._stopped = False  # a finish_reason has passed
+        self._calls = False  # a tool call has passed
+        self._head: dict[str, JSON] = {}  # what all chunks of the stream have
 
     def feed(self, data: bytes, /) -> bytes:
         """The whole events in what has come so far. Raises TooLong."""
@@ -85,9 +96,22 @@ class ChatObserver:
         if not events:
             return b""
         whole = b"".join(events) if len(events) > 1 else events[0]
+        if not self._calls:
+            self._calls = _CALLS.search(whole) is not None
         if self.content and not _tells(whole):
             return whole
-        return b"".join([event for event in events if not self._is_ours(event)])
+        return b"".join([self._finish() + event for event in events if not self._is_ours(event)])
+
+    def _finish(self) -> bytes:
+        """Before the end mark: the chunk that the server left out."""
+        if not self.ended or self._stopped or not self._seen or self.failure is not None:
+            return b""
+        self._stopped = True
+        choice = self._last("tool_calls" if self._calls else "stop")
+        return b"data: " + dump({**self._head, "choices": [choice]}) + b"\n\n"
+
+    def _last(self, reason: str) -> dict[str, JSON]:
+        return {"index": 0, "delta": {}, "finish_reason": reason}
 
     def eof(self) -> Failure | None:
         """None when the stream ended as it should, else what it was."""
@@ -148,6 +172,8 @@ class ChatObserver:
         if type(choices) is not list:
             return False
         self._seen = self._seen or bool(choices)
+        if not self._head:
+            self._head = {name: obj[name] for name in _NAMED if name in obj}
         empty = True
         for choice in choices:
             if type(choice) is dict:
@@ -158,7 +184,7 @@ class ChatObserver:
         """Whether a choice says nothing at all."""
         native = choice.get("finish_reason")
         if native:
-            self._done = True
+            self._done = self._stopped = True
             if native in BROKEN_OFF and self.failure is None:
                 why = f"the upstream broke the answer off (finish_reason {native!r})"
                 self.failure = Failure("upstream", why)

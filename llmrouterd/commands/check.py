@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Check the configuration and print what it says. Exit code 0, or 2 when it is wrong."""
     try:
         config = find_and_load(args)
+        made(config)
     except ConfigError as error:
         if args.json:
             print(json.dumps({"problems": error.problems}, indent=2))
@@ -44,12 +45,24 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def find_and_load(args: argparse.Namespace) -> Config:
+def made(config: Config) -> None:
+    """Make what the configuration speaks of, as `serve` does: a pattern, say, may turn out to be
+    none. Raises ConfigError."""
+    from llmrouterd.ops.generation import build
+
+    try:
+        build(config, 1, "llmrouter")
+    except ConfigError as error:
+        raise ConfigError([f"{config.path}: {problem}" for problem in error.problems]) from None
+
+
+def find_and_load(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Config:
+    """environ: where the keys are."""
     path = locate.find(args.config, os.environ)
     if path is None:
         looked = ", ".join(str(place) for place in locate.places(os.environ))
         raise ConfigError([f"no configuration found (looked for {looked}): name one"])
-    return load(path, os.environ)
+    return load(path, environ)
 
 
 # ---- for people ----------------------------------------------------------------------------------

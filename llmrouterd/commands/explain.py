@@ -10,14 +10,12 @@ providers that are not written out are unknown, and everybody is taken to be wel
 from __future__ import annotations
 
 import json
-import os
 import sys
-import urllib.error
-import urllib.request
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.commands import locate
+from llmrouterd.commands.asking import NoAnswerError, ask
 from llmrouterd.commands.check import find_and_load, printable
 from llmrouterd.model import ConfigError
 
@@ -87,23 +85,10 @@ def _read(path: Path) -> str:
 
 
 def _of_daemon(args: argparse.Namespace, asked: dict[str, JSON]) -> dict[str, JSON]:
-    url = args.url.rstrip("/") + "/dashboard/api/explain"
-    fields = {"content-type": "application/json"}
-    key = os.environ.get(args.key_env, "")
-    if key:
-        fields["x-router-key"] = key
-    if not url.startswith(("http://", "https://")):
-        raise _AskedWrongly(f"--url takes an address such as http://127.0.0.1:8090, not {args.url}")
-    request = urllib.request.Request(url, json.dumps(asked).encode(), fields)  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-            told: dict[str, JSON] = json.load(answer)
-            return told
-    except urllib.error.HTTPError as error:
-        hint = f": set {args.key_env} to its key" if error.code == 401 else ""
-        raise _AskedWrongly(f"{args.url} answered {error.code}{hint}") from None
-    except (OSError, ValueError) as error:
-        raise _AskedWrongly(f"no router answers at {args.url}: {error}") from None
+        return ask(args.url, "/dashboard/api/explain", args.key_env, asked)
+    except NoAnswerError as error:
+        raise _AskedWrongly(str(error)) from None
 
 
 def _offline(args: argparse.Namespace, asked: dict[str, JSON]) -> dict[str, JSON]:
@@ -128,6 +113,7 @@ def _offline(args: argparse.Namespace, asked: dict[str, JSON]) -> dict[str, JSON
                 tuple(asked["tags"]),
                 asked["provider"],
                 asked["client"],
+                caller=config.caller(asked["client"]),
             )
             ready = replace(gen, fleet=catalog.fleet)
             return await explain(question, ready, Daemon(pool))

@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
         config = None if path is None else load(path, os.environ)
         if config is not None:
             config = overridden(config, args.host, args.port)
+            if args.check:
+                check.made(config)
         elif args.host is not None:
             _check_host(args.host)
     except ConfigError as error:

@@ -20,9 +20,11 @@ from typing import Any, Literal
 
 Kind = Literal[
     "text",
+    "prose",  # text that may have several lines
     "texts",  # a list of text
     "text or texts",
     "map",  # a table of text
+    "counts",  # a table of whole numbers of at least 1
     "lists",  # a table of lists of text
     "whole",
     "number",
@@ -91,6 +93,7 @@ SERVER: Keys = {
     "failover_to_remote": Key("switch", False),
     "allow_model_admin": Key("switch", False),
     "strict": Key("switch", False),
+    "state_dir": Key("text", ""),
 }
 
 LOGGING: Keys = {
@@ -167,9 +170,14 @@ PROVIDER: Keys = {
     "local": Key("switch"),
     "models": Key("texts", (), filled=True),
     "context_length": Key("whole", 0, low=0),
-    "max_concurrency": later(0),
-    "max_queue": later(),
-    "queue_timeout": later(),
+    "max_concurrency": Key("whole", 0, low=0),
+    "model_concurrency": Key("counts", MappingProxyType({})),
+    "max_queue": Key("whole", 100, low=0, high=10000),
+    "queue_timeout": seconds(120.0),
+    "max_loaded_models": Key("whole", 0, low=0),
+    "swap_wait": seconds(15.0),
+    "min_residency": seconds(10.0),
+    "batch_wait": seconds(60.0),
     "connect_timeout": seconds(5.0),
     "first_token_timeout": seconds(300.0),
     "idle_timeout": seconds(120.0),
@@ -298,11 +306,57 @@ POLICY: Keys = {
 }
 
 _ENABLED: Keys = {"enabled": Key("switch", False)}
+_ROLES = Key("texts", one_of=("system", "developer", "user", "assistant", "tool"))
+_FOUND: Keys = {**_ENABLED, "allow": Key("texts", filled=True)}
+_PII = Key("texts", one_of=("email", "phone", "iban", "card", "national-id"))
+_ASKING: Keys = {
+    **_ENABLED,
+    "provider": Key("text", filled=True),
+    "model": Key("text", filled=True),
+    "prefix": Key("text"),
+    "timeout": Key("number", low=0.01, high=600),
+    "max_chars": Key("whole", low=16, high=1000000),
+    "cache": Key("whole", low=0, high=1000000),
+    "allow_remote": Key("switch"),
+}
+_LABELS: Keys = {**_ASKING, "labels": Key("map"), "prompt": Key("prose", filled=True)}
 CLASSIFIERS: Mapping[str, Keys] = {
-    "keyword": {**_ENABLED, "tags": Key("lists")},
+    "keyword": {
+        **_ENABLED,
+        "tags": Key("lists"),
+        "patterns": Key("lists"),
+        "whole_words": Key("switch"),
+        "roles": _ROLES,
+        "tag_roles": Key("lists"),
+    },
+    "structure": {
+        **_ENABLED,
+        "only": Key(
+            "texts",
+            one_of=(
+                *("vision", "audio", "documents", "tools", "json", "long", "code"),
+                *("script", "lang"),
+            ),
+        ),
+        "long_chars": Key("whole", low=1),
+        "prefix": Key("text"),
+    },
+    "pii": {**_FOUND, "kinds": _PII, "roles": _ROLES},
+    "secrets": {
+        **_FOUND,
+        "kinds": Key("texts", one_of=("api-key", "private-key", "token", "password")),
+        "roles": _ROLES,
+    },
+    "llm": _LABELS,
+    "semantic": {**_ASKING, "examples": Key("lists"), "threshold": Key("number", low=-1, high=1)},
 }
 RESPONSE_CLASSIFIERS: Mapping[str, Keys] = {
     "refusal": {**_ENABLED, "phrases": Key("texts", filled=True)},
+    "empty": _ENABLED,
+    "truncated": _ENABLED,
+    "invalid-json": _ENABLED,
+    "pii": {**_FOUND, "kinds": _PII},
+    "llm": _LABELS,
 }
 PLUGINS: Mapping[str, Keys] = {
     "response-healing": _ENABLED,
@@ -314,8 +368,8 @@ PLUGINS: Mapping[str, Keys] = {
     },
 }
 # Ids of later versions: refused when enabled. Any other id is ignored with a warning.
-CLASSIFIERS_LATER = ("structure", "pii", "secrets", "llm", "semantic")
-RESPONSE_CLASSIFIERS_LATER = ("empty", "truncated", "invalid-json", "pii", "llm")
+CLASSIFIERS_LATER: tuple[str, ...] = ()
+RESPONSE_CLASSIFIERS_LATER: tuple[str, ...] = ()
 PLUGINS_LATER = ("web", "pdf", "redact", "cache", "system-prompt", "model-params")
 
 CLIENT: Keys = {
@@ -325,11 +379,11 @@ CLIENT: Keys = {
     "models": Key("texts", (), filled=True),
     "strict": Key("switch", False),
     "admin": Key("switch", False),
-    "priority": later("interactive"),
-    "rpm": later(0),
-    "tpm": later(0),
-    "max_concurrency": later(0),
-    "budget_usd_per_day": later(0),
+    "priority": Key("text", "interactive", one_of=("interactive", "batch")),
+    "rpm": Key("whole", 0, low=0),
+    "tpm": Key("whole", 0, low=0),
+    "max_concurrency": Key("whole", 0, low=0),
+    "budget_usd_per_day": Key("number", 0.0, low=0),
 }
 
 PRICE: Keys = {

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmrouterd import tomlpos
 from llmrouterd.config import keys
-from llmrouterd.config.clients import read_clients
+from llmrouterd.config.classifiers import check_asking
+from llmrouterd.config.clients import check_budgets, read_clients
 from llmrouterd.config.nouns import Config, Logging
 from llmrouterd.config.policies import read_policies
 from llmrouterd.config.prices import read_prices, with_prices
@@ -74,6 +75,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
         problems.add((), NO_PROVIDERS)
     prices = read_prices(problems, top["prices"], names)
     providers = tuple(with_prices(provider, prices) for provider in providers)
+    check_budgets(problems, top["clients"], providers)
     routing = Routing(
         rules=read_rules(problems, top["routers"], names),
         aliases=read_aliases(problems, top["models"] or {}, names),
@@ -96,6 +98,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
         path=path,
     )
     _check_tiers(problems, config, names)
+    check_asking(problems, config, names)
     if skipped and not providers:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped)
         problems.add((), f"every provider was skipped: {why}")

@@ -151,6 +151,10 @@ def _text(key: Key, value: Any) -> str | None:
     return "holds a control character" if _CONTROL.search(value) else None
 
 
+def _prose(key: Key, value: Any) -> str | None:
+    return _text(key, value.replace("\n", " ") if isinstance(value, str) else value)
+
+
 def _texts(key: Key, value: Any) -> str | None:
     if not isinstance(value, list):
         return f'expected a list of texts like ["a", "b"], {got(value)}'
@@ -159,6 +163,10 @@ def _texts(key: Key, value: Any) -> str | None:
             return f"expected a list of texts, {got(each)} in place {index}"
         if key.filled and not each.strip():
             return f"must not hold an empty text, as in place {index}"
+        if key.one_of and each not in key.one_of:
+            words = ", ".join(f'"{word}"' for word in key.one_of)
+            hint = nearest(each, key.one_of)
+            return f"expected some of {words}, got {quoted(each)} in place {index}{hint}"
     return None
 
 
@@ -175,6 +183,15 @@ def _map(_: Key, value: Any) -> str | None:
         return f'expected a table like {{"name" = "value"}}, {got(value)}'
     wrong = [name for name, each in value.items() if not isinstance(each, str)]
     return f"{quoted(wrong[0])} must be a text, {got(value[wrong[0]])}" if wrong else None
+
+
+def _counts(_: Key, value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return f'expected a table like {{"name" = 2}}, {got(value)}'
+    for name, each in value.items():
+        if isinstance(each, bool) or not isinstance(each, int) or not 1 <= each < _HUGE:
+            return f"{quoted(name)} must be a whole number of at least 1, {got(each)}"
+    return None
 
 
 def _lists(_: Key, value: Any) -> str | None:
@@ -226,9 +243,11 @@ def _tables(_: Key, value: Any) -> str | None:
 
 CHECKS: Mapping[str, Callable[[Key, Any], str | None]] = {
     "text": _text,
+    "prose": _prose,
     "texts": _texts,
     "text or texts": _text_or_texts,
     "map": _map,
+    "counts": _counts,
     "lists": _lists,
     "whole": _whole,
     "number": _number,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from formats.errors import Failure, FailureKind
     from llmrouterd.model import Candidate, ProviderState
 
-Against = Literal["nobody", "model", "provider", "key", "pace"]
+Against = Literal["nobody", "model", "provider", "key", "pace", "router"]
 _AGAINST: Final[Mapping[FailureKind, Against]] = {
     "upstream": "provider",
     "timeout": "provider",
@@ -34,6 +34,9 @@ _AGAINST: Final[Mapping[FailureKind, Against]] = {
     "model_not_found": "model",
     "rate_limit": "pace",
     "quota": "pace",
+    "queue_full": "router",
+    "queue_timeout": "router",
+    "over_budget": "router",
 }
 KEY_REST_S = 60.0  # the first rest of a provider that refused its key
 MODEL_REST_S = 30.0
@@ -107,6 +110,8 @@ class Health:
                 self.breaker.succeeded(name)  # it answered: only this request was wrong
             case "nobody":
                 self.breaker.abandoned(name)
+            case "router":
+                pass  # it was not asked at all
             case "model":
                 self.breaker.succeeded(name)
                 self.breaker.failed(

@@ -20,17 +20,22 @@ from base64 import b64encode
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
 import trio
 
+from formats.sse import write_sse
+from llmrouterd.observe.shapes import as_text
+
 if TYPE_CHECKING:
-    from llmrouterd.observe.feed import Feed, Subscription
+    from llmrouterd.observe.feed import Entry, Feed, Subscription
     from llmrouterd.observe.surface import Answering, Asking
 
+JSON = Any
 COOKIE = "llmrouter_key"
 KEEPALIVE_S = 15.0
+PROGRESS_S = 0.25  # the least time between two events of one stream's progress
 _WRITE_BYTES = 64 * 1024  # events are gathered up to this size
 _JSON_FIELDS = [
     ("content-type", "application/json"),
@@ -74,40 +79,81 @@ class Dashboard:
         bodies = _asked(incoming, "bodies") != "none"
         with self._feed.subscribe(after) as subscription:
             await client.start(200, fields)
-            now_ms = time.time_ns() // 1_000_000
-            hello = _note("hello", feed=self._feed.begun_ms, now_ms=now_ms) if ours else b""
-            await client.send(b": llmrouter\n\n" + hello)
+            reading = _Reading(self._feed, subscription, client, ours=ours, bodies=bodies)
             try:
-                await _follow(subscription, client, ours=ours, bodies=bodies)
+                await reading.run()
             except trio.EndOfChannel:
                 await client.finish()
 
 
-async def _follow(
-    subscription: Subscription, client: Answering, *, ours: bool, bodies: bool
-) -> None:
-    told = 0
-    while True:
-        with trio.move_on_after(KEEPALIVE_S) as quiet:
-            entries = await subscription.next()
-        if quiet.cancelled_caught:
-            await client.send(b": keep-alive\n\n")
-            continue
+class _Reading:
+    """One reader of the feed. ours: it asked for our own types, too; bodies: with the words."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        subscription: Subscription,
+        client: Answering,
+        *,
+        ours: bool,
+        bodies: bool,
+    ) -> None:
+        self._feed = feed
+        self._subscription = subscription
+        self._client = client
+        self._ours = ours
+        self._bodies = bodies
+        self._lost = 0  # as told to it
+        self._turn = 0  # of the progress told to it
+        self._quiet_at = 0.0  # when it is due a life sign
+
+    async def run(self) -> None:
+        await self._send(b": llmrouter\n\n" + (self._greeting() if self._ours else b""))
+        tick = trio.current_time()
+        while True:
+            watching = self._ours and self._feed.running.streaming
+            entries: list[Entry] = []
+            with trio.move_on_at(min(tick, self._quiet_at) if watching else self._quiet_at):
+                entries = await self._subscription.next()
+            await self._tell(entries)
+            now = trio.current_time()
+            if watching and now >= tick:
+                tick = now + PROGRESS_S
+                await self._send(self._progress())
+            if now >= self._quiet_at:
+                await self._send(b": keep-alive\n\n")
+
+    def _greeting(self) -> bytes:
+        """Which feed this is, and what is going on as the reader comes in."""
+        now_ms = time.time_ns() // 1_000_000
+        running = self._feed.running.snapshot()
+        hello = _note("hello", feed=self._feed.begun_ms, now_ms=now_ms)
+        return hello + _note("snapshot", requests=running)
+
+    async def _tell(self, entries: list[Entry]) -> None:
         out = b""
-        if subscription.lost > told:
-            lost, told = subscription.lost - told, subscription.lost
-            out = _note("lost", count=lost) if ours else f": {lost} events lost\n\n".encode()
+        if self._subscription.lost > self._lost:
+            lost, self._lost = self._subscription.lost - self._lost, self._subscription.lost
+            out = _note("lost", count=lost) if self._ours else b": %d events lost\n\n" % lost
         for entry in entries:
-            if ours or entry.original:
-                out += entry.event(bodies=bodies)
+            if self._ours or entry.original:
+                out += entry.event(bodies=self._bodies)
             if len(out) > _WRITE_BYTES:
-                await client.send(out)
+                await self._send(out)
                 out = b""
-        if out:
-            await client.send(out)
+        await self._send(out)
+
+    def _progress(self) -> bytes:
+        self._turn, news = self._feed.running.progress(self._turn)
+        return b"".join(write_sse(as_text(each).encode()) for each in news)
+
+    async def _send(self, data: bytes) -> None:
+        if data:
+            await self._client.send(data)
+            self._quiet_at = trio.current_time() + KEEPALIVE_S
 
 
-def _note(kind: str, **members: int) -> bytes:
+def _note(kind: str, **members: JSON) -> bytes:
     """An event about the feed itself: it has no number."""
     return f"data: {json.dumps({'type': kind, **members})}\n\n".encode()
 

@@ -9,7 +9,8 @@ Laws:
 2. The ring is bounded in number and in bytes (the newest entry not counted), and readers hold
    nothing of their own. Words go first: an old record outlives the words of its request and answer.
    JSON is made when somebody reads, not before.
-3. A reader that comes back with the last id it saw gets what it missed, as far as it is held.
+3. A stream's progress has no number and no place in the ring: only the newest is of any use.
+4. A reader that comes back with the last id it saw gets what it missed, as far as it is held.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from llmrouterd.model import AttemptFailed, Opened, Record, Routed, Telling
+from llmrouterd.model import AttemptFailed, Opened, Progress, Queued, Record, Routed, Telling
+from llmrouterd.observe.running import Running
 from llmrouterd.observe.shapes import as_text, is_original
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ RING_BYTES = 16 * 1024 * 1024
 AT_ONCE = 64  # entries a reader takes in one go
 _SMALL = 200  # what a telling weighs, roughly
 _RECORD = 2000  # the same of a record without its bodies
+_DECISION = 2000  # and of the fleet that was read for it
 
 
 class Entry:
@@ -68,7 +71,7 @@ class Entry:
         if not isinstance(self.telling, Record):
             return 0
         before = self.weight
-        self.telling = replace(self.telling, request=None, response=None)
+        self.telling = replace(self.telling, request=None, response=None, decision=None)
         self._whole = None
         self.words = False
         self.weight = _RECORD
@@ -83,8 +86,9 @@ def _weight(telling: Telling) -> int:
     """What a telling costs in memory, roughly. Names and errors are as long as others made them."""
     match telling:
         case Record():  # parsed objects weigh more than their text; three times is what was seen
-            return _RECORD + 3 * telling.size_bytes
-        case Opened() | Routed():
+            kept = _DECISION if telling.decision is not None else 0
+            return _RECORD + kept + 3 * telling.size_bytes
+        case Opened() | Routed() | Queued():
             return _SMALL + len(telling.model)
         case AttemptFailed():
             return _SMALL + len(telling.model) + len(telling.error)
@@ -120,6 +124,7 @@ class Feed:
         self.begun_ms = time.time_ns() // 1_000_000
         self.readers = 0
         self.lost = 0  # entries that readers did not get, all of them together
+        self.running = Running()
         self._ring: deque[Entry] = deque()
         self._wordy: deque[Entry] = deque()  # those of the ring that have words, oldest first
         self._events = events
@@ -130,6 +135,9 @@ class Feed:
         self._waiting = trio.lowlevel.ParkingLot()
 
     def tell(self, telling: Telling) -> None:
+        self.running.tell(telling)
+        if type(telling) is Progress:
+            return
         self._number += 1
         entry = Entry(self._number, telling)
         # `_weight` is that of the entries before the newest one

@@ -164,7 +164,7 @@ class Meter:
         at = self._at(record, attempt, model or self._models.known(attempt.model))
         if attempt.error:
             at = (*at, ("error.type", self._kinds.of(attempt.error)))
-        self._observe(OPERATION, at, (attempt.ended_ns - attempt.begun_ns) / 1e9)
+        self._observe(OPERATION, at, (attempt.ended_ns - attempt.asked_ns) / 1e9)
 
     def _at(self, record: Record, attempt: Attempted | None, model: str) -> Pairs:
         system = "" if attempt is None else attempt.system or attempt.provider

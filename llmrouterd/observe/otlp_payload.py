@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 JSON = Any
 Pairs = tuple[tuple[str, Any], ...]
+INTERNAL = "internal"  # the endpoint of the router's own questions: no request of a client's
 SCHEMA = "https://opentelemetry.io/schemas/1.42.0"
 _TEXT = 256  # letters of one value
 _LIST = 32  # of its entries
@@ -99,7 +100,16 @@ class Line:
 
 def told_of(record: Record) -> Told:
     """The record in little memory."""
-    slim = replace(record, request=None, response=None, attempts=(), error=None, notes=())
+    slim = replace(
+        record,
+        request=None,
+        response=None,
+        attempts=(),
+        error=None,
+        notes=(),
+        decision=None,
+        tried=(),
+    )
     asked = () if record.request is None else _asked(record.request)
     return Told(slim, asked, _answered(record.response))
 
@@ -214,13 +224,17 @@ def spans_of(told: Told) -> list[JSON]:
     record, traced = told.record, told.record.traced
     if traced is None or not traced.sampled:
         return []
-    spans = [_request(told, traced)]
+    own = record.endpoint == INTERNAL
+    spans = [] if own else [_request(told, traced)]
     if traced.classify is not None:
         spans.append(_step(traced, "classify", traced.classify, _classify(record)))
     if traced.route is not None:
         spans.append(_step(traced, "route", traced.route, _route(record)))
     for number, attempt in enumerate(traced.attempts):
-        spans.append(_attempt(told, traced, attempt, number))
+        parent_id = traced.parent_id if own else traced.span_id
+        spans.append(_attempt(told, traced, attempt, number, parent_id))
+        if attempt.queue is not None:
+            spans.append(_step(traced, "queue", attempt.queue, (), attempt.span_id))
         for resent, exchange in enumerate(attempt.exchanges):
             spans.append(_exchange(traced, attempt, exchange, resent))
     return spans
@@ -278,10 +292,13 @@ def _request(told: Told, traced: Traced) -> JSON:
 
 
 def _request_pairs(record: Record) -> Pairs:
-    return (
+    http = (
         ("http.request.method", "POST"),
         ("http.route", record.endpoint),
         ("http.response.status_code", record.status or None),
+    )
+    return (
+        *(() if record.endpoint == INTERNAL else http),
         ("error.type", error_of(record)),
         ("gen_ai.operation.name", operation_of(record)),
         ("gen_ai.request.model", record.requested_model),
@@ -327,9 +344,13 @@ def _usage(usage: Usage | None) -> Pairs:
     )
 
 
-def _step(traced: Traced, name: str, step: tuple[str, int, int], pairs: Pairs) -> JSON:
+def _step(
+    traced: Traced, name: str, step: tuple[str, int, int], pairs: Pairs, parent_id: str = ""
+) -> JSON:
+    """parent_id: "" for the request's."""
     span_id, begun_ns, ended_ns = step
-    return _span(traced, name, _INTERNAL, span_id, traced.span_id, (begun_ns, ended_ns), pairs)
+    times_ns = (begun_ns, ended_ns)
+    return _span(traced, name, _INTERNAL, span_id, parent_id or traced.span_id, times_ns, pairs)
 
 
 def _classify(record: Record) -> Pairs:
@@ -346,7 +367,7 @@ def _route(record: Record) -> Pairs:
     return (("llmrouter.route", steps), ("llmrouter.policies", record.policies))
 
 
-def _attempt(told: Told, traced: Traced, attempt: Attempted, number: int) -> JSON:
+def _attempt(told: Told, traced: Traced, attempt: Attempted, number: int, parent_id: str) -> JSON:
     record = told.record
     last = number == len(traced.attempts) - 1
     pairs = (
@@ -367,7 +388,7 @@ def _attempt(told: Told, traced: Traced, attempt: Attempted, number: int) -> JSO
         f"{operation_of(record)} {attempt.model}",
         _CLIENT,
         attempt.span_id,
-        traced.span_id,
+        parent_id,
         (attempt.begun_ns, attempt.ended_ns),
         pairs,
         failed=bool(attempt.error),
@@ -375,11 +396,11 @@ def _attempt(told: Told, traced: Traced, attempt: Attempted, number: int) -> JSO
 
 
 def first_chunk_s(record: Record) -> float | None:
-    """Seconds from the begin of the attempt that answered to its first content, of streams."""
+    """Seconds from asking the provider that answered to its first content, of streams."""
     traced = record.traced
     if traced is None or not record.stream or traced.first_token_ns is None or not traced.attempts:
         return None
-    return max(0, traced.first_token_ns - traced.attempts[-1].begun_ns) / 1e9
+    return max(0, traced.first_token_ns - traced.attempts[-1].asked_ns) / 1e9
 
 
 def _exchange(traced: Traced, attempt: Attempted, exchange: Exchanged, resent: int) -> JSON:
@@ -435,6 +456,8 @@ def _log_record(told: Told) -> JSON:
     if record.traced is not None:
         out |= {"traceId": record.traced.trace_id, "spanId": record.traced.span_id}
         out["flags"] = record.traced.flags
+    elif record.trace_id:
+        out["traceId"] = record.trace_id
     return out
 
 

@@ -10,7 +10,9 @@ services, so that the last record is still written.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -34,7 +36,9 @@ from llmrouterd.ops.generation import build
 from llmrouterd.ops.listening import handed_down, listeners, server_context
 from llmrouterd.ops.pages import refuse
 from llmrouterd.ops.scrape import Scrape
+from llmrouterd.ops.spendings import Spendings
 from llmrouterd.ops.systemd import Notifier
+from llmrouterd.pipeline.admit import DAY_MS, Admission
 from llmrouterd.pipeline.binding import confined, unclassified
 from llmrouterd.pipeline.daemon import Daemon, Generation
 from llmrouterd.pipeline.tracing import Tracer
@@ -87,6 +91,8 @@ async def run(
             config = await local.found(environ, pool)
             config = overridden(config, host, port)
         generation = build(config, 1, user_agent)
+        admission = Admission()
+        spendings = _spendings(config, admission)
         found = listeners(config, handed_down(environ))
     except ConfigError:
         pool.close()
@@ -94,7 +100,10 @@ async def run(
     notifier = Notifier(environ)
     async with trio.open_nursery() as services:
         await services.start(pool.run)
-        house = _House(config, generation, pool, notifier, load, in_force)
+        await services.start(admission.timer.run)
+        if spendings is not None:
+            await services.start(spendings.run)
+        house = _House(config, generation, pool, admission, notifier, load, in_force)
         await house.serve(found, services, ready, seen)
         services.cancel_scope.cancel()
 
@@ -107,6 +116,7 @@ class _House:
         config: Config,
         generation: Generation,
         pool: Pool,
+        admission: Admission,
         notifier: Notifier,
         load: Callable[[], Config] | None,
         in_force: Callable[[int], None],
@@ -122,6 +132,8 @@ class _House:
             sinks=tuple(sink for sink in sinks if sink is not None),
             keep_bodies=_keeps_bodies(config),
             tracer=Tracer(config.telemetry.sample_ratio) if self.telemetry else None,
+            keep_decisions=self.journal is not None,
+            admission=admission,
         )
         self.hangups = Hangups()
         self.notifier = notifier
@@ -152,6 +164,7 @@ class _House:
             self.connections,
             telemetry=self.telemetry,
             fleet=lambda: self.daemon.fleet(self.current.generation, 0),
+            queued=self.daemon.admission.queued,
         )
 
     async def serve(
@@ -171,7 +184,10 @@ class _House:
             if self.telemetry is not None:
                 writing.start_soon(self.telemetry.run)
             async with trio.open_nursery() as background:
-                await background.start(self._heed)
+                heed = partial(
+                    signals.heed, end=self._end, reload=self._reload, reopen=self._reopen
+                )
+                await background.start(heed)
                 await background.start(self.current.run)
                 if self.metrics is not None:
                     background.start_soon(watch_lag, self.metrics.lagged)
@@ -188,11 +204,6 @@ class _House:
                 self.journal.close()
             if self.telemetry is not None:
                 self.telemetry.close()
-
-    async def _heed(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        await signals.heed(
-            end=self._end, reload=self._reload, reopen=self._reopen, task_status=task_status
-        )
 
     def _end(self, at_once: bool) -> None:
         assert self.server is not None
@@ -261,6 +272,16 @@ def _service(
         refuse=refuse,
         max_connections=server.max_connections,
     )
+
+
+def _spendings(config: Config, admission: Admission) -> Spendings | None:
+    """Where budgets outlive the process. Without a folder they are kept in memory."""
+    if not config.server.state_dir:
+        return None
+    spendings = Spendings(config.server.state_dir)
+    spendings.load(admission.budget, time.time_ns() // 1_000_000 // DAY_MS)
+    admission.spent = spendings.spent
+    return spendings
 
 
 def _journal(config: Config) -> Journal | None:

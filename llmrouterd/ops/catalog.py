@@ -23,7 +23,7 @@ from formats.errors import FormatError
 from llmrouterd.edge.dial import DialError
 from llmrouterd.model import Fleet, ModelInfo, Provider, ProviderState
 from llmrouterd.ops.question import Silent, question
-from llmrouterd.route.facts import with_inferred
+from llmrouterd.route.facts import listed_by_owner, with_inferred
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -58,10 +58,11 @@ class Catalog:
         self._pool = pool
         self._reached = reached
         self._upstreams = upstreams
-        self._states = {p.name: ProviderState(p, _static(p)) for p in providers}
+        self._states = {p.name: ProviderState(p, listed_by_owner(p)) for p in providers}
         self._shown: dict[str, dict[str, ModelInfo]] = {}  # provider -> model@digest -> /api/show
         self._told: set[str] = set()
         self._not_before: dict[str, float] = {}
+        self._asking = trio.CancelScope()
 
     def inherit(self, older: Catalog) -> None:
         """What is known of providers that are the same as before stays known."""
@@ -78,16 +79,26 @@ class Catalog:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Ask everybody, once before `started` (for a short while) and then again and again."""
-        async with trio.open_nursery() as nursery:
-            first = []
-            for name, state in self._states.items():
-                if _askable(state.provider) and not state.provider.on_demand:
-                    first.append(trio.Event())
-                    nursery.start_soon(self._keep_asking, name, first[-1])
-            with trio.move_on_after(FIRST_ROUND_S):
-                for event in first:
-                    await event.wait()
-            task_status.started()
+        with self._asking:
+            async with trio.open_nursery() as nursery:
+                asked = self._begin_asking(nursery)
+                with trio.move_on_after(FIRST_ROUND_S):
+                    for event in asked:
+                        await event.wait()
+                task_status.started()
+
+    def stop(self) -> None:
+        """Ask nobody any more: another configuration is in force. What is known stays."""
+        self._asking.cancel()
+
+    def _begin_asking(self, nursery: trio.Nursery) -> list[trio.Event]:
+        """One event for each provider that is asked, set when it was asked once."""
+        asked = []
+        for name, state in self._states.items():
+            if _askable(state.provider) and not state.provider.on_demand:
+                asked.append(trio.Event())
+                nursery.start_soon(self._keep_asking, name, asked[-1])
+        return asked
 
     async def _keep_asking(self, name: str, asked: trio.Event) -> None:
         while True:
@@ -225,15 +236,6 @@ class Catalog:
 
 def _askable(provider: Provider) -> bool:
     return provider.format != "echo" and not provider.models
-
-
-def _static(provider: Provider) -> Mapping[str, ModelInfo] | None:
-    """Models that need no asking: the configured list; without one an echo has one model."""
-    names = provider.models or (("echo",) if provider.format == "echo" else ())
-    if not names:
-        return None
-    infos = (ModelInfo(n, context_length=provider.context_length) for n in names)
-    return {info.name: with_inferred(info) for info in infos}
 
 
 def _shown(name: str, answer: Mapping[str, JSON]) -> ModelInfo:

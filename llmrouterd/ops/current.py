@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("llmrouter.reload")
 # Of [server] what sockets, processes and observers were made from.
-FIXED = frozenset({"hosts", "port", "unix_mode", "dashboard", "metrics"})
+FIXED = frozenset({"hosts", "port", "unix_mode", "dashboard", "metrics", "state_dir"})
 
 
 class Current:
@@ -63,7 +63,6 @@ class Current:
         self.failed = ""  # why the last reload changed nothing
         self.config = config
         self._catalog = self._catalog_of(config, generation)
-        self._asking = trio.CancelScope()
         self.generation = _stocked(generation, self._catalog)
         self.pages = self._pages_of(config)
 
@@ -82,7 +81,7 @@ class Current:
         async with trio.open_nursery() as nursery:
             self._catalogs = nursery
             try:
-                await nursery.start(_asking, self._catalog, self._asking)
+                await nursery.start(self._catalog.run)
                 task_status.started()
                 await trio.sleep_forever()
             finally:
@@ -121,18 +120,15 @@ class Current:
             return False
         catalog = self._catalog_of(config, generation)
         catalog.inherit(self._catalog)
-        asking = trio.CancelScope()
         if self._catalogs is not None:
-            await self._catalogs.start(_asking, catalog, asking)
-        self._swap(config, generation, catalog, asking)
+            await self._catalogs.start(catalog.run)
+        self._swap(config, generation, catalog)
         return True
 
-    def _swap(
-        self, config: Config, generation: Generation, catalog: Catalog, asking: trio.CancelScope
-    ) -> None:
+    def _swap(self, config: Config, generation: Generation, catalog: Catalog) -> None:
         """Synchronous: there is no moment between two configurations."""
-        self._asking.cancel()
-        self._catalog, self._asking = catalog, asking
+        self._catalog.stop()
+        self._catalog = catalog
         self.config, self.failed = config, ""
         self.generation = _stocked(generation, catalog)
         self._daemon.renewed(self.generation, trio.current_time())
@@ -158,16 +154,6 @@ class Current:
         server = replace(new, **{name: getattr(old, name) for name in changed})
         kept = self.config
         return replace(config, server=server, logging=kept.logging, telemetry=kept.telemetry)
-
-
-async def _asking(
-    catalog: Catalog,
-    scope: trio.CancelScope,
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    with scope:
-        await catalog.run(task_status=task_status)
 
 
 def _stocked(generation: Generation, catalog: Catalog) -> Generation:

@@ -120,5 +120,5 @@ def _make(
     try:
         return factory(settings)
     except ValueError as error:
-        problems.append(f"{where}: {error}")
+        problems.extend(f"{where}: {line}" for line in str(error).splitlines())
         return None

@@ -13,6 +13,7 @@ Laws:
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 Fields = list[tuple[str, str]]
 Page = Callable[[Incoming, Client], Awaitable[None]]
 JSON = Any
+LOG = logging.getLogger("llmrouter")
 
 RESPONSE = "/v1/responses/"  # what stands before an answer's id in the path
 _TAGS, _TAG_CHARS = 32, 64  # the most that a client may give its own request
@@ -165,6 +167,7 @@ class Pages:
         if self._scrape is not None:
             table["/metrics"] = Route(get, self._scrape.page)
         table["/dashboard/api/explain"] = Route(("POST",), self._explain)
+        table["/dashboard/api/provider"] = Route(("POST",), self._pause)
         return table
 
     # --- the way in -------------------------------------------------------------------------------
@@ -314,7 +317,10 @@ class Pages:
 
     async def _count(self, incoming: Incoming, client: Client) -> None:
         request = count.parse(await incoming.body())
-        number, origin = await count.count_tokens(request, incoming, self._gen, self._daemon)
+        tags = tags_of(incoming.headers)
+        number, origin = await count.count_tokens(
+            request, incoming, self._gen, self._daemon, tags=tags
+        )
         fields = [("content-type", "application/json"), (count.HEADER, origin)]
         await client.respond(200, fields, dump({"input_tokens": number}))
 
@@ -329,9 +335,12 @@ class Pages:
                 "address": urlsplit(state.provider.base_url).netloc.rpartition("@")[2],
                 "on_demand": state.provider.on_demand,
                 "in_flight": daemon.in_flight_at.get(name, 0),
+                "queue": _queue(daemon, name),
+                "paused": name in daemon.paused,
                 **_state(state),
+                **_figures(state),
             }
-            for name, state in daemon.fleet(self._gen, 0).states.items()
+            for name, state in daemon.busy(daemon.fleet(self._gen, 0)).states.items()
         ]
         body = {
             "version": self._gen.user_agent.partition("/")[2],
@@ -342,20 +351,54 @@ class Pages:
         }
         await answer(client, body)
 
+    async def _pause(self, incoming: Incoming, client: Client) -> None:
+        """Leave a provider out, or ask it again."""
+        asked = parse_body(await incoming.body()).value
+        name, paused = check.string(asked, "name"), asked.get("paused")
+        if not isinstance(paused, bool):
+            raise Invalid("paused", "expected true or false")
+        if name not in self._gen.providers:
+            failure = Failure("not_found", f"there is no provider {name[:100]!r}")
+            return await self._refuse(incoming, client, failure)
+        self._daemon.pause(name, paused)
+        LOG.info("provider %s: %s", name, "paused" if paused else "asked again")
+        flying = self._daemon.in_flight_at.get(name, 0)
+        return await answer(client, {"name": name, "paused": paused, "in_flight": flying})
+
     async def _explain(self, incoming: Incoming, client: Client) -> None:
         """Where a request would go, as of now, without sending it."""
         asked = parse_body(await incoming.body()).value
+        client_name = check.opt_string(asked, "client") or ""
         question = Question(
             check.string(asked, "format"),
             dump(asked.get("request")),
             tuple(str(tag) for tag in check.opt_list(asked, "tags") or ()),
             check.opt_string(asked, "provider"),
-            check.opt_string(asked, "client") or "",
+            client_name,
+            caller=self._config.caller(client_name),
         )
         await answer(client, await explain(question, self._gen, self._daemon))
 
     async def _version(self, incoming: Incoming, client: Client) -> None:
         await answer(client, {"version": OLLAMA_VERSION})
+
+
+def _queue(daemon: Daemon, provider: str) -> JSON:
+    """Who is at work there and who waits; null where nothing is limited, or nobody came yet."""
+    gate = daemon.admission.gates.get(provider)
+    if gate is None:
+        return None
+    seen = gate.queue.snapshot()
+    return {
+        "running": seen.running,
+        "waiting": seen.waiting,
+        "clients": {
+            name: {"running": running, "waiting": waiting}
+            for name, (running, waiting) in seen.clients.items()
+        },
+        "models": seen.models,
+        "loaded": list(seen.loaded),
+    }
 
 
 def _state(state: ProviderState) -> JSON:
@@ -365,4 +408,18 @@ def _state(state: ProviderState) -> JSON:
         "reached": state.reached,
         "models": models,
         "why": state.why or None,
+    }
+
+
+def _figures(state: ProviderState) -> JSON:
+    """How a provider does, for people who look on."""
+    loaded = sorted(model.name for model in (state.models or {}).values() if model.loaded)
+    return {
+        "circuit": "closed" if state.healthy else "resting" if state.resting else "open",
+        "back_s": state.back_s,
+        "models_out": dict(state.models_out),
+        "loaded": loaded,
+        "first_token_ms": state.first_token_ms,
+        "tokens_per_s": state.tokens_per_s,
+        "failing": state.failing,
     }

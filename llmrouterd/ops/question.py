@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from formats.jsontext import dump, loads
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.model import Clocks
+from llmrouterd.pipeline import headers
 
 if TYPE_CHECKING:
     from llmrouterd.edge.pool import Origin, Pool
@@ -68,10 +69,9 @@ def fields(provider: Provider) -> list[tuple[str, str]]:
     if provider.format == "anthropic":
         fields.append(("anthropic-version", "2023-06-01"))
     if provider.key is not None:
-        if provider.format == "anthropic":
-            fields.append(("x-api-key", provider.key.reveal()))
-        else:
-            fields.append(("authorization", f"Bearer {provider.key.reveal()}"))
+        fields.append(headers.credential(provider))
+        if provider.format == "anthropic" and headers.is_oauth(provider):
+            fields.append(("anthropic-beta", headers.OAUTH))
     given = {name.lower() for name, _ in provider.headers}
     return [f for f in fields if f[0] not in given] + list(provider.headers)
 

@@ -21,6 +21,7 @@ import trio
 from formats.canonical import Response
 from formats.errors import Failure, FormatError, Garbled, Truncated
 from formats.fields import field
+from formats.figures import counted, with_figures
 from formats.fold import Folder, fold, unfold
 from formats.history import unsigned
 from formats.jsontext import parse_body
@@ -102,11 +103,18 @@ async def _learning(work: Work, candidate: Candidate, info: ModelInfo | None) ->
     if failure is None or work.reply.content_sent:
         return failure
     sealed = seal_refused(failure)
-    if not sealed and not work.daemon.lessons.learn(candidate, failure):
+    if not sealed and not work.daemon.lessons.learn(candidate, failure, own_text=_is_own(work)):
         return failure
     return await _once(
         work, candidate, info, sealed=not sealed
     )  # said differently, it may be taken
+
+
+def _is_own(work: Work) -> bool:
+    """A client of Anthropic's format sent its own text: agents read such a refusal themselves, and
+    ask again in their own way."""
+    request = work.request
+    return request.origin == "anthropic" == work.story.upstream_format and request.raw is not None
 
 
 async def _once(
@@ -197,7 +205,7 @@ async def _stream(
     try:
         failure = await pump(exchange, deadline, lane, work.reply)
     finally:  # of a stream that was cut short, the record has what came
-        story.usage = lane.usage
+        story.usage, story.usage_estimated = lane.usage, lane.estimated
         story.response = lane.response()
     if failure is not None:
         return failure
@@ -230,7 +238,15 @@ def _lane(work: Work, sent: Outgoing) -> Lane:
 
     listener = Listener(work.memory.recall) if sent.recalls else None
     decoder = sent.decoder(limit)
-    return TurnLane(decoder, encoder, work.ext, keep=work.keep, finish=finish, listener=listener)
+    return TurnLane(
+        decoder,
+        encoder,
+        work.ext,
+        keep=work.keep,
+        prompt_tokens=work.story.size_tokens,
+        finish=finish,
+        listener=listener,
+    )
 
 
 async def _look(work: Work, lane: Lane) -> None:
@@ -261,7 +277,7 @@ async def _whole(
     if passes and fmt.NAME in ("ollama", "generate") and response.model != work.request.model:
         # Its clients know a model by the name they asked for.
         body = parse_body(body).spliced({"model": work.request.model})
-    return await deliver(work, response, body if passes else None)
+    return await deliver(work, response, body) if passes else await _figured(work, response)
 
 
 async def _folded(
@@ -280,9 +296,17 @@ async def _folded(
     if folder.failure is not None:
         return folder.failure
     deadline.off()
-    failure = await deliver(work, folder.response())
+    failure = await _figured(work, folder.response())
     await _drain(exchange)
     return failure
+
+
+async def _figured(work: Work, response: Response) -> Failure | None:
+    """Deliver an answer that is written anew, with the figures that its server did not give."""
+    if not counted(response.usage):
+        response = with_figures(response, work.story.size_tokens)
+        work.story.usage_estimated = True
+    return await deliver(work, response)
 
 
 async def deliver(work: Work, response: Response, body: bytes | None = None) -> Failure | None:

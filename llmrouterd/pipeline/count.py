@@ -7,7 +7,8 @@ Laws:
 1. There is always a number: an upstream that cannot count, or does not answer, is replaced by the
    estimate, and the answer's header says which of the two it is.
 2. An estimate errs high: a client that trusts it must not run into the limit.
-3. Nobody is asked whom the request itself could not be sent to; on failure nobody else is asked.
+3. Nobody is asked whom the request itself would not be sent to: classifiers, plugins and the rights of
+   the client's key count as they do for an answer. On failure nobody else is asked.
 """
 
 from __future__ import annotations
@@ -16,13 +17,18 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from formats import FORMATS, jsontext
-from formats.errors import FormatError
+from formats.errors import Failure, FormatError
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
+from llmrouterd.guard.keyring import Resting
 from llmrouterd.model import Clocks
 from llmrouterd.pipeline import headers
 from llmrouterd.pipeline.binding import label_of
+from llmrouterd.pipeline.extend import Extensions
+from llmrouterd.pipeline.story import Story
 from llmrouterd.route.decide import decide
 from llmrouterd.route.estimate import with_margin
 from llmrouterd.route.facts import facts
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
     from formats.canonical import Request
     from llmrouterd.edge.incoming import Incoming
     from llmrouterd.guard.egress import Label
-    from llmrouterd.model import Candidate, Provider
+    from llmrouterd.model import Candidate, Facts, Provider
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
 JSON = Any
@@ -43,21 +49,52 @@ _CANNOT = frozenset({404, 405, 501})
 
 
 async def count_tokens(
-    request: Request, incoming: Incoming, gen: Generation, daemon: Daemon
+    request: Request,
+    incoming: Incoming,
+    gen: Generation,
+    daemon: Daemon,
+    *,
+    tags: tuple[str, ...] = (),
 ) -> tuple[int, str]:
-    """The number, and "upstream" or "estimate"."""
-    known = facts(request, tags=(), client=incoming.caller.name)
-    if gen.routing.policies:  # nobody classifies it: whatever policy may bind it does
-        known = replace(known, unclassified=("count",))
-    verdict = decide(known, daemon.fleet(gen, 0), gen.routing)
-    place = verdict.candidates[0] if verdict.candidates else None
-    if place is not None:
+    """The number, and "upstream" or "estimate". tags: the client's own."""
+    ready, known, place = await _aimed(request, incoming, gen, daemon, tags)
+    if place is not None and incoming.caller.may_ask(request.model):
         label = label_of(bounds(known, gen.routing.policies))
-        counted = await _ask(request, incoming, place, gen, daemon, label)
+        counted = await _ask(ready, incoming, place, gen, daemon, label)
         if counted is not None:
             return counted, "upstream"
     factor = daemon.calibration.factor(place)
     return with_margin(math.ceil(known.size_tokens * factor)), "estimate"
+
+
+async def _aimed(
+    request: Request,
+    incoming: Incoming,
+    gen: Generation,
+    daemon: Daemon,
+    tags: tuple[str, ...],
+) -> tuple[Request, Facts, Candidate | None]:
+    """The request as it would be sent, what is known of it, and to whom it would go."""
+    story = Story(daemon, client_format="anthropic", endpoint="count")
+    story.unheard()
+    story.given_tags = tags
+    ext = Extensions(gen, request, story, asks=False)
+    ready = await ext.before(request)
+    refused = isinstance(ready, Failure)
+    if not isinstance(ready, Failure):
+        request = ready if ready is request else replace(ready, raw=None)
+    known = facts(
+        request,
+        tags=story.tags,
+        client=incoming.caller.name,
+        wish=incoming.headers.get("x-router-provider"),
+        forced=ext.forced,
+        unknown_tags=story.unknown_tags,  # no model is asked about a prompt that is only counted
+    )
+    if refused or ext.answer is not None:  # no model would see it
+        return request, known, None
+    candidates = decide(known, daemon.fleet(gen, 0), gen.routing).candidates
+    return request, known, candidates[0] if candidates else None
 
 
 def _counts(provider: Provider, daemon: Daemon) -> bool:
@@ -68,6 +105,15 @@ def _counts(provider: Provider, daemon: Daemon) -> bool:
     return provider.format == "anthropic" or (provider.format == "openai" and provider.local)
 
 
+def _with_key(provider: Provider, daemon: Daemon) -> Provider | None:
+    """The provider with one of its keys; None: all of them rest."""
+    ring = daemon.keyring(provider)
+    if ring is None:
+        return provider
+    taken = ring.take(trio.current_time())
+    return None if isinstance(taken, Resting) else replace(provider, key=taken.key)
+
+
 async def _ask(
     request: Request,
     incoming: Incoming,
@@ -76,8 +122,8 @@ async def _ask(
     daemon: Daemon,
     label: Label,
 ) -> int | None:
-    provider = gen.providers[place.provider]
-    if request.raw is None or not _counts(provider, daemon):
+    provider = _with_key(gen.providers[place.provider], daemon)
+    if provider is None or request.raw is None or not _counts(provider, daemon):
         return None
     same = provider.format == "anthropic"
     origin, prefix = gen.upstreams[provider.name]
@@ -87,6 +133,7 @@ async def _ask(
         same_format=same,
         stream=False,
         agent=gen.user_agent,
+        refused_betas=daemon.lessons.of(place).refused_betas,
         own_keys=gen.own_keys,
     )
     body = request.raw.spliced({"model": place.model})

@@ -17,10 +17,12 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from llmrouterd.guard.breaker import Breaker
 from llmrouterd.guard.contexts import Contexts
 from llmrouterd.guard.health import Health
 from llmrouterd.guard.keyring import Keyring
-from llmrouterd.model import EMPTY, Fleet, Images, Provider, Routing, Secret, Telling
+from llmrouterd.model import EMPTY, Decision, Fleet, Images, Provider, Routing, Secret, Telling
+from llmrouterd.pipeline.admit import Admission
 from llmrouterd.pipeline.answers import Answers
 from llmrouterd.pipeline.calibrate import Calibration
 from llmrouterd.pipeline.lessons import Lessons
@@ -32,10 +34,12 @@ if TYPE_CHECKING:
 
     from llmrouterd.edge.pool import Origin, Pool
     from llmrouterd.hooks import Classifier, Plugin, ResponseClassifier, Sink
+    from llmrouterd.model import Facts, Verdict
     from llmrouterd.pipeline.tracing import Tracer
 
 T = TypeVar("T")
 _DRAWN = 64
+PAUSED = "paused by the operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +109,17 @@ class Daemon:
         *,
         sinks: tuple[Sink, ...] = (),
         keep_bodies: bool = True,
+        keep_decisions: bool = False,
         health: Health | None = None,
         tracer: Tracer | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.pool = pool
         self.health = health or Health()
         self.sinks = sinks
         self.tracer = tracer  # where spans are wanted
         self.keep_bodies = keep_bodies
+        self.keep_decisions = keep_decisions
         self.calibration = Calibration()
         self.contexts = Contexts()
         self.lessons = Lessons()
@@ -120,9 +127,12 @@ class Daemon:
         self._keyrings: dict[str, Keyring] = {}
         self.turns: Mapping[str, int] = {}
         self.seats = Seats()
+        self.inquiries = Breaker()  # of the router's own questions to models
+        self.admission = admission or Admission()
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}
+        self.paused: frozenset[str] = frozenset()  # providers that the operator left out for now
         self._ids = itertools.count(1)
         self._chances: list[str] = []
 
@@ -131,18 +141,46 @@ class Daemon:
         fleet = gen.fleet(seed)
         if self.turns:
             fleet = replace(fleet, turns=self.turns)
-        if self.health.spotless:
-            return fleet
-        return replace(fleet, states=self.health.shown(fleet.states, fleet.now))
+        if not self.health.spotless:
+            fleet = replace(fleet, states=self.health.shown(fleet.states, fleet.now))
+        return self._without_paused(fleet) if self.paused else fleet
+
+    def _without_paused(self, fleet: Fleet) -> Fleet:
+        states = {
+            name: replace(state, healthy=False, why=PAUSED) if name in self.paused else state
+            for name, state in fleet.states.items()
+        }
+        return replace(fleet, states=states)
+
+    def pause(self, provider: str, paused: bool) -> None:
+        """Leave a provider out, or ask it again. What runs there goes on. A reload keeps it so, a
+        restart does not."""
+        self.paused = self.paused | {provider} if paused else self.paused - {provider}
 
     def busy(self, fleet: Fleet) -> Fleet:
         """The same with the figures that some rules go by."""
         at, now = self.in_flight_at, fleet.now
+        queued = self.admission.waiting
         states = {
-            name: replace(state, in_flight=at.get(name, 0), **self.health.figures(state, now))
+            name: replace(
+                state,
+                in_flight=at.get(name, 0) + queued(name),
+                **self.health.figures(state, now),
+            )
             for name, state in fleet.states.items()
         }
         return replace(fleet, states=states)
+
+    def decided(self, facts: Facts, fleet: Fleet, routing: Routing, verdict: Verdict) -> Decision:
+        """A decision for the record: references, and the figures that no rule has read."""
+        if routing.wants_figures:
+            return Decision(facts, fleet, routing, verdict)
+        at, now = self.in_flight_at, fleet.now
+        figures = {
+            name: {"in_flight": at.get(name, 0), **self.health.figures(state, now)}
+            for name, state in fleet.states.items()
+        }
+        return Decision(facts, fleet, routing, verdict, figures)
 
     def took_turn(self, rule: str) -> None:
         """A new dict each time: a Fleet that was handed out does not change."""
@@ -172,7 +210,10 @@ class Daemon:
                 self._keyrings[name].forgive()
             else:
                 del self._keyrings[name]
+        self.paused &= gen.providers.keys()
         self.health.renewed(gen.providers, now)
+        self.inquiries = Breaker()
+        self.admission.renewed(gen.providers)
 
     def next_id(self) -> int:
         """A whole number, rising: the id that events and the log use."""

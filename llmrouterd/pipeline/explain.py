@@ -16,8 +16,9 @@ import trio
 
 from formats import FORMATS
 from formats.errors import Failure, Invalid
-from llmrouterd.model import Headers
+from llmrouterd.model import ANYBODY, Headers
 from llmrouterd.pipeline.extend import Extensions
+from llmrouterd.pipeline.handle import not_for
 from llmrouterd.pipeline.story import Story
 from llmrouterd.route.decide import decide, no_candidate
 from llmrouterd.route.facts import facts
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from formats.canonical import Request
-    from llmrouterd.model import Candidate, Facts, Fleet, Step
+    from llmrouterd.model import Caller, Candidate, Facts, Fleet, Step
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
 JSON = Any
@@ -35,7 +36,8 @@ JSON = Any
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """format: the client's. tags: set besides those of the classifiers. wish: X-Router-Provider."""
+    """format: the client's. tags: set besides those of the classifiers. wish: X-Router-Provider.
+    caller: what the client's key is good for, where it has one."""
 
     format: str
     body: bytes
@@ -43,6 +45,7 @@ class Question:
     wish: str | None = None
     client: str = ""
     fields: Headers = field(default_factory=Headers)
+    caller: Caller = ANYBODY
 
 
 async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[str, JSON]:
@@ -54,9 +57,11 @@ async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[s
         request = FORMATS[question.format].parse_request(question.body)
     except Invalid as error:
         return _told(Failure(error.kind, str(error)))
+    if not question.caller.may_ask(request.model):
+        return _told(not_for(question.caller, request.model))
     story = Story(daemon, client_format=question.format, endpoint="explain")
     story.unheard()
-    ext = Extensions(gen, request, story)
+    ext = Extensions(gen, request, story, asks=False)
     ready = await ext.before(request)
     if isinstance(ready, Failure):
         return _told(ready)
@@ -70,6 +75,8 @@ async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[s
         "stream": known.stream,
         "plugins": list(story.plugins),
     }
+    if story.unknown_tags:
+        told["unknown_tags"] = sorted(story.unknown_tags)
     if ext.answer is not None:
         return {**told, "answered_by": "a plugin", "steps": [], "candidates": []}
     seat = daemon.seats.of(known.session, trio.current_time()) if known.session else None
@@ -95,6 +102,7 @@ def _facts(
         wish=question.wish,
         forced=ext.forced,
         session=session,
+        unknown_tags=story.unknown_tags,
     )
 
 
@@ -128,6 +136,8 @@ def lines(told: dict[str, JSON]) -> Iterator[str]:
     if "model" in told:
         yield f"model     {told['model']} ({told['format']}{', a stream' if told['stream'] else ''})"
         yield f"tags      {', '.join(told['tags']) or 'none'}"
+        if told.get("unknown_tags"):
+            yield f"unknown   {', '.join(told['unknown_tags'])} (no model is asked here)"
         yield f"needs     {', '.join(told['needs']) or 'nothing special'}"
         yield f"size      about {told['size_tokens']} tokens"
         if told["plugins"]:

@@ -5,7 +5,8 @@ Refuses to know: providers, routing rules, sockets.
 
 Laws:
 1. A plugin that fails before the answer fails the request (500, naming the plugin); one that fails
-   after it, and any classifier, is logged and skipped.
+   after it, and any classifier, is logged and skipped. The tags that a failed classifier would have
+   judged are unknown, which is not the same as not set: the story says which.
 2. Request settings override configured ones. Ids that are not known are ignored; those of a later
    version are refused, since what they would do is missed.
 3. A plugin whose hook changed something, or stopped the chain, stands in the record.
@@ -15,19 +16,22 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
 from formats.canonical import Event, Request, Response
 from formats.errors import Failure
 from llmrouterd.hooks import Context, Plugin, Stop
+from llmrouterd.model import ANY_TAG
+from llmrouterd.pipeline.inquiry import Inquiry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping
 
+    from llmrouterd.hooks import Classifier
     from llmrouterd.model import Record
-    from llmrouterd.pipeline.daemon import Generation
+    from llmrouterd.pipeline.daemon import Generation, Installed
     from llmrouterd.pipeline.story import Story
 
 LOG = logging.getLogger("llmrouter.extend")
@@ -45,9 +49,13 @@ class _Active:
 class Extensions:
     """The extensions of one request. `answer` is set when a plugin has answered it."""
 
-    def __init__(self, gen: Generation, request: Request, story: Story) -> None:
+    def __init__(
+        self, gen: Generation, request: Request, story: Story, *, asks: bool = True
+    ) -> None:
+        """asks: extensions may ask models of providers."""
         self._gen = gen
         self._story = story
+        self._asks = asks
         self._stopped_after = False
         self.answer: Response | None = None
         self.active = self._activate(request) if gen.plugins else []
@@ -64,9 +72,16 @@ class Extensions:
             if installed.enabled or installed.id in asked:
                 settings = {**installed.settings, **asked.get(installed.id, {})}
                 active.append(
-                    _Active(installed.id, installed.hook, Context(installed.id, settings))
+                    _Active(installed.id, installed.hook, self._context(installed.id, settings))
                 )
         return active
+
+    def _context(self, id_: str, settings: Mapping[str, Any], *tags: str) -> Context:
+        breathe = trio.lowlevel.checkpoint
+        if not self._asks:
+            return Context(id_, settings, tags, breathe=breathe)
+        inquiry = Inquiry(self._gen, self._story, id_)
+        return Context(id_, settings, tags, ask=inquiry.ask, embed=inquiry.embed, breathe=breathe)
 
     @property
     def edits_events(self) -> bool:
@@ -133,12 +148,19 @@ class Extensions:
             return ()
         tags: set[str] = set()
         for installed in self._gen.classifiers:
-            ctx = Context(installed.id, installed.settings)
+            ctx = self._context(installed.id, installed.settings)
             try:
                 tags.update(await installed.hook.classify(request, ctx))
             except Exception as error:  # noqa: BLE001
-                LOG.warning("classifier %r failed: %s", installed.id, _words(error))
+                if self._asks:
+                    LOG.warning("classifier %r failed: %s", installed.id, _words(error))
+                self._unjudged(installed)
+        self._story.unknown_tags -= tags  # another classifier knew
         return tuple(sorted(tags))
+
+    def _unjudged(self, installed: Installed[Classifier]) -> None:
+        self._story.unknown_tags |= frozenset(getattr(installed.hook, "may_set", (ANY_TAG,)))
+        self._story.notes.append(f"classifier {installed.id} failed")
 
     # --- the answer -------------------------------------------------------------------------------
 
@@ -180,7 +202,7 @@ class Extensions:
     async def _classify_response(self, request: Request, response: Response) -> tuple[str, ...]:
         tags: set[str] = set()
         for installed in self._gen.response_classifiers:
-            ctx = Context(installed.id, installed.settings, tags=self._story.tags)
+            ctx = self._context(installed.id, installed.settings, *self._story.tags)
             try:
                 tags.update(await installed.hook.classify(request, response, ctx))
             except Exception as error:  # noqa: BLE001
@@ -214,8 +236,3 @@ def _check(hook: str, result: object, *kinds: type) -> None:
 def _words(error: Exception) -> str:
     """An exception in words, never empty."""
     return str(error) or type(error).__name__
-
-
-def tag_header(tags: Sequence[str]) -> str:
-    """Tags as a header value: comma-separated, without what a header may not hold."""
-    return ",".join("".join(c if " " < c < "\x7f" and c != "," else "_" for c in t) for t in tags)

@@ -23,6 +23,7 @@ from formats.errors import Failure, Invalid
 from llmrouterd.edge.client import Client, ClientGone
 from llmrouterd.edge.incoming import Incoming, Refused
 from llmrouterd.model import Candidate, EndState, Fleet
+from llmrouterd.pipeline import admit
 from llmrouterd.pipeline import embed as embedded
 from llmrouterd.pipeline.answers import at_home, resumed
 from llmrouterd.pipeline.attempt import deliver
@@ -73,7 +74,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
             return end
         request = embedded.as_request(asked) if isinstance(asked, EmbedRequest) else asked
         if not call.incoming.caller.may_ask(request.model):
-            await reply.fail(_not_for(call.incoming.caller, request.model))
+            await reply.fail(not_for(call.incoming.caller, request.model))
             end = "refused"
             return end
         reply.request = request
@@ -81,9 +82,11 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         ext = Extensions(embedded.quiet(gen) if call.embeds else gen, request, story)
         fields, caller = call.incoming.headers, call.incoming.caller
         strict = gen.strict or caller.strict or _is_strict(fields)
-        work = Work(request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict)
+        work = Work(
+            request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict, caller
+        )
         work.embed = asked if isinstance(asked, EmbedRequest) else None
-        end = await _resume(work) or await _serve(call, work)
+        end = await _admitted(call, work)
         return end
     except ClientGone:
         end = "client_gone"
@@ -104,7 +107,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
                 await ext.end(record)  # noqa: ASYNC102 - shielded and bounded in there
 
 
-def _not_for(caller: Caller, model: str) -> Failure:
+def not_for(caller: Caller, model: str) -> Failure:
     words = f"client {caller.name!r} may not ask for the model {model[:200]!r}"
     return Failure("forbidden", words, param="model")
 
@@ -145,6 +148,17 @@ async def _understood(call: Call, reply: Reply) -> Request | EmbedRequest | None
     if version and call.format == "anthropic":
         request = replace(request, version=version)
     return request
+
+
+async def _admitted(call: Call, work: Work) -> EndState:
+    """As long as its client may use that much."""
+    if work.caller.allowance is None:
+        return await _resume(work) or await _serve(call, work)
+    with admit.client(work) as failure:
+        if failure is None:
+            return await _resume(work) or await _serve(call, work)
+        await work.reply.fail(failure)
+        return "refused"
 
 
 async def _resume(work: Work) -> EndState | None:
@@ -193,6 +207,7 @@ async def _routed(call: Call, work: Work) -> EndState:
         wish=call.wish,
         forced=work.ext.forced,
         session=_session(work),
+        unknown_tags=story.unknown_tags,
     )
     if work.embed is not None:
         known = embedded.facts_of(known, work.embed)
@@ -210,6 +225,8 @@ async def _routed(call: Call, work: Work) -> EndState:
     if verdict.candidates and verdict.candidates[0].rule.endswith(" round_robin"):
         daemon.took_turn(verdict.candidates[0].rule)
     story.decided(verdict.trace)
+    if daemon.keep_decisions:
+        story.decision = daemon.decided(known, fleet, gen.routing, verdict)
     if not verdict.candidates:
         await work.reply.fail(no_candidate(known, verdict, fleet))
         return "refused"

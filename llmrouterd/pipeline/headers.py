@@ -16,10 +16,8 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from llmrouterd.pipeline.extend import tag_header
-
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from formats.errors import Failure
     from llmrouterd.model import Headers, Provider, Secret
@@ -81,7 +79,7 @@ def for_upstream(
         fields += client_credentials(incoming, own_keys)
         fields += _kept(incoming, _ACCOUNT.get(provider.format, ()) if same_format else ())
     elif provider.key is not None:
-        fields.append(_credential(provider))
+        fields.append(credential(provider))
     if provider.format == "anthropic":
         betas = _betas(provider, incoming, beta, same_format=same_format)
         names = [name for name in betas if name not in refused_betas]
@@ -129,17 +127,18 @@ def _accept(provider: Provider, stream: bool) -> str:
     return "application/x-ndjson" if provider.format == "ollama" else "text/event-stream"
 
 
-def _credential(provider: Provider) -> tuple[str, str]:
+def credential(provider: Provider) -> tuple[str, str]:
+    """The provider's key in the header in which its server looks for it."""
     assert provider.key is not None
     key = provider.key.reveal()
     if provider.dialect.key_header:
         return provider.dialect.key_header, key
-    if provider.format == "anthropic" and not _is_oauth(provider):
+    if provider.format == "anthropic" and not is_oauth(provider):
         return "x-api-key", key
     return "authorization", f"Bearer {key}"
 
 
-def _is_oauth(provider: Provider) -> bool:
+def is_oauth(provider: Provider) -> bool:
     return provider.key is not None and provider.key.reveal().startswith("sk-ant-oat")
 
 
@@ -151,7 +150,7 @@ def _betas(provider: Provider, incoming: Headers, beta: str, *, same_format: boo
     if "*" not in taken:
         names = [name for name in names if name in taken]
     names += [beta] if beta else []
-    names += [OAUTH] if _is_oauth(provider) else []
+    names += [OAUTH] if is_oauth(provider) else []
     return list(dict.fromkeys(names))
 
 
@@ -229,6 +228,9 @@ def for_client(story: Story, *, stream: bool) -> Fields:
     if place is not None:  # with a failure to tell, no attempt is running any more
         tries = len(story.tried) + (story.failure is None)
         fields.append(("x-router-attempts", str(tries or 1)))
+    if story.queued_s > 0:
+        fields.append(("x-router-queue-ms", str(int(story.queued_s * 1000))))
+    fields += story.limit_fields
     if story.tags:
         fields.append(("x-router-request-tags", tag_header(story.tags)))
     if story.ledger is not None and story.ledger.entries:
@@ -252,6 +254,8 @@ def known_at_end(story: Story, *, always: bool = False) -> Fields:
     if usage is not None or always:
         fields.append(("x-router-input-tokens", str((usage and usage.input) or 0)))
         fields.append(("x-router-output-tokens", str((usage and usage.output) or 0)))
+    if story.usage_estimated:
+        fields.append(("x-router-token-count", "estimate"))
     if story.response_tags:
         fields.append(("x-router-response-tags", tag_header(story.response_tags)))
     if story.cost_usd is not None:
@@ -270,7 +274,7 @@ def for_failure(story: Story, failure: Failure) -> Fields:
     elif failure.kind in _PAUSE_S:  # a 429 without it ends Codex's turn at once
         fields.append(("retry-after", str(_PAUSE_S[failure.kind])))
     told = any(name == "x-should-retry" for name, _ in fields)
-    if not told and failure.kind in ("credential", "quota", "no_provider", "plugin"):
+    if not told and failure.kind in ("credential", "quota", "over_budget", "no_provider", "plugin"):
         fields.append(("x-should-retry", "false"))
     return fields
 
@@ -284,3 +288,8 @@ def clean_list(names: tuple[str, ...]) -> str:
             return out + ",..."
         out = f"{out},{added}" if out else added
     return out
+
+
+def tag_header(tags: Sequence[str]) -> str:
+    """Tags as a header value: comma-separated, without what a header may not hold."""
+    return ",".join("".join(c if " " < c < "\x7f" and c != "," else "_" for c in t) for t in tags)

@@ -61,12 +61,15 @@ class Lessons:
     def of(self, place: Candidate) -> Lesson:
         return self._places.get((place.provider, place.model), _NOTHING)
 
-    def learn(self, place: Candidate, failure: Failure) -> bool:
-        """Whether this refusal taught something, so that asking again may help."""
+    def learn(self, place: Candidate, failure: Failure, *, own_text: bool = False) -> bool:
+        """Whether this refusal taught something, so that asking again may help. own_text: the body
+        is the client's and stays so; only header fields can be said differently."""
         if failure.status != 400:
             return False
         known = self.of(place)
         found = _read(known, failure.message)
+        if own_text:
+            found = replace(known, refused_betas=found.refused_betas)
         if found == known or len(found.refused_betas) > _NAMES:
             return False
         self._places[place.provider, place.model] = found

@@ -52,8 +52,9 @@ async def refused_by(
         return Failure("upstream", f"the upstream answered with status {status}")
     body = headers.without_credentials(body, provider, proxy_authorization(origin))
     failure = FORMATS[spoken].parse_error(status, body)
-    if provider.credentials == "client" and status in _DENIED:
-        failure = replace(failure, kind="refused_by_upstream")  # the client's own credential it was
+    if provider.credentials == "client" and status in _DENIED:  # its own credential it was
+        own = body if failure.native is not None else None
+        failure = replace(failure, kind="refused_by_upstream", body=own)
     wait_s = retry_after(exchange.headers, time.time())
     return replace(failure, retry_after_s=wait_s) if wait_s is not None else failure
 

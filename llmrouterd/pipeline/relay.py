@@ -28,11 +28,13 @@ from formats.canonical import (
     TextDelta,
     ThoughtDelta,
     ThoughtSigned,
+    ToolDelta,
     ToolStarted,
     Usage,
     UsageSeen,
 )
 from formats.errors import Failure, FormatError, TooLong, Truncated
+from formats.figures import counted, figures
 from formats.fold import Folder, unfold
 from formats.stops import CuttingDecoder
 from llmrouterd.model import Unread
@@ -61,7 +63,7 @@ class Lane(Protocol):
     """One way from upstream bytes to client bytes.
 
     content: content has come. failure: the stream's own error, once it came. finished: the
-    format's end mark has come. usage: figures so far. holds: nothing may reach the client before
+    format's end mark has come. usage: figures so far. estimated: some of them are ours. holds: nothing may reach the client before
     the end. told: what `feed` returned holds the failure, in an event that the client's readers
     raise on. cut: the answer was ended here: whatever the upstream still says is of no use.
     """
@@ -74,6 +76,8 @@ class Lane(Protocol):
     def finished(self) -> bool: ...
     @property
     def usage(self) -> Usage | None: ...
+    @property
+    def estimated(self) -> bool: ...
     @property
     def holds(self) -> bool: ...
     @property
@@ -95,6 +99,7 @@ class PassLane:
 
     holds = False
     cut = False
+    estimated = False
 
     def __init__(self, fmt: Format, observer: Observer, *, keep: bool, limit: int) -> None:
         self._format = fmt
@@ -162,7 +167,8 @@ def read_back(kept: list[bytes], fmt: Format, limit: int) -> Response | None:
 
 
 class TurnLane:
-    """Different formats, or somebody edits: decode, let extensions see, encode.
+    """Different formats, or somebody edits: decode, let extensions see, encode. prompt_tokens: the
+    estimate, for servers that do not count.
 
     With a plugin that wants the whole response, events are held until the end and unfolded again
     from what the plugin made of them.
@@ -175,6 +181,7 @@ class TurnLane:
         ext: Extensions,
         *,
         keep: bool,
+        prompt_tokens: int,
         finish: Callable[[Response], Awaitable[Response]],
         listener: Listener | None = None,
     ) -> None:
@@ -191,6 +198,9 @@ class TurnLane:
         self.failure: Failure | None = None
         self.told = False
         self.usage: Usage | None = None
+        self.estimated = False
+        self._prompt_tokens = prompt_tokens
+        self._letters = 0
 
     @property
     def cut(self) -> bool:
@@ -202,6 +212,8 @@ class TurnLane:
     def _turn(self, events: list[Event]) -> bytes:
         for event in events:
             self._watch(event)
+        if self.finished and not counted(self.usage):
+            events = self._figured(events)
         if self._on_events is not None:
             events = self._on_events(events)
         if self._folder is not None:
@@ -211,6 +223,13 @@ class TurnLane:
         if self.failure is not None:
             events = [e for e in events if not isinstance(e, Failed)]
         return self._write(events)
+
+    def _figured(self, events: list[Event]) -> list[Event]:
+        """The last events with the figures that the server did not give."""
+        self.usage = figures(self.usage, self._prompt_tokens, self._letters)
+        self.estimated = True
+        at = next(i for i, event in enumerate(events) if isinstance(event, Finished))
+        return [*events[:at], UsageSeen(self.usage), *events[at:]]
 
     def _write(self, events: Iterable[Event]) -> bytes:
         out = b"".join(map(self._encoder.encode, events))
@@ -230,13 +249,19 @@ class TurnLane:
             self._folder = None
 
     def _watch(self, event: Event) -> None:
-        kind = type(event)
-        if kind is TextDelta:
+        if isinstance(event, TextDelta):
             self.content = True
-        elif kind is ThoughtDelta or kind is ToolStarted:
+            self._letters += len(event.text)
+        elif isinstance(event, ToolDelta):
+            self._letters += len(event.fragment)
+        elif isinstance(event, ThoughtDelta):
             self.content = True
-            if self._listener is not None:
-                self._listener.hear(event)
+            self._letters += len(event.text)
+            self._hear(event)
+        elif isinstance(event, ToolStarted):
+            self.content = True
+            self._letters += len(event.name)
+            self._hear(event)
         elif isinstance(event, UsageSeen):
             self.usage = self.usage.merged(event.usage) if self.usage else event.usage
         elif isinstance(event, Finished):
@@ -247,6 +272,10 @@ class TurnLane:
             self.failure = event.failure
         elif isinstance(event, CONTENT):
             self.content = True
+
+    def _hear(self, event: Event) -> None:
+        if self._listener is not None:
+            self._listener.hear(event)
 
     async def eof(self) -> bytes:
         if not self.finished and self.failure is None:

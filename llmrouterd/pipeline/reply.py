@@ -92,6 +92,7 @@ class Reply:
         self.story.saw_content()
         await self._head()
         await self.client.send(data)
+        self.story.sent(data.count(b"data:" if self.format.COMMENT else b"\n"), len(data))
 
     async def _head(self) -> None:
         if not self.client.headers_sent:
@@ -146,6 +147,8 @@ class Reply:
             await self._break_off(failure)
             return
         status, body = self.format.write_failure(failure)
+        if failure.body is not None and self.story.upstream_format == self.story.client_format:
+            body = failure.body
         self.story.status = status
         fields = [("content-type", "application/json")]
         await self.client.respond(status, fields + headers.for_failure(self.story, failure), body)

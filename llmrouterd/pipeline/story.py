@@ -19,6 +19,7 @@ from llmrouterd.model import (
     FirstToken,
     Opened,
     Outcome,
+    Progress,
     Record,
     Routed,
     Step,
@@ -30,15 +31,29 @@ if TYPE_CHECKING:
     from formats.canonical import Request, Response, Usage
     from formats.errors import Failure
     from formats.ledger import Ledger
-    from llmrouterd.model import EndState, Headers, Provider, Receipt, Traced
+    from llmrouterd.model import (
+        Decision,
+        EndState,
+        Headers,
+        Provider,
+        Queued,
+        Receipt,
+        Traced,
+    )
     from llmrouterd.pipeline.daemon import Daemon
     from llmrouterd.pipeline.tracing import Spans
+
+PROGRESS_NS = 250_000_000  # the least time between two tellings of a stream's progress
 
 Fault = Literal["", "client", "upstream", "router", "owner"]
 
 _FAULT: dict[str, Fault] = {
     "no_provider": "owner",
     "not_available": "client",
+    "client_limit": "client",
+    "over_budget": "client",
+    "queue_full": "router",
+    "queue_timeout": "router",
     "plugin": "owner",
     "draining": "router",
     "internal": "router",
@@ -71,9 +86,13 @@ class Story:
         self.first_token_ns: int | None = None
         self.read_ns: int | None = None  # the request's body was there
         self.asked_ns: int | None = None  # the first upstream was about to be asked
+        self._told_ns = 0  # when progress was last told
+        self._pieces = 0
+        self._sent_bytes = 0
         self.request: Request | None = None
         self.requested_model = ""
         self.tags: tuple[str, ...] = ()
+        self.unknown_tags: frozenset[str] = frozenset()  # their classifiers failed
         self.given_tags: tuple[str, ...] = ()  # by the client itself
         self.policies: tuple[str, ...] = ()  # that bind it
         self.response_tags: tuple[str, ...] = ()
@@ -81,6 +100,7 @@ class Story:
         self.candidate: Candidate | None = None
         self.tried: list[Outcome] = []
         self.trace: tuple[Step, ...] = ()
+        self.decision: Decision | None = None
         self.ledger: Ledger | None = None
         self.response: Response | Unread | None = None
         self.usage: Usage | None = None
@@ -100,6 +120,9 @@ class Story:
         self.trace_id = ""
         self.spans: Spans | None = None  # where somebody wants to know when what was done
         self.confined: tuple[str, ...] | None = None  # as the record says it
+        self.queued_s = 0.0  # how long it waited for places
+        self.admitted_ns = 0  # when it had the last one
+        self.limit_fields: list[tuple[str, str]] = []  # what its client may still use
 
     def unheard(self) -> None:
         """Nobody is told: no real request is made."""
@@ -147,6 +170,17 @@ class Story:
             now_ms = self.daemon.wall_ms()
             self.daemon.tell(Routed(self.id, now_ms, candidate.provider, candidate.model))
 
+    def queued(self, telling: Queued) -> None:
+        if self._heard:
+            self.daemon.tell(telling)
+
+    def admitted(self, waited_s: float) -> None:
+        """It has a place, or need not wait for one any more."""
+        self.queued_s += waited_s
+        self.admitted_ns = self.elapsed_ns()
+        if self.spans is not None:
+            self.spans.admitted(self.admitted_ns)
+
     def begin(self, ledger: Ledger, upstream_format: str, target: str = "") -> None:
         """An attempt at an upstream: what is noted of it must not be the last one's."""
         if self.asked_ns is None:
@@ -159,6 +193,7 @@ class Story:
         self.address = self.upstream_request_id = ""
         self.upstream_fields = []
         self.usage = self.response = None
+        self.usage_estimated = False
 
     def noted(
         self, receipt: Receipt, fields: Headers, status: int = 200, connect_s: float | None = None
@@ -179,6 +214,20 @@ class Story:
             self.first_token_ns = took_ns = self.elapsed_ns()
             if self._heard:
                 self.daemon.tell(FirstToken(self.id, self.daemon.wall_ms(), took_ns // 1_000_000))
+
+    def sent(self, pieces: int, size_bytes: int) -> None:
+        """So much more of a stream went to the client."""
+        if not self._heard:
+            return
+        self._pieces += pieces
+        self._sent_bytes += size_bytes
+        now_ns, first_ns = self.elapsed_ns(), self.first_token_ns or 0
+        if now_ns - max(self._told_ns, first_ns) < PROGRESS_NS:
+            return
+        self._told_ns = now_ns
+        writing_ms = (now_ns - first_ns) // 1_000_000
+        now_ms = self.daemon.wall_ms()
+        self.daemon.tell(Progress(self.id, now_ms, self._pieces, self._sent_bytes, writing_ms))
 
     def failed(self, outcome: Outcome) -> None:
         """A try came to nothing; there may be another."""
@@ -267,11 +316,14 @@ class Story:
             address=self.address,
             size_bytes=self.size_bytes,
             notes=tuple(self.notes),
+            queue_ms=int(self.queued_s * 1000) if self.admitted_ns else None,
             policies=self.policies,
             overhead_ms=self.overhead_ms,
             trace_id=self.trace_id or None,
             traced=None if self.spans is None else self._traced(end),
             confined=self.confined,
+            decision=self.decision,
+            tried=tuple(self.tried) if self.decision is not None else (),
         )
 
     def _traced(self, end: EndState) -> Traced:

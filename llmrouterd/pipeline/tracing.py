@@ -85,6 +85,16 @@ def begin_trace(story: Story, fields: Headers, routing: Routing) -> None:
         CURRENT.set(story.trace_id)
 
 
+def join_trace(story: Story, parent: Story, routing: Routing) -> None:
+    """A question of the router's own is part of the request for which it is asked, and of what nobody
+    has looked at yet. Its story has its candidate by now."""
+    story.trace_id = parent.trace_id
+    story.confined = confined(unclassified(routing))
+    if parent.spans is not None and story.candidate is not None:
+        story.spans = parent.spans.child()
+        story.spans.attempt(story.candidate, story.elapsed_ns())
+
+
 class Stamp(Filter):
     """Puts the trace of the request that is being served into log records, as `trace_id`."""
 
@@ -147,6 +157,12 @@ class Spans:
         self._exchange: Exchanged | None = None  # its exchange that runs
         self._next_id = ""  # of the exchange whose head is being written
 
+    def child(self) -> Spans:
+        """Of what is done for this request and has a record of its own."""
+        state = self._parent.state if self._parent is not None else ""
+        parent = Context(self.trace_id, self.span_id, self._flags, state)
+        return Spans(self.trace_id, self._flags, self._draw, parent)
+
     def fields(self) -> list[tuple[str, str]]:
         """The trace context for the upstream that is asked next: its parent is that exchange."""
         self._next_id = self._draw(8)
@@ -173,6 +189,12 @@ class Spans:
     def attempt(self, candidate: Candidate, now_ns: int) -> None:
         self._close(now_ns, "")
         self._try = Attempted(self._draw(8), now_ns, candidate.provider, candidate.model)
+
+    def admitted(self, now_ns: int) -> None:
+        """The attempt has its place."""
+        if self._try is not None:
+            queue = (self._draw(8), self._try.begun_ns, now_ns)
+            self._try = replace(self._try, queue=queue)
 
     def asks(self, now_ns: int, target: str, provider: Provider | None) -> None:
         """A request is on its way; the attempt may have made one before."""

@@ -17,6 +17,7 @@ import trio
 
 from llmrouterd.guard.contexts import seems_cut
 from llmrouterd.model import GiveUp, Outcome, Try, Wait
+from llmrouterd.pipeline import admit
 from llmrouterd.pipeline.answers import object_of
 from llmrouterd.pipeline.attempt import attempt
 from llmrouterd.route.facts import context_of
@@ -80,7 +81,15 @@ def _keep(work: Work) -> None:
 
 
 async def _one(work: Work, candidate: Candidate, fleet: Fleet) -> Failure | None:
+    """Try the candidate, once there is a place for it."""
     work.story.routed(candidate)
+    if work.gen.providers[candidate.provider].slots is None and work.caller.allowance is None:
+        return await _asked(work, candidate, fleet)
+    async with admit.slot(work, candidate) as failure:
+        return failure or await _asked(work, candidate, fleet)
+
+
+async def _asked(work: Work, candidate: Candidate, fleet: Fleet) -> Failure | None:
     at, health = work.daemon.in_flight_at, work.daemon.health
     at[candidate.provider] = at.get(candidate.provider, 0) + 1
     tried = () if health.spotless else health.enters(candidate, trio.current_time())
@@ -119,6 +128,7 @@ def _compare(work: Work, candidate: Candidate, fleet: Fleet) -> None:
 def _note_health(work: Work, candidate: Candidate, begun_ns: int) -> None:
     """A whole answer came. begun_ns: when its attempt began, on the story's clock."""
     story = work.story
+    begun_ns = max(begun_ns, story.admitted_ns)
     first_ns = story.first_token_ns if work.request.stream else None
     usage = None if story.usage_estimated else story.usage
     work.daemon.health.answered(
@@ -131,7 +141,7 @@ def _note_health(work: Work, candidate: Candidate, begun_ns: int) -> None:
 
 
 _BROKEN: dict[str, EndState] = {"timeout": "stalled", "truncated": "truncated"}
-_CLIENT_FAULTS = frozenset(
+_REFUSALS = frozenset(
     {
         "bad_request",
         "unsupported",
@@ -140,6 +150,8 @@ _CLIENT_FAULTS = frozenset(
         "forbidden",
         "too_large",
         "refused_by_upstream",
+        "queue_full",
+        "queue_timeout",
     }
 )
 
@@ -148,4 +160,6 @@ def _end_state(failure: Failure, *, broken: bool = False) -> EndState:
     """The one true state for a request that failed with `failure`."""
     if broken:  # an answer had begun: whatever its error says, it is not the client's fault
         return _BROKEN.get(failure.kind, "upstream_error")
-    return "refused" if failure.kind in _CLIENT_FAULTS else "upstream_error"
+    if failure.kind == "over_budget":
+        return "over_budget"
+    return "refused" if failure.kind in _REFUSALS else "upstream_error"

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llmrouterd.guard.egress import FREE, Label
+from llmrouterd.model import ANYBODY
 
 if TYPE_CHECKING:
     from formats.canonical import Image, Request
     from formats.embeddings import EmbedRequest
-    from llmrouterd.model import Headers, Secret
+    from llmrouterd.model import Caller, Headers, Secret
     from llmrouterd.pipeline.answers import Resumed
     from llmrouterd.pipeline.daemon import Daemon, Generation, Memory
     from llmrouterd.pipeline.extend import Extensions
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class Work:
     """strict: a loss in translation is refused, not noted. key: which of a provider's several. embed: vectors are asked for, no chat.
     resumed: what a request of the Responses API went on from. fetched: pictures by their URL, None
-    for those that could not be had. label: where its bytes may go, by the owner's policies."""
+    for those that could not be had. caller: whose key it came with. label: where its bytes may go, by the owner's policies."""
 
     request: Request
     incoming: Headers
@@ -37,6 +38,7 @@ class Work:
     gen: Generation
     daemon: Daemon
     strict: bool = False
+    caller: Caller = ANYBODY
     key: Secret | None = None
     embed: EmbedRequest | None = None
     resumed: Resumed | None = None

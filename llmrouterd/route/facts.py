@@ -19,7 +19,7 @@ from llmrouterd.model import Facts, ModelInfo, Provider
 from llmrouterd.route import estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 _CHAT = frozenset({"completion", "chat", "tools", "vision", "insert"})
 
@@ -32,6 +32,7 @@ def facts(
     wish: str | None = None,
     forced: str | None = None,
     session: str = "",
+    unknown_tags: frozenset[str] = frozenset(),
 ) -> Facts:
     """The facts of `request`; tags come from the classifiers, wish and forced from outside."""
     return Facts(
@@ -44,6 +45,7 @@ def facts(
         forced=forced,
         wish=wish,
         session=session,
+        unknown_tags=unknown_tags,
     )
 
 
@@ -59,6 +61,13 @@ def context_of(provider: Provider, info: ModelInfo | None) -> int:
     if isinstance(configured, int) and configured > 0:
         return min(configured, most) if most else configured
     return (info.loaded_context if info is not None else 0) or most
+
+
+def listed_by_owner(provider: Provider) -> Mapping[str, ModelInfo] | None:
+    """Models that need no asking: the configured list; without one an echo has one model."""
+    names = provider.models or (("echo",) if provider.format == "echo" else ())
+    infos = (ModelInfo(name, context_length=provider.context_length) for name in names)
+    return {info.name: info for info in infos} or None
 
 
 def needs(request: Request) -> frozenset[str]:

@@ -42,10 +42,13 @@ _TELLING: tuple[FailureKind, ...] = (
     "rate_limit",
     "quota",
     "context_too_long",
+    "queue_full",
+    "queue_timeout",
     "overloaded",
     "timeout",
     "upstream",
     "truncated",
+    "over_budget",
     "credential",
     "model_not_found",
 )

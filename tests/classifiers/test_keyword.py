@@ -63,3 +63,61 @@ async def test_without_settings_there_are_no_tags():
 def test_a_wrong_setting_is_named(settings, words):
     with pytest.raises(ValueError, match=words):
         Keyword(settings)
+
+
+# --- whole words, patterns, roles -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("I trust you", []),
+        ("Rust!", ["code"]),
+        ("trust rust", ["code"]),
+        ("rusty", []),
+        ("rust_lang", []),
+        ("(python)", ["code"]),
+        ("Äcontract", []),
+    ],
+)
+async def test_a_whole_word_is_no_part_of_another(text, found):
+    assert await tags({**CODE_AND_LAW, "whole_words": True}, said("user", text)) == found
+
+
+async def test_a_word_that_ends_in_a_sign_ends_there():
+    settings = {"tags": {"code": ["c++", "#include"]}, "whole_words": True}
+    assert await tags(settings, said("user", "in c++11")) == ["code"]
+    assert await tags(settings, said("user", "x#includes")) == []
+
+
+async def test_patterns_give_tags_beside_words():
+    settings = {**CODE_AND_LAW, "patterns": {"ticket": [r"\b[A-Z]{2,5}-\d+\b"], "code": ["^def "]}}
+    message = said("user", "see ABC-123\ndef f():")
+    assert await tags(settings, message) == ["code", "ticket"]
+    assert await tags(settings, said("user", "abc-123, a def")) == []
+
+
+async def test_roles_say_whose_texts_are_read():
+    messages = [said("system", "python"), said("user", "contract")]
+    assert await tags({**CODE_AND_LAW, "roles": ["user"]}, *messages) == ["legal"]
+    settings = {**CODE_AND_LAW, "roles": ["user"], "tag_roles": {"code": ["system", "user"]}}
+    assert await tags(settings, *messages) == ["code", "legal"]
+
+
+def test_it_says_which_tags_it_may_set():
+    assert Keyword({**CODE_AND_LAW, "patterns": {"x": ["y"]}}).may_set == ("code", "legal", "x")
+
+
+def test_everything_wrong_is_named_at_once():
+    settings = {
+        "tags": {"a": "b"},
+        "patterns": {"p": ["(", "(a+)+"]},
+        "whole_words": "yes",
+        "roles": ["me"],
+        "tag_roles": {"q": ["user"], "p": ["you"]},
+    }
+    with pytest.raises(ValueError, match=r"tags\.a") as caught:
+        Keyword(settings)
+    problems = str(caught.value).splitlines()
+    assert len(problems) == 7
+    assert problems[3].startswith("patterns.p[0]: not a regular expression")

@@ -215,3 +215,25 @@ def test_without_any_file(
     assert code == 2
     assert "no configuration found" in said
     assert "config.toml" in said
+
+
+def test_what_only_shows_when_it_is_made_is_a_problem_too(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "x.toml"
+    patterns = (
+        '[classifiers.keyword]\nenabled = true\npatterns = { a = ["(", "(a+)+"], b = ["b*"] }\n'
+    )
+    path.write_text('[[providers]]\nname = "e"\nformat = "echo"\n' + patterns)
+    assert check.run(argparse.Namespace(config=path, json=True)) == 2
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    assert len(problems) == 3
+    assert problems[0].startswith(f"{path}: classifiers.keyword: patterns.a[0]: not a regular")
+
+
+def test_classifiers_are_shown(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "x.toml"
+    text = "[classifiers.pii]\nenabled = true\n[response_classifiers.empty]\nenabled = false\n"
+    path.write_text('[[providers]]\nname = "e"\nformat = "echo"\n' + text)
+    assert check.run(argparse.Namespace(config=path, json=False)) == 0
+    shown = capsys.readouterr().out
+    assert "pii        classifier           yes" in shown
+    assert "empty      response classifier  no" in shown

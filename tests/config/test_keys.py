@@ -58,3 +58,14 @@ def test_the_ids_are_those_that_the_rooms_have() -> None:
 def test_what_is_meant_exists() -> None:
     known = {*keys.SERVER, *keys.PROVIDER, *keys.TOP}
     assert set(keys.MEANT.values()) <= known
+
+
+def test_the_words_of_classifiers_are_those_that_their_rooms_have() -> None:
+    detect = importlib.import_module("llmrouterd.detect")
+    structure = importlib.import_module("llmrouterd.classifiers.structure")
+    settings = importlib.import_module("llmrouterd.classifiers.settings")
+    for tables in (keys.CLASSIFIERS, keys.RESPONSE_CLASSIFIERS):
+        assert tables["pii"]["kinds"].one_of == detect.PII
+    assert keys.CLASSIFIERS["secrets"]["kinds"].one_of == detect.SECRETS
+    assert keys.CLASSIFIERS["structure"]["only"].one_of == structure.GROUPS
+    assert keys.CLASSIFIERS["pii"]["roles"].one_of == settings.ROLES

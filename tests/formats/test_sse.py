@@ -257,3 +257,17 @@ def by_the_book(stream):
 def test_the_fast_way_and_the_way_of_the_standard_agree(stream):
     normal = stream.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     assert SSEDecoder(limit=BIG).feed(stream) == by_the_book(normal)
+
+
+def test_an_event_has_its_id_and_only_its_own() -> None:
+    decoder = SSEDecoder(limit=100)
+    events = decoder.feed(
+        b"id: 7\ndata: a\n\ndata: b\n\ndata: c\nid\n\nevent: x\nid:9\ndata: d\n\n"
+    )
+    assert [(event.data, event.id) for event in events] == [
+        ("a", "7"),
+        ("b", ""),
+        ("c", ""),
+        ("d", "9"),
+    ]
+    assert events[0] == ("", "a")  # what it is told by, it has in its name and data

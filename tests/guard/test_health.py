@@ -30,6 +30,9 @@ def shown(health, now=0.0):
         ("model_not_found", "model"),
         ("rate_limit", "pace"),
         ("quota", "pace"),
+        ("queue_full", "router"),
+        ("queue_timeout", "router"),
+        ("over_budget", "router"),
         ("bad_request", "nobody"),
         ("refused_by_upstream", "nobody"),
         ("context_too_long", "nobody"),
@@ -128,3 +131,14 @@ def test_a_server_that_answers_a_question_is_tried_at_once():
     failed(health, "upstream", "upstream", "upstream", "upstream")
     health.reached("p", 0.5)
     assert shown(health, 0.5).healthy
+
+
+def test_who_was_not_even_asked_is_neither_well_nor_ill() -> None:
+    """A request that found the queue full must not take another one's trial away."""
+    health = Health()
+    failed(health, "upstream", "upstream", "upstream")
+    later = shown(health).back_s + 1.0
+    assert health.enters(HERE, later)
+    assert not shown(health, later).healthy
+    failed(health, "queue_full", now=later)
+    assert not shown(health, later).healthy

@@ -5,6 +5,7 @@ import re
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from hashlib import sha256
 from importlib.resources import files
 
@@ -19,6 +20,7 @@ from llmrouterd.model import (
     Headers,
     ModelInfo,
     Opened,
+    Progress,
     Provider,
     ProviderState,
     Record,
@@ -208,7 +210,9 @@ async def test_the_state_of_everything_for_the_page() -> None:
     }
     said = await ask(pages_of(states=states, feed=Feed()).answer, "GET", "/dashboard/api/state")
     assert said.status == 200
-    common = {"on_demand": False, "in_flight": 0, "healthy": True}
+    common = {"on_demand": False, "in_flight": 0, "healthy": True, "circuit": "closed"}
+    common |= {"back_s": None, "models_out": {}, "loaded": [], "failing": 0.0}
+    common |= {"first_token_ms": None, "tokens_per_s": None, "paused": False, "queue": None}
     assert said.json == {
         "version": "",
         "ready": True,
@@ -238,6 +242,21 @@ async def test_the_state_of_everything_for_the_page() -> None:
         ],
     }
     assert (await ask(pages_of(states=states).answer, "GET", "/dashboard/api/state")).status == 404
+
+
+async def test_the_state_says_who_is_left_alone_and_what_is_in_memory() -> None:
+    loaded = {"a": ModelInfo("a", loaded=True), "b": ModelInfo("b")}
+    here = Provider("here", "ollama")
+    states = {
+        "here": ProviderState(here, loaded),
+        "ill": ProviderState(replace(here, name="ill"), healthy=False, why="refused", back_s=9.5),
+        "rests": ProviderState(replace(here, name="rests"), healthy=False, resting=True),
+    }
+    said = await ask(pages_of(states=states, feed=Feed()).answer, "GET", "/dashboard/api/state")
+    told = {each["name"]: each for each in said.json["providers"]}
+    assert [told[name]["circuit"] for name in states] == ["closed", "open", "resting"]
+    assert told["here"]["loaded"] == ["a"]
+    assert told["ill"]["back_s"] == 9.5
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -362,6 +381,54 @@ async def test_our_own_types_come_only_when_they_are_asked_for() -> None:
         assert hello["type"] == "hello"
         assert hello["feed"] == feed.begun_ms
         assert hello["now_ms"] >= feed.begun_ms
+
+
+async def test_a_reader_that_comes_in_the_middle_is_told_what_runs() -> None:
+    feed = Feed()
+    feed.tell(opened(1))
+    feed.tell(FirstToken(1, 0, 5))
+    feed.tell(Progress(1, 0, 3, 30, 250))
+    async with following(feed, "?v=2") as talk:
+        (hello, snapshot) = re.findall(rb"data: (.*)", await talk.until(b"]}\n\n"))
+        assert json.loads(hello)["type"] == "hello"
+        told = json.loads(snapshot)
+        assert told["type"] == "snapshot"
+        (events,) = told["requests"]
+        assert [event["type"] for event in events] == ["start", "first_token", "progress"]
+    async with following(feed) as talk:  # whoever knows four types gets those
+        feed.tell(opened(2))
+        assert b"snapshot" not in await talk.until(b"id: 3\n")
+
+
+async def test_progress_comes_at_most_four_times_a_second_and_without_a_number(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    feed = Feed()
+    feed.tell(opened(1))
+    feed.tell(FirstToken(1, 0, 5))
+    async with following(feed, "?v=2") as talk:
+        for n in range(40):
+            await trio.sleep(0.05)
+            feed.tell(Progress(1, 0, n, n, n))
+        feed.tell(opened(2))
+        seen = await talk.until(b"id: 3\n")
+    events = [json.loads(data) for data in re.findall(rb"data: (.*)", seen)][2:]
+    pieces = [event["pieces"] for event in events if event["type"] == "progress"]
+    assert 6 <= len(pieces) <= 9  # of two seconds
+    assert pieces == sorted(set(pieces))
+    assert seen.count(b"id: ") == 1
+
+
+async def test_a_stream_that_hangs_does_not_cost_its_reader_the_life_signs(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    feed = Feed()
+    feed.tell(opened(1))
+    feed.tell(FirstToken(1, 0, 5))
+    async with following(feed, "?v=2") as talk:
+        began = trio.current_time()
+        await talk.until(b": keep-alive\n\n")
+        assert trio.current_time() - began == 15
 
 
 async def test_a_reader_may_do_without_the_words() -> None:

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from formats.canonical import Message, Request, Text
-from llmrouterd.model import AttemptFailed, Classified, Opened, Record, Routed
+from llmrouterd.model import AttemptFailed, Classified, Opened, Progress, Record, Routed
 from llmrouterd.observe import feed as feed_module
 from llmrouterd.observe.feed import AT_ONCE, Entry, Feed, Subscription
 
@@ -129,6 +129,14 @@ def test_a_reader_of_a_feed_before_this_one_gets_all_that_is_held() -> None:
     feed.tell(opened())
     feed.tell(opened())
     assert numbers(feed, after=500) == [1, 2]
+
+
+def test_progress_takes_no_place_in_the_ring() -> None:
+    feed = Feed()
+    feed.tell(opened(1))
+    feed.tell(Progress(1, 0, 5, 50, 250))
+    feed.tell(opened(2))
+    assert numbers(feed) == [1, 2]
 
 
 # --- events ---------------------------------------------------------------------------------------

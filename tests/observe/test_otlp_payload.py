@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formats.canonical import Message, Request, Response, Sampling, Text, ToolUse, Usage
-from llmrouterd.model import Attempted, Exchanged, Record, Step, Traced, Unread
+from formats.errors import Failure
+from llmrouterd.model import (
+    Attempted,
+    Candidate,
+    Exchanged,
+    Outcome,
+    Record,
+    Step,
+    Traced,
+    Unread,
+)
 from llmrouterd.observe.otlp_payload import Line, Source, attributes, logs, told_of, traces
 from tests.fakes.collector import log_records, pairs, read, spans
 
@@ -325,6 +335,36 @@ def test_any_values_are_a_message(text, number, whole, texts) -> None:
     record = replace(record, usage=Usage(whole), sent_model="\ud800" + text)
     read("traces", as_traces(record))
     read("logs", logs(SOURCE, [told_of(record)]))
+
+
+def test_a_wait_for_a_place_is_a_span_of_its_attempt() -> None:
+    waited = replace(SECOND, queue=(span_id(9), 6 * MS, 7 * MS))
+    found = as_spans(replace(RECORD, traced=replace(TRACED, attempts=(FIRST, waited))))
+    queue = found[span_id(9)]
+    assert (queue.name, queue.parent_span_id.hex()) == ("queue", span_id(6))
+    assert pairs(found[span_id(6)])["gen_ai.response.time_to_first_chunk"] == 0.001
+
+
+def test_a_question_of_the_routers_own_is_a_child_of_the_request() -> None:
+    own = replace(TRACED, classify=None, route=None, attempts=(SECOND,), first_token_ns=None)
+    record = replace(RECORD, endpoint="internal", traced=own)
+    found = as_spans(record)
+    assert set(found) == {span_id(6), span_id(7), span_id(8)}
+    assert found[span_id(6)].parent_span_id.hex() == PARENT
+    [log] = log_records(read("logs", logs(SOURCE, [told_of(record)])))
+    assert not [name for name in pairs(log) if name.startswith("http.")]
+
+
+def test_what_others_keep_of_a_record_does_not_wait_in_memory() -> None:
+    failed = Outcome(Candidate("p", "m", "r"), Failure("upstream", "the error"))
+    told = told_of(replace(RECORD, tried=(failed,)))
+    assert (told.record.tried, told.record.decision) == ((), None)
+
+
+def test_a_log_record_has_the_trace_of_a_request_without_spans() -> None:
+    told = told_of(replace(RECORD, traced=None))
+    [log] = log_records(read("logs", logs(SOURCE, [told])))
+    assert log.trace_id.hex() == TRACE
 
 
 def test_what_is_unknown_or_empty_is_left_out() -> None:

@@ -28,6 +28,8 @@ from llmrouterd.model import (
     Classified,
     FirstToken,
     Opened,
+    Progress,
+    Queued,
     Record,
     Routed,
     Step,
@@ -342,7 +344,7 @@ def test_the_trace_of_a_request_is_told() -> None:
 
 def test_every_field_of_a_record_is_told_or_known_to_be_left_out() -> None:
     """A new field is either told or named here."""
-    elsewhere = {"usage", "request", "size_bytes", "traced", "confined"}
+    elsewhere = {"usage", "request", "size_bytes", "decision", "tried", "traced", "confined"}
     missing = {f.name for f in fields(Record)} - set(complete(RECORD)) - elsewhere
     assert not missing
 
@@ -433,6 +435,15 @@ def test_our_own_types_are_not_the_originals() -> None:
     first = FirstToken(1, 5, 40)
     failed = AttemptFailed(1, 5, "p", "m", "timeout:connect", "too slow", 2000)
     assert shape(first) == {"type": "first_token", "id": 1, "ts_ms": 5, "ttft_ms": 40}
+    progress = Progress(1, 5, 12, 340, 250)
+    assert shape(progress) == {
+        "type": "progress",
+        "id": 1,
+        "ts_ms": 5,
+        "pieces": 12,
+        "bytes": 340,
+        "writing_ms": 250,
+    }
     assert shape(failed) == {
         "type": "attempt_failed",
         "id": 1,
@@ -445,7 +456,17 @@ def test_our_own_types_are_not_the_originals() -> None:
     }
     for telling in (Opened(1, 5, "m", 2), Classified(1, 5, ()), Routed(1, 5, "p", "m"), RECORD):
         assert is_original(telling) is (shape(telling)["type"] in EVENTS) is True
-    for telling in (first, failed):
+    queued = Queued(1, 5, "p", "m", 3, None)
+    assert shape(queued) == {
+        "type": "queued",
+        "id": 1,
+        "ts_ms": 5,
+        "provider": "p",
+        "model": "m",
+        "position": 3,
+        "estimate_ms": None,
+    }
+    for telling in (first, progress, failed, queued):
         assert is_original(telling) is (shape(telling)["type"] in EVENTS) is False
 
 

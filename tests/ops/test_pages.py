@@ -425,3 +425,20 @@ async def test_a_clients_tags_reach_the_routing() -> None:
         answer, "POST", "/v1/chat/completions", ("x-router-tags", "batch,code"), body=CHAT
     )
     assert said.get("x-router-request-tags") == "batch,code"
+
+
+async def test_a_provider_is_left_out_and_asked_again() -> None:
+    answer = pages_of().answer
+
+    async def pause(body: bytes):
+        return await ask(answer, "POST", "/dashboard/api/provider", body=body)
+
+    told = await pause(b'{"name": "echo", "paused": true}')
+    assert told.json == {"name": "echo", "paused": True, "in_flight": 0}
+    said = await ask(answer, "POST", "/v1/chat/completions", body=CHAT)
+    assert said.status == 503
+    assert "paused by the operator" in said.json["error"]["message"]
+    await pause(b'{"name": "echo", "paused": false}')
+    assert (await ask(answer, "POST", "/v1/chat/completions", body=CHAT)).status == 200
+    assert (await pause(b'{"name": "x", "paused": true}')).status == 404
+    assert (await pause(b'{"name": "echo", "paused": 1}')).status == 400

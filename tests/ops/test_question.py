@@ -3,6 +3,7 @@
 import pytest
 
 from formats.errors import FormatError
+from llmrouterd.config.dialects import PRESETS
 from llmrouterd.edge.dial import DialError
 from llmrouterd.edge.pool import Pool
 from llmrouterd.model import Clocks, Provider, Secret
@@ -65,3 +66,17 @@ def test_the_credential_stands_where_the_format_wants_it(fmt: str, name: str, va
     sent = dict(fields(Provider("p", fmt, key=Secret("k"), headers=(("x-more", "1"),))))
     assert (sent[name], sent["x-more"]) == (value, "1")
     assert ("anthropic-version" in sent) == (fmt == "anthropic")
+
+
+@pytest.mark.parametrize(
+    ("fmt", "key", "dialect", "name"),
+    [
+        ("openai", "k", "azure", "api-key"),
+        ("anthropic", "sk-ant-oat1", "anthropic", "authorization"),
+    ],
+)
+def test_some_servers_look_for_it_elsewhere(fmt: str, key: str, dialect: str, name: str) -> None:
+    provider = Provider("p", fmt, key=Secret(key), dialect=PRESETS[dialect])
+    sent = dict(fields(provider))
+    assert sent[name].removeprefix("Bearer ") == key
+    assert len({"authorization", "api-key", "x-api-key"} & set(sent)) == 1

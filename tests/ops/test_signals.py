@@ -54,7 +54,7 @@ async def watched(path: Path, act: Callable[[Callable[[float], Awaitable[None]]]
         known = signals.look(str(path))
         assert known is not None
         nursery.start_soon(signals.watch, str(path), known, changed)
-        await trio.sleep(5)
+        await trio.sleep(5.5)  # never at the same moment as a look
         await act(trio.sleep)
         nursery.cancel_scope.cancel()
     return changes

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from llmrouterd.hooks import Plugin
-from llmrouterd.model import Clocks
+from llmrouterd.model import Candidate, Clocks
 from tests.pipeline.stage import (
     REFUSED,
     STREAM,
@@ -370,3 +370,65 @@ async def test_a_folded_answer_has_the_idle_clock(autojump_clock: trio.testing.M
         out = await st.ask("openai", request("openai"))
     assert out.status == 504
     assert st.record.error_kind == "timeout:idle"
+
+
+# --- figures that nobody gave ---------------------------------------------------------------------
+
+UNCOUNTED = {"model": "m", "created_at": "2026-11-23T10:00:00Z", "done": False}
+UNCOUNTED |= {"message": {"role": "assistant", "content": "Hello there."}}
+UNCOUNTED_END = {**UNCOUNTED, "done": True, "done_reason": "stop"}
+
+
+async def test_a_stream_without_figures_ends_with_estimates_that_are_marked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    lines = [json.dumps(each).encode() + b"\n" for each in (UNCOUNTED, UNCOUNTED_END)]
+    asked = request("openai", stream=True, stream_options={"include_usage": True})
+    async with stage(ollama(), up={"a": streams(STREAM["ollama"], *lines)}) as st:
+        out = await st.ask("openai", asked, [("te", "trailers")])
+    last = json.loads(out.body.split(b"\n\n")[-3].removeprefix(b"data: "))
+    assert (last["choices"], last["usage"]["completion_tokens"]) == ([], 7)
+    assert last["usage"]["prompt_tokens"] > 0
+    assert out.trailers.get("x-router-token-count") == "estimate"
+    assert (st.record.usage.output, st.record.usage_estimated) == (7, True)
+
+
+async def test_a_whole_answer_without_figures_has_estimates_that_are_marked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with stage(ollama(), up={"a": replies(200, UNCOUNTED_END)}) as st:
+        out = await st.ask("openai", request("openai"))
+    assert out.json["usage"]["completion_tokens"] == 4
+    assert out.headers.get("x-router-token-count") == "estimate"
+    assert st.record.usage_estimated
+
+
+async def test_figures_of_the_server_are_its_own(autojump_clock: trio.testing.MockClock) -> None:
+    counted = {**UNCOUNTED_END, "prompt_eval_count": 5, "eval_count": 6}
+    async with stage(ollama(), up={"a": replies(200, counted)}) as st:
+        out = await st.ask("openai", request("openai"))
+    assert out.json["usage"]["total_tokens"] == 11
+    assert "x-router-token-count" not in out.headers
+    assert not st.record.usage_estimated
+
+
+async def test_an_estimate_teaches_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    """The next estimate is corrected by what servers count, not by what was made up."""
+    words = "word " * 200
+    asked = request("openai", messages=[{"role": "user", "content": words}])
+    counted = {**UNCOUNTED_END, "prompt_eval_count": 450, "eval_count": 6}
+    answers = [replies(200, counted), replies(200, UNCOUNTED_END)]
+    place = Candidate("a", "a-model", "")
+    async with stage(ollama(), up={"a": answers}) as st:
+        await st.ask("openai", asked)
+        learned = st.daemon.calibration.factor(place)
+        await st.ask("openai", asked)
+        assert st.daemon.calibration.factor(place) == learned != 1.0
+
+
+async def test_where_bytes_pass_nothing_is_added(autojump_clock: trio.testing.MockClock) -> None:
+    lines = b"".join(json.dumps(each).encode() + b"\n" for each in (UNCOUNTED, UNCOUNTED_END))
+    async with stage(ollama(), up={"a": streams(STREAM["ollama"], lines)}) as st:
+        out = await st.ask("ollama", request("ollama", stream=True))
+    assert out.body == lines
+    assert st.record.usage is None

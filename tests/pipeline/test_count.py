@@ -4,8 +4,18 @@ import json
 
 import pytest
 
-from llmrouterd.config import Config
-from llmrouterd.model import ModelInfo, Policy, Provider, ProviderState, Routing, Secret
+from llmrouterd.config import Config, Server
+from llmrouterd.config.nouns import KeyHolder
+from llmrouterd.model import (
+    Caller,
+    ModelInfo,
+    Policy,
+    Provider,
+    ProviderState,
+    Routing,
+    RuleSpec,
+    Secret,
+)
 from llmrouterd.pipeline.count import HEADER
 from tests.fakes.upstream import FakeUpstream, Turn
 from tests.ops.stage import Said, ask_pages, pages_of
@@ -103,14 +113,74 @@ async def test_a_broken_body_is_a_400_in_anthropic_s_shape() -> None:
     assert (said.status, said.json["type"]) == (400, "error")
 
 
-@pytest.mark.parametrize("bound", [True, False])
-async def test_a_prompt_that_a_policy_may_keep_here_is_not_sent_away_to_be_counted(bound) -> None:
-    """Nobody has classified it, so every policy for a tag may be meant."""
+async def test_a_prompt_is_counted_where_it_would_be_answered_and_nowhere_else() -> None:
+    """What a tag keeps on one server is not sent to another to be counted."""
+    tags = {"private": ["salary"]}
+    rules = (
+        RuleSpec("tag", "routers[0]", tag="private", providers=("here",)),
+        RuleSpec("discover", "routers[1]"),
+    )
+    with FakeUpstream(lambda turn: turn.whole({"input_tokens": 321})) as up:
+        cloud = Provider("cloud", "anthropic", up.url + "/v1", local=False)
+        here = Provider("here", "ollama", up.url)
+        config = Config(
+            providers=(here, cloud),
+            routing=Routing(rules),
+            classifiers={"keyword": {"enabled": True, "tags": tags}},
+        )
+        states = {p.name: ProviderState(p, {"m": ModelInfo("m")}) for p in (cloud, here)}
+        pages = pages_of(config, states)
+        private = [{"role": "user", "content": "my salary"}]
+        assert (await counted(pages, messages=private)).get(HEADER) == "estimate"
+        assert up.received == []
+        wish = ("x-router-provider", "cloud")
+        body = json.dumps(BODY).encode()
+        said = await ask_pages(pages, "POST", "/v1/messages/count_tokens", wish, body=body)
+        assert said.get(HEADER) == "upstream"
+
+
+async def test_nobody_is_asked_for_a_client_that_may_not_ask_for_the_model() -> None:
+    with FakeUpstream(lambda turn: turn.whole({"input_tokens": 321})) as up:
+        provider = Provider("a", "anthropic", up.url + "/v1")
+        caller = Caller("ann", models=("small*",))
+        config = Config(
+            server=Server(), clients=(KeyHolder(Secret("anns"), caller),), providers=(provider,)
+        )
+        pages = pages_of(config, {"a": ProviderState(provider, {"m": ModelInfo("m")})})
+        body = json.dumps(BODY).encode()
+        key = ("x-api-key", "anns")
+        said = await ask_pages(pages, "POST", "/v1/messages/count_tokens", key, body=body)
+        assert (said.status, said.get(HEADER)) == (200, "estimate")
+        assert up.received == []
+
+
+async def test_several_keys_are_used_in_turn() -> None:
+    keys = (Secret("k1"), Secret("k2"))
+    with FakeUpstream(lambda turn: turn.whole({"input_tokens": 321})) as up:
+        provider = Provider("a", "anthropic", up.url + "/v1", key=keys[0], keys=keys)
+        pages = pages_with(provider)
+        for _ in range(3):
+            assert (await counted(pages)).get(HEADER) == "upstream"
+        assert [each.headers["x-api-key"] for each in up.received] == ["k1", "k2", "k1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "tags", "asked"), [("hi", "", 1), ("my salary", "", 0), ("hi", "pii", 0)]
+)
+async def test_a_prompt_that_a_policy_keeps_here_is_not_sent_away_to_be_counted(
+    words: str, tags: str, asked: int
+) -> None:
     with FakeUpstream(lambda turn: turn.whole({"input_tokens": 321})) as up:
         provider = Provider("a", "anthropic", up.url + "/v1", local=False)
-        policies = (Policy("policies[0]", tags=("pii",), local=True),) if bound else ()
-        config = Config(providers=(provider,), routing=Routing(implicit=True, policies=policies))
-        states = {"a": ProviderState(provider, {"m": ModelInfo("m")})}
-        said = await counted(pages_of(config, states))
-        assert said.get(HEADER) == ("estimate" if bound else "upstream")
-        assert len(up.received) == (0 if bound else 1)
+        policies = (Policy("policies[0]", tags=("pii",), local=True),)
+        config = Config(
+            providers=(provider,),
+            routing=Routing(implicit=True, policies=policies),
+            classifiers={"keyword": {"enabled": True, "tags": {"pii": ["salary"]}}},
+        )
+        pages = pages_of(config, {"a": ProviderState(provider, {"m": ModelInfo("m")})})
+        body = json.dumps({**BODY, "messages": [{"role": "user", "content": words}]}).encode()
+        path = "/v1/messages/count_tokens"
+        said = await ask_pages(pages, "POST", path, ("x-router-tags", tags), body=body)
+        assert said.get(HEADER) == ("upstream" if asked else "estimate")
+        assert len(up.received) == asked

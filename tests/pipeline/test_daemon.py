@@ -53,3 +53,12 @@ def test_what_is_installed_has_settings_of_its_own() -> None:
     first, second = Installed("a", object()), Installed("b", object())
     assert dict(first.settings) == dict(second.settings) == {}
     assert first.enabled
+
+
+def test_another_configuration_may_have_put_right_why_a_model_was_left_alone() -> None:
+    it = daemon()
+    for _ in range(3):
+        it.inquiries.failed(("a", "m"), 0.0, "away", jitter=0.5)
+    assert not it.inquiries.admits(("a", "m"), 0.0)
+    it.renewed(Generation(2, Routing(), {}, {}), 0.0)
+    assert it.inquiries.admits(("a", "m"), 0.0)

@@ -1,10 +1,13 @@
 """Where a request would go, told without sending it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from llmrouterd.model import Routing, RuleSpec, When
+from llmrouterd.classifiers.llm import LLM
+from llmrouterd.model import Caller, Routing, RuleSpec, When
+from llmrouterd.pipeline.daemon import Installed
 from llmrouterd.pipeline.explain import Question, explain, lines
 from tests.pipeline.stage import chat_answer, ollama, openai, replies, request, stage
 
@@ -68,6 +71,14 @@ async def test_a_wrong_question_is_told_as_one(autojump_clock, question, said: s
     assert list(lines(answer)) == [f"refused (bad_request): {said}"]
 
 
+async def test_a_client_that_may_not_ask_for_the_model_is_told_so(autojump_clock) -> None:
+    answer = await told(replace(asked(), caller=Caller("ann", ("other-*",))))
+    assert answer["error"]["kind"] == "forbidden"
+    assert "client 'ann' may not ask for the model 'm'" in answer["error"]["message"]
+    allowed = await told(replace(asked(), caller=Caller("ann", ("m*",))))
+    assert allowed["candidates"]
+
+
 async def test_a_walk_in_words(autojump_clock) -> None:
     said = list(lines(await told(asked())))
     assert said[0] == "model     m (openai)"
@@ -83,3 +94,13 @@ async def test_the_very_same_decision_as_for_a_request(autojump_clock) -> None:
         await st.ask("openai", request("openai"))
     real = [(step.rule, step.outcome, step.provider) for step in st.record.trace]
     assert [(s["rule"], s["outcome"], s.get("provider", "")) for s in answer["steps"]] == real
+
+
+async def test_no_model_is_asked_and_what_it_would_have_said_is_unknown(autojump_clock) -> None:
+    settings = {"provider": "b", "model": "small", "labels": {"legal": "", "code": ""}}
+    llm = Installed("llm", LLM(settings), settings)
+    async with stage(openai("a"), ollama("b"), up={}, routing=RULES, classifiers=[llm]) as st:
+        answer = await explain(asked(), st.gen, st.daemon)
+        assert st.dialled == []
+    assert answer["unknown_tags"] == ["code", "legal"]
+    assert "unknown   code, legal (no model is asked here)" in lines(answer)

@@ -13,7 +13,7 @@ from formats.canonical import Event, Message, Request, Response, Text, TextDelta
 from formats.fold import fold
 from llmrouterd.hooks import Context, Plugin, PluginFailed, Stop
 from llmrouterd.model import Record
-from llmrouterd.pipeline import extend
+from llmrouterd.pipeline import extend, handle
 from llmrouterd.pipeline.daemon import Installed
 from llmrouterd.pipeline.story import Story
 from llmrouterd.plugins.response_healing import ResponseHealing
@@ -662,6 +662,62 @@ async def test_a_request_without_extensions_has_nothing_to_run(
     assert ext.forced is None
 
 
-def test_tags_as_a_header_value() -> None:
-    assert extend.tag_header(["code", "pii"]) == "code,pii"
-    assert extend.tag_header(["a,b", "c\r\nd", "ü", "e f"]) == "a_b,c__d,_,e_f"
+# --- what a failed classifier leaves unknown ------------------------------------------------------
+
+
+async def known_facts(monkeypatch, *classifiers):
+    """The facts on which the request of these classifiers was routed."""
+    seen = []
+    decide = handle.decide
+
+    def looking(known, fleet, routing):
+        seen.append(known)
+        return decide(known, fleet, routing)
+
+    monkeypatch.setattr(handle, "decide", looking)
+    up = {"a": answering(stream=False)}
+    async with stage(openai(), up=up, classifiers=map(installed, classifiers)) as st:
+        out = await st.ask("openai", request("openai"))
+        assert out.status == 200
+    return seen[0], st.record
+
+
+class Judge(Tagger):
+    """A classifier that says which tags it may set."""
+
+    def __init__(self, id_: str, may_set: tuple[str, ...], *tags: str, fails: bool = False) -> None:
+        super().__init__(id_, Diary(), *tags, error=OSError("away") if fails else None)
+        self.may_set = may_set
+
+
+async def test_the_tags_of_a_failed_classifier_are_unknown(monkeypatch, autojump_clock) -> None:
+    known, record = await known_facts(
+        monkeypatch,
+        Judge("one", ("pii", "code"), "code"),
+        Judge("two", ("private", "legal"), fails=True),
+    )
+    assert known.tags == ("code",)
+    assert known.unknown_tags == {"private", "legal"}
+    assert [known.may_be(tag) for tag in ("code", "private", "pii")] == [True, True, False]
+    assert record.notes == ("classifier two failed",)
+
+
+async def test_what_another_classifier_knows_is_known(monkeypatch, autojump_clock) -> None:
+    known, _ = await known_facts(
+        monkeypatch, Judge("one", ("pii",), fails=True), Judge("two", ("pii",), "pii")
+    )
+    assert (known.tags, known.unknown_tags) == (("pii",), frozenset())
+
+
+async def test_one_that_does_not_say_what_it_may_set_might_set_anything(
+    monkeypatch, autojump_clock
+) -> None:
+    known, _ = await known_facts(monkeypatch, Tagger("one", Diary(), error=OSError("away")))
+    assert known.may_be("whatever")
+
+
+async def test_without_a_failure_nothing_is_unknown(monkeypatch, autojump_clock) -> None:
+    known, record = await known_facts(monkeypatch, Judge("one", ("pii",)))
+    assert not known.may_be("pii")
+    assert known.unknown_tags == frozenset()
+    assert record.notes == ()

@@ -392,3 +392,8 @@ async def test_a_models_name_from_the_client_cannot_break_a_header(
         value = out.headers.get("x-router-model") or ""
         assert value.startswith("x??set-cookie")
         assert len(value) <= headers.MAX_VALUE
+
+
+def test_tags_as_a_header_value() -> None:
+    assert headers.tag_header(["code", "pii"]) == "code,pii"
+    assert headers.tag_header(["a,b", "c\r\nd", "ü", "e f"]) == "a_b,c__d,_,e_f"

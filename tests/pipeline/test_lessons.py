@@ -54,6 +54,14 @@ def test_no_lesson(failure: Failure) -> None:
     assert not Lessons().learn(PLACE, failure)
 
 
+def test_of_a_text_that_stays_the_client_s_own_only_header_fields_are_a_lesson() -> None:
+    lessons = Lessons()
+    refused = refusal("messages.1.role: Input should be 'user' or 'assistant'")
+    assert not lessons.learn(PLACE, refused, own_text=True)
+    assert lessons.of(PLACE) == Lesson()
+    assert lessons.learn(PLACE, refusal(BETA.format("x")), own_text=True)
+
+
 def test_lessons_add_up() -> None:
     lessons = Lessons()
     assert lessons.learn(PLACE, refusal(BETA.format("x")))

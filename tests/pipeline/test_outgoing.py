@@ -108,7 +108,20 @@ async def test_an_upstream_s_no_to_it_goes_back_unchanged(status: int) -> None:
     async with stage(provider("a", credentials="client"), provider("b"), up=up) as st:
         out = await st.ask("openai", request("openai"), MINE)
         assert st.asked["b"] == []
-    assert (out.status, out.json["error"]) == (status, {**DENIED["error"], "param": None})
+    assert (out.status, out.body) == (status, json.dumps(DENIED).encode())
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, "authentication_error"), (403, "permission_error")]
+)
+async def test_a_client_of_another_format_is_told_what_the_no_was_about(
+    status: int, kind: str
+) -> None:
+    up = {"a": replies(status, DENIED)}
+    async with stage(provider("a", credentials="client"), up=up) as st:
+        out = await st.ask("anthropic", request("anthropic"), MINE)
+    assert (out.status, out.json["error"]["type"]) == (status, kind)
+    assert out.json["error"]["message"] == DENIED["error"]["message"]
 
 
 async def test_the_limits_of_its_account_come_back_to_it() -> None:

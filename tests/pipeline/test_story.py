@@ -6,9 +6,18 @@ from formats.canonical import Request, Usage
 from formats.errors import STATUS, Failure
 from formats.jsontext import parse_body
 from formats.ledger import Ledger
-from llmrouterd.model import Candidate, Classified, Opened, Outcome, Provider, Record, Routed
+from llmrouterd.model import (
+    Candidate,
+    Classified,
+    Opened,
+    Outcome,
+    Progress,
+    Provider,
+    Record,
+    Routed,
+)
 from llmrouterd.pipeline.daemon import Daemon
-from llmrouterd.pipeline.story import Story
+from llmrouterd.pipeline.story import PROGRESS_NS, Story
 from tests.pipeline.stage import Sink
 
 PLACE = Candidate("a", "llama", "routers[0] fallback")
@@ -39,6 +48,26 @@ def test_progress_is_told_as_it_is_made(story: Story, sink: Sink) -> None:
     assert isinstance(routed, Routed)
     assert (routed.provider, routed.model) == ("a", "llama")
     assert story.candidate is PLACE
+
+
+def test_progress_of_a_stream_is_told_at_most_four_times_a_second(
+    story: Story, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elapsed_ns = 5_000_000_000
+    monkeypatch.setattr(Story, "elapsed_ns", lambda self: elapsed_ns)
+    story.saw_content()
+    for _ in range(10):
+        story.sent(1, 20)
+    elapsed_ns += PROGRESS_NS
+    for _ in range(10):
+        story.sent(2, 20)
+    elapsed_ns += PROGRESS_NS
+    story.sent(1, 20)
+    told = [each for each in sink.told if isinstance(each, Progress)]
+    assert [(p.pieces, p.size_bytes, p.writing_ms) for p in told] == [
+        (12, 220, 250),
+        (31, 420, 500),
+    ]
 
 
 def test_stories_have_their_own_ids(story: Story) -> None:
@@ -109,6 +138,8 @@ FAULTS = {
     "plugin": "owner",
     "credential": "owner",
     "quota": "owner",
+    "queue_full": "router",
+    "queue_timeout": "router",
     "draining": "router",
     "internal": "router",
     "model_not_found": "upstream",

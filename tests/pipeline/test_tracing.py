@@ -11,7 +11,17 @@ from hypothesis import strategies as st_
 
 from llmrouterd.hooks import Plugin
 from llmrouterd.model import Candidate, Dialect, Headers, Policy, Provider, Routing, Traced
-from llmrouterd.pipeline.tracing import CURRENT, Context, Stamp, Tracer, context_of, system_of
+from llmrouterd.pipeline.inquiry import Inquiry
+from llmrouterd.pipeline.story import Story
+from llmrouterd.pipeline.tracing import (
+    CURRENT,
+    Context,
+    Stamp,
+    Tracer,
+    begin_trace,
+    context_of,
+    system_of,
+)
 from tests.pipeline.stage import REFUSED, chat_answer, chunk, replies, said, sse, stage, streams
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -373,3 +383,45 @@ def test_a_log_line_names_the_trace_that_is_being_served() -> None:
 )
 def test_a_provider_is_known_by_whose_api_it_is(provider: Provider, name: str) -> None:
     assert system_of(provider) == name
+
+
+# --- places and the router's own questions --------------------------------------------------------
+
+
+def test_the_wait_for_a_place_is_no_time_of_the_provider() -> None:
+    spans = counted().begin(None)
+    spans.admitted(0)  # of no attempt: nothing
+    spans.attempt(Candidate("p", "m", "r"), 1)
+    spans.admitted(5)
+    [attempt] = spans.sealed(9, "", None).attempts
+    assert attempt.queue is not None
+    assert attempt.queue[1:] == (1, 5)
+    assert attempt.asked_ns == 5
+
+
+async def test_the_routers_own_question_is_part_of_the_trace_and_of_the_strictest_bounds() -> None:
+    policy = Policy("policies[0]", models=("other",), local=True)
+    routing = Routing(aliases={"m": ("p/p-model",)}, policies=(policy,))
+    async with stage(P, up={"p": [replies(200, ANSWER)]}, routing=routing) as st:
+        st.daemon.tracer = counted()
+        parent = Story(st.daemon, client_format="openai", endpoint="/x")
+        begin_trace(parent, head(("traceparent", GOOD)), routing)
+        await Inquiry(st.gen, parent, "llm").ask("p", "p-model", "is it code?")
+        record = st.sink.records[-1]
+        assert (record.endpoint, record.trace_id, record.confined) == ("internal", TRACE, ())
+        traced = traced_of(st)
+        assert parent.spans is not None
+        assert traced.parent_id == parent.spans.span_id
+        assert tree(traced) == [("p", "", [(200, "")])]
+        span = traced.attempts[0].exchanges[0].span_id
+        assert st.asked["p"][0].headers.get("traceparent") == f"00-{TRACE}-{span}-01"
+
+
+async def test_a_question_without_telemetry_has_the_id_alone() -> None:
+    async with stage(P, up={"p": [replies(200, ANSWER)]}) as st:
+        parent = Story(st.daemon, client_format="openai", endpoint="/x")
+        begin_trace(parent, head(("traceparent", GOOD)), st.gen.routing)
+        await Inquiry(st.gen, parent, "llm").ask("p", "p-model", "is it code?")
+        record = st.sink.records[-1]
+        assert (record.trace_id, record.traced) == (TRACE, None)
+        assert "traceparent" not in st.asked["p"][0].headers

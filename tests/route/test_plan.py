@@ -63,6 +63,9 @@ def test_without_candidates_there_is_nothing_to_try() -> None:
         Failure("credential", "not allowed", 403),
         Failure("truncated", "cut before the first token"),
         Failure("unsupported", "tools[0]: this format cannot carry it"),
+        Failure("queue_full", "100 wait"),
+        Failure("queue_timeout", "too late"),
+        Failure("over_budget", "spent"),
     ],
 )
 def test_what_another_provider_could_cure_walks_on_at_once(failure: Failure) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrouterd.model import Facts, ModelInfo, Policy, Provider
+from llmrouterd.model import ANY_TAG, Facts, ModelInfo, Policy, Provider
 from llmrouterd.route.policies import FREE, bounds, forbids, runs_elsewhere, strictest
 
 HOME, CLOUD = Provider("home", "ollama"), Provider("cloud", "openai", local=False)
@@ -55,8 +55,9 @@ def test_the_owner_s_own_words_stand_behind_the_reason() -> None:
 
 
 def test_a_failed_classifier_binds_the_policies_for_tags_only() -> None:
-    unseen = Facts("m", client="ann", unclassified=("pii",))
+    unseen = Facts("m", client="ann", unknown_tags=frozenset({"pii"}))
     assert refusal(CLOUD, policy(tags=("pii",), local=True), facts=unseen)
+    assert refusal(CLOUD, policy(tags=("code",), local=True), facts=unseen) == ""
     kids = policy(tags=("pii",), clients=("kid",), local=True)
     assert refusal(CLOUD, kids, facts=unseen) == ""
 
@@ -110,6 +111,6 @@ def test_another_policy_or_another_tag_never_opens_anything(policies, tags, clie
         strict = strictest(policies)
         if forbids(bounds(facts, policies), provider, "m", None):
             assert forbids(strict, provider, "m", None)
-        unseen = Facts("m", client=client, unclassified=("x",))
+        unseen = Facts("m", client=client, unknown_tags=frozenset({ANY_TAG}))
         if forbids(bounds(facts, policies), provider, "m", None):
             assert forbids(bounds(unseen, policies), provider, "m", None)

@@ -28,6 +28,26 @@ async function openai() {
   };
 }
 
+async function responses() {
+  const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: key, maxRetries: 0 });
+  const tools = [{ type: "function", name: "weather", parameters: schema, strict: false }];
+  const plain = await client.responses.create({ model, input: [ask] });
+  const stream = client.responses.stream({ model, input: [ask] });
+  const streamed = (await stream.finalResponse()).output_text;
+  const asked = client.responses.stream({ model, input: [ask], tools });
+  const called = await asked.finalResponse();
+  const call = called.output.find((item) => item.type === "function_call");
+  const result = { type: "function_call_output", call_id: call.call_id, output: "rain" };
+  const after = await client.responses.create({ model, input: [ask, ...called.output, result], tools });
+  return {
+    plain: plain.output_text,
+    streamed,
+    call: JSON.parse(call.arguments),
+    after: after.output_text,
+    usage: plain.usage.total_tokens,
+  };
+}
+
 async function anthropic() {
   const client = new Anthropic({ baseURL: url, apiKey: key, maxRetries: 0 });
   const tools = [{ name: "weather", input_schema: schema }];
@@ -68,5 +88,5 @@ async function ollama() {
   };
 }
 
-const told = await { openai, anthropic, ollama }[sdk]();
+const told = await { openai, responses, anthropic, ollama }[sdk]();
 console.log(JSON.stringify(told));

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from tests.e2e.clients.conftest import needed
 from tests.fakes.daemon import ROOT
 from tests.fakes.models import Said
 
@@ -76,6 +77,35 @@ def test_claude_code_over_many_turns_keeps_what_its_vendor_signed(
     assert (blocks[0]["thinking"], bool(blocks[0]["signature"])) == ("hm, hm", True)
 
 
+def test_claude_code_finds_its_way_with_a_server_that_refuses_parts_of_its_request(
+    run, daemon, models
+) -> None:
+    """By the server's own words, one part after the other, and none is asked for twice."""
+
+    def script(turn) -> None:
+        asked = turn.received.json
+        late = [m["role"] for m in asked["messages"]].count("system")
+        words = "messages.1.role: Input should be 'user' or 'assistant'" if late else ""
+        if not words and "context_management" in asked:
+            words = "context_management: Extra inputs are not permitted"
+        error = {"type": "invalid_request_error", "message": words}
+        if words:
+            turn.whole({"type": "error", "error": error}, 400)
+        else:
+            models["anthropic"].answer(Said(f"Hello. {MARK}"))(turn)
+
+    models["anthropic"].does(script)
+    assert MARK in launch(run, daemon, "claude", "anthropic", "-p", "Say hello.")
+    told = [
+        (
+            "system" in str([m["role"] for m in chat.json["messages"]]),
+            "context_management" in chat.json,
+        )
+        for chat in models["anthropic"].chats
+    ]
+    assert told == [(True, True), (False, True), (False, False)]
+
+
 FREE = ("--skip-git-repo-check", "--json", "--dangerously-bypass-approvals-and-sandbox")
 
 
@@ -108,4 +138,43 @@ def test_codex_runs_a_command_and_hands_its_output_back(fmt, run, daemon, models
     answers(models[fmt], Said("Looking.", calls=(call,)), Said("Done, it is there."))
     report = codex(run, daemon, fmt, "Run it.", tmp_path)
     assert messages(report) == ["Looking.", "Done, it is there."]
+    assert MARK in str(models[fmt].chats[-1].json["messages"][-1])
+
+
+def test_codex_goes_on_over_http_when_its_websocket_is_refused(
+    run, daemon, models, tmp_path
+) -> None:
+    answers(models["openai"], Said(f"Hello. {MARK}"))
+    told = {"name": "llmrouter", "base_url": f"{daemon.url}/v1", "env_key": "ROUTER_API_KEY"}
+    members = [f"{name} = {json.dumps(value)}" for name, value in told.items()]
+    members += ['wire_api = "responses"', "supports_websockets = true"]
+    table = f"model_providers.llmrouter={{{', '.join(members)}}}"
+    model = ("-c", 'model_provider="llmrouter"', "-c", table, "-m", "over-openai")
+    out = run("codex", *model, "exec", *FREE, "Say hello.", CODEX_HOME=str(tmp_path))
+    assert MARK in out
+    assert len(models["openai"].chats) == 1
+
+
+SHELL = {
+    "copilot": ("bash", {"command": "cat note.txt", "description": "read it"}),
+    "opencode": ("bash", {"command": "cat note.txt", "description": "read it"}),
+    "qwen": ("run_shell_command", {"command": "cat note.txt", "is_background": False}),
+}
+ASKED = {
+    "copilot": ("-p", "Read note.txt.", "--allow-all-tools"),
+    "opencode": ("run", "Read note.txt."),
+    "qwen": ("-p", "Read note.txt.", "--approval-mode", "yolo"),
+}
+
+
+@pytest.mark.parametrize("fmt", ["anthropic", "ollama"])
+@pytest.mark.parametrize("agent", SHELL)
+def test_an_agent_runs_a_command_and_hands_its_output_back(
+    agent, fmt, run, daemon, models, programs, tmp_path
+) -> None:
+    needed((programs / ".bin" / agent).exists(), agent, more=True)
+    (tmp_path / "note.txt").write_text(f"the word is {MARK}\n")
+    call = ("call_1", *SHELL[agent])
+    answers(models[fmt], Said("Looking.", calls=(call,)), Said("Done, it is there."))
+    assert "Done, it is there." in launch(run, daemon, agent, fmt, *ASKED[agent])
     assert MARK in str(models[fmt].chats[-1].json["messages"][-1])

@@ -1,4 +1,4 @@
-"""The official JavaScript SDKs over servers of every other format."""
+"""The official JavaScript SDKs, and the AI SDK, over servers of every other format."""
 
 import json
 import shutil
@@ -6,35 +6,33 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.clients.conftest import KEY
-from tests.fakes.models import MODEL, Said
+from tests.e2e.clients.conftest import KEY, needed
+from tests.e2e.clients.loops import weather
+from tests.fakes.models import MODEL
 
 pytestmark = [pytest.mark.e2e, pytest.mark.real, pytest.mark.slow]
-SCRIPT = Path(__file__).parent / "sdks.mjs"
-CALL = ("call_1", "weather", {"place": "Bonn"})
+SCRIPTS = Path(__file__).parent
+SDKS = [(sdk, fmt) for sdk in ("responses", *MODEL) for fmt in MODEL if sdk != fmt]
+AI_SDKS = ["chat", "compatible", "responses", "anthropic"]
 
 
-@pytest.mark.parametrize(
-    ("sdk", "fmt"), [(sdk, fmt) for sdk in MODEL for fmt in MODEL if sdk != fmt]
-)
-def test_an_answer_a_stream_and_a_tool_loop(sdk, fmt, run, daemon, models, programs) -> None:
-    def script(turn) -> None:
-        asked = turn.received.json
-        done = any(
-            message["role"] == "tool" or "tool_result" in str(message["content"])
-            for message in asked["messages"]
-        )
-        if done:
-            said = Said("It rains.")
-        else:
-            said = Said(calls=(CALL,)) if asked.get("tools") else Said("Hello there.")
-        models[fmt].answer(said)(turn)
+@pytest.fixture
+def js(run, daemon, programs):
+    """What one of the scripts here prints. A module is looked for beside the script: it must lie next
+    to node_modules."""
 
-    models[fmt].does(script)
-    # a module is looked for beside the script: it must lie next to node_modules
-    beside = programs.parent / SCRIPT.name
-    shutil.copy(SCRIPT, beside)
-    out = json.loads(run("node", str(beside), daemon.url, KEY, sdk, f"over-{fmt}"))
+    def js(script: str, *words: str) -> dict:
+        beside = programs.parent / script
+        shutil.copy(SCRIPTS / script, beside)
+        return json.loads(run("node", str(beside), daemon.url, KEY, *words))
+
+    return js
+
+
+@pytest.mark.parametrize(("sdk", "fmt"), SDKS)
+def test_an_answer_a_stream_and_a_tool_loop(sdk, fmt, js, models) -> None:
+    models[fmt].does(weather(models[fmt]))
+    out = js("sdks.mjs", sdk, f"over-{fmt}")
     assert out == {
         "plain": "Hello there.",
         "streamed": "Hello there.",
@@ -44,3 +42,18 @@ def test_an_answer_a_stream_and_a_tool_loop(sdk, fmt, run, daemon, models, progr
     }
     last = models[fmt].chats[-1].json["messages"]
     assert "rain" in str(last[-1])
+
+
+@pytest.mark.parametrize("fmt", MODEL)
+@pytest.mark.parametrize("sdk", AI_SDKS)
+def test_the_ai_sdk(sdk, fmt, js, models, programs) -> None:
+    needed((programs / "ai").exists(), "AI SDK", more=True)
+    models[fmt].does(weather(models[fmt]))
+    out = js("aisdk.mjs", sdk, f"over-{fmt}")
+    assert out == {
+        "plain": "Hello there.",
+        "streamed": "Hello there.",
+        "loop": "It rains.",
+        "usage": 18,
+    }
+    assert "rain" in str(models[fmt].chats[-1].json["messages"][-1])

@@ -45,6 +45,38 @@ def test_everything_passes_but_the_usage_that_nobody_asked_for():
     assert (failure, watcher.usage) == (None, Usage(3, 1))
 
 
+CALL = chunk(
+    {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}]}
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "finish"),
+    [
+        (text("a"), "stop"),
+        (text("a") + chunk({}, ""), "stop"),
+        (text('say "tool_calls":[{'), "stop"),
+        (text("a") + CALL, "tool_calls"),
+        (chunk({"role": "assistant"}), "stop"),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 4096])
+def test_an_end_without_a_finish_reason_gets_one(said, finish, step):
+    stream = said + USAGE + DONE
+    pieces = [stream[at : at + step] for at in range(0, len(stream), step)]
+    out, _, failure = watched(*pieces)
+    assert out.startswith(said + USAGE)
+    assert out.endswith(DONE)
+    added = json.loads(out[len(said + USAGE) : -len(DONE)].removeprefix(b"data: "))
+    assert added["choices"] == [{"index": 0, "delta": {}, "finish_reason": finish}]
+    assert (added["id"], added["model"], failure) == ("i", "m", None)
+
+
+@pytest.mark.parametrize("stream", [DONE, text("a") + event({"error": {"message": "no"}}) + DONE])
+def test_what_is_no_answer_gets_no_finish_reason(stream):
+    assert watched(stream)[0] == stream
+
+
 def test_usage_beside_an_empty_choice_is_taken_out_too_but_not_what_says_something():
     empty = event({"choices": [{"index": 0, "delta": {}}], "usage": {"prompt_tokens": 3}})
     ending = chunk({}, "stop", usage={"prompt_tokens": 3})
@@ -94,7 +126,7 @@ def test_an_error_on_the_way_is_seen_and_passed(said):
     for before in (b"", text("a")):
         out, watcher, failure = watched(before + said + DONE)
         assert out == before + said + DONE
-        if b'"object"' in said or (before and said.startswith(b"event: ")):
+        if b'"object"' in said:
             continue
         assert failure is watcher.failure
         assert failure.message == "m"

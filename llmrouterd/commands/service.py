@@ -1,0 +1,159 @@
+"""`llmrouter service install|uninstall|print [--user]`: the systemd unit.
+
+Owns: filling the unit's template in for this machine, and putting it where systemd looks.
+Refuses to know: what the daemon tells systemd (ops/systemd.py).
+
+Laws:
+1. Nothing that is there is overwritten without --force, and nothing is removed that this command has
+   not written.
+2. It says every file that it writes, and every command that is the administrator's to run.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+UNIT, SOCKET = "llmrouter.service", "llmrouter.socket"
+SYSTEM = Path("/etc/systemd/system")
+OURS = "# systemd unit of llmrouter"
+_TEMPLATE_START = "/usr/bin/python3 -I -S /usr/local/bin/llmrouter.pyz serve"
+_TEMPLATE_CONFIG = "/etc/llmrouter/llmrouter.toml"
+# What only root's manager can give: in a user's own unit these would keep it from starting.
+_SYSTEM_ONLY = (
+    *("DynamicUser", "ConfigurationDirectory", "CapabilityBoundingSet", "AmbientCapabilities"),
+    *("PrivateDevices", "PrivateMounts", "PrivateTmp", "PrivateUsers", "PrivateIPC", "ProcSubset"),
+    *("ProtectClock", "ProtectControlGroups", "ProtectHome", "ProtectHostname"),
+    *("ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables", "ProtectProc"),
+    *("ProtectSystem", "RemoveIPC", "EnvironmentFile", "WorkingDirectory"),
+)
+
+
+class NotDoneError(Exception):
+    """What was asked for cannot be done; the text says why and what to do."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: done. 1: it could not be."""
+    try:
+        if args.action == "print":
+            print(text(args), end="")
+        elif args.action == "install":
+            _install(args)
+        else:
+            _uninstall(args)
+    except (NotDoneError, OSError) as error:
+        print(f"llmrouter: {_words(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return f"{error.filename}: permission denied; run it as root, or with --user"
+    return str(error)
+
+
+# --- the unit -------------------------------------------------------------------------------------
+
+
+def text(args: argparse.Namespace) -> str:
+    """The unit as it would be installed."""
+    unit = template(UNIT)
+    unit = unit.replace(_TEMPLATE_START, f"{program()} serve")
+    unit = unit.replace(f"serve {_TEMPLATE_CONFIG}", f"serve {shlex.quote(str(_config(args)))}")
+    return _for_user(unit) if args.user else unit
+
+
+def template(name: str) -> str:
+    return importlib.resources.files("llmrouterd").joinpath(f"units/{name}").read_text("utf-8")
+
+
+def program() -> str:
+    """How this very program is started, by absolute paths, as one line of a unit."""
+    here = Path(sys.argv[0]).resolve()
+    if here.suffix == ".pyz":
+        return shlex.join([sys.executable, "-I", "-S", str(here)])
+    if here.name == "llmrouter" and os.access(here, os.X_OK):
+        return shlex.quote(str(here))
+    return shlex.join([sys.executable, str(here)])
+
+
+def _config(args: argparse.Namespace) -> Path:
+    if args.config is not None:
+        return Path(args.config).resolve()
+    if not args.user:
+        return Path(_TEMPLATE_CONFIG)
+    home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(home) / "llmrouter" / "llmrouter.toml"
+
+
+def _for_user(unit: str) -> str:
+    """The same for one person's own systemd, which may not do what needs root."""
+    kept = [
+        line for line in unit.splitlines() if line.lstrip("#").partition("=")[0] not in _SYSTEM_ONLY
+    ]
+    plain = "\n".join(kept).replace("WantedBy=multi-user.target", "WantedBy=default.target")
+    return plain.replace("network-online.target", "default.target") + "\n"
+
+
+# --- installing -----------------------------------------------------------------------------------
+
+
+def _folder(args: argparse.Namespace) -> Path:
+    if not args.user:
+        return SYSTEM
+    home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(home) / "systemd" / "user"
+
+
+def _install(args: argparse.Namespace) -> None:
+    config = _config(args)
+    if not config.exists():
+        raise NotDoneError(f"there is no {config}: 'llmrouter init {config}' writes one")
+    folder = _folder(args)
+    files = {UNIT: text(args)} | ({SOCKET: template(SOCKET)} if args.socket else {})
+    for name, content in files.items():
+        there = folder / name
+        if there.exists() and there.read_text("utf-8") != content and not args.force:
+            raise NotDoneError(f"{there} is there and differs: --force replaces it")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_text(content, "utf-8")
+        print(f"wrote {folder / name}")
+    _say_next(args, "enable --now", SOCKET if args.socket else UNIT)
+
+
+def _uninstall(args: argparse.Namespace) -> None:
+    folder = _folder(args)
+    found = [folder / name for name in (UNIT, SOCKET) if (folder / name).exists()]
+    if not found:
+        raise NotDoneError(f"there is no {UNIT} in {folder}")
+    for path in found:
+        if path.name == UNIT and not path.read_text("utf-8").startswith(OURS) and not args.force:
+            raise NotDoneError(f"{path} is not one of ours: --force removes it all the same")
+    for path in found:
+        path.unlink()
+        print(f"removed {path}")
+    _say_next(args, "stop", UNIT)
+
+
+def _say_next(args: argparse.Namespace, verb: str, unit: str) -> None:
+    """The rest is the administrator's: a running service is not this command's to touch."""
+    user = " --user" if args.user else ""
+    if shutil.which("systemctl") is None:
+        print("there is no systemctl here")
+        return
+    print("now:")
+    print(f"  systemctl{user} daemon-reload")
+    print(f"  systemctl{user} {verb} {unit}")
+    if args.user and verb != "stop":
+        print("  loginctl enable-linger   # to have it run while you are logged out")

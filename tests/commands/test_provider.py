@@ -1,0 +1,77 @@
+"""`llmrouter provider`, before a stand-in of the router."""
+
+import pytest
+
+import llmrouter
+from llmrouterd.commands import provider
+from tests.fakes.upstream import FakeUpstream, Turn
+
+
+class Router:
+    """Answers as the daemon would; each look at the state finds one request fewer."""
+
+    def __init__(self, in_flight: int = 0) -> None:
+        self.in_flight, self.paused = in_flight, False
+
+    def __call__(self, turn: Turn) -> None:
+        if turn.received.method == "GET":
+            self.in_flight = max(0, self.in_flight - 1)
+            return turn.whole({"providers": [self.state(), self.state("b", healthy=False)]})
+        asked = turn.received.json
+        if asked["name"] != "a":
+            return turn.whole({"error": {"message": "there is no provider"}}, 404)
+        self.paused = asked["paused"]
+        return turn.whole({"name": "a", "paused": self.paused, "in_flight": self.in_flight})
+
+    def state(self, name: str = "a", *, healthy: bool = True) -> dict:
+        why = None if healthy else "timeout\x1b[31m"
+        paused = self.paused and name == "a"
+        return {
+            "name": name,
+            "healthy": healthy and not paused,
+            "paused": paused,
+            "in_flight": self.in_flight,
+            "why": why,
+        }
+
+
+def run(router: Router, *words: str) -> int:
+    with FakeUpstream(router) as up:
+        return llmrouter.main(["provider", *words, "--url", up.url])
+
+
+def test_pause_and_resume(capsys: pytest.CaptureFixture[str]) -> None:
+    router = Router()
+    assert run(router, "pause", "a") == 0
+    assert router.paused
+    assert run(router, "resume", "a") == 0
+    assert not router.paused
+    assert capsys.readouterr().out == "a: paused\na: asked again\n"
+
+
+def test_drain_waits(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setattr(provider, "EVERY_S", 0.001)
+    router = Router(in_flight=3)
+    assert run(router, "drain", "a") == 0
+    assert (router.paused, router.in_flight) == (True, 0)
+    assert capsys.readouterr().out == "a: paused, and nothing runs there\n"
+
+
+def test_drain_gives_up_and_leaves_it_paused(capsys: pytest.CaptureFixture[str]) -> None:
+    router = Router(in_flight=3)
+    assert run(router, "drain", "a", "--timeout", "0") == 1
+    assert router.paused
+    assert "3 requests still run there" in capsys.readouterr().err
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Router(in_flight=2), "list") == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[1:] == [["a", "well", "1", "-"], ["b", "ill", "1", "timeout?[31m"]]
+
+
+def test_what_goes_wrong_is_a_line_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Router(), "pause", "x") == 1
+    assert "there is no provider" in capsys.readouterr().err
+    assert run(Router(), "pause") == 1
+    assert "name the provider" in capsys.readouterr().err
