@@ -88,6 +88,8 @@ FailureKind = Literal[
     "timeout",
     "truncated",
     "refused_by_upstream",
+    # an answer that came, and that a rule does not want to be the last word
+    "tagged",
 ]
 
 # (status to a Chat Completions or Ollama client, status to an Anthropic client): the table of the
@@ -123,6 +125,7 @@ STATUS: dict[FailureKind, tuple[int, int]] = {
     "timeout": (504, 504),
     "truncated": (502, 500),
     "refused_by_upstream": (400, 400),
+    "tagged": (502, 500),
 }
 
 

@@ -242,13 +242,16 @@ class Provider:
     clocks: Clocks = Clocks()
     max_retries: int = 1
     circuit_failures: int = 3  # so many in a row, and it is left alone for a while; 0: never
+    probe_interval_s: float = 0.0  # between two questions whether it is there; 0: it is not asked
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may hold a key
     ca_file: str = ""
     client_cert: str = ""
     client_key: str = ""
     http_proxy: str = field(default="", repr=False)  # may hold a password
     options: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    stream_upstream: Literal["auto", "always", "never"] = "auto"  # for whole answers, too
     grow_context: bool = False  # num_ctx may grow with the prompts
+    strip_nonces: bool | None = None  # leave out what changes every prompt; None: where it is local
     slots: Slots | None = None  # None: it takes whatever comes
     on_demand: bool = False  # found by a key in the environment: only for models asked for by name
 
@@ -334,8 +337,12 @@ class Facts:
     unknown_tags: frozenset[str] = frozenset()
 
     def may_be(self, tag: str) -> bool:
-        """Whether the request has this tag, or nobody knows: what must hold for a tag fails closed."""
-        return tag in self.tags or not self.unknown_tags.isdisjoint((tag, ANY_TAG))
+        """Whether the request has this tag, in any case, or nobody knows: what must hold for a tag
+        fails closed."""
+        if ANY_TAG in self.unknown_tags:
+            return True
+        wanted = tag.casefold()
+        return any(wanted == each.casefold() for each in (*self.tags, *self.unknown_tags))
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +380,8 @@ class RuleSpec:
     sticky: bool = False
     min_tokens: int | None = None
     max_tokens: int | None = None
+    hedge_after_ms: int = 0
+    retry_on_tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,13 +442,17 @@ class Candidate:
     """One place a request may go. `rule` says who proposed it (`routers[2] fallback`).
 
     written_out: the owner named this provider in the very list it came from, so going there after
-    a local provider failed is the owner's own wish.
+    a local provider failed is the owner's own wish. hedge_after_ms: silent for so long, and the next
+    candidate is started beside it; 0: never. retry_on_tags: an answer with one of these is not yet
+    the last word.
     """
 
     provider: str
     model: str
     rule: str
     written_out: bool = False
+    hedge_after_ms: int = 0
+    retry_on_tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -483,13 +496,15 @@ class Outcome:
     """How one attempt ended without an answer.
 
     at: when, on the monotonic clock (None: just now); a pause before a retry counts from there.
-    connected: False when no connection came about at all (refused, no such name, TLS)."""
+    connected: False when no connection came about at all (refused, no such name, TLS). asked: False
+    when it was passed over after all, because somebody else had found it ill."""
 
     candidate: Candidate
     failure: Failure
     elapsed_s: float = 0.0
     at: float | None = None
     connected: bool = True
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -725,6 +740,7 @@ class Record:
     size_bytes: int = 0
     notes: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
+    generation: int = 1  # the number of the configuration it ran under
     overhead_ms: float | None = None
     queue_ms: int | None = None
     decision: Decision | None = None

@@ -300,6 +300,7 @@ _WORDS: Mapping[FailureKind, tuple[str, str | None]] = {
     "timeout": ("server_error", None),
     "truncated": ("server_error", None),
     "refused_by_upstream": ("invalid_request_error", None),
+    "tagged": ("server_error", None),
 }
 # With these an upstream refuses the client's own credential.
 _REFUSALS: Mapping[int, tuple[str, str | None]] = {

@@ -184,6 +184,7 @@ PROVIDER: Keys = {
     "total_timeout": seconds(0.0),
     "max_retries": Key("whole", 1, low=0, high=100),
     "circuit_failures": Key("whole", 3, low=0, high=1000),
+    "probe_interval": seconds(0.0),
     "headers": Key("map", MappingProxyType({})),
     "ca_file": Key("text", ""),
     "client_cert": Key("text", ""),
@@ -191,6 +192,8 @@ PROVIDER: Keys = {
     "http_proxy": Key("text", ""),
     "options": Key("table", MappingProxyType({})),
     "grow_context": Key("switch", False),
+    "strip_nonces": Key("switch"),
+    "stream_upstream": Key("text", "auto", one_of=("auto", "always", "never")),
 }
 
 _PROVIDER = Key("text", required=True, filled=True)
@@ -200,8 +203,8 @@ _EVERY_RULE: Keys = {
     "type": Key("text", required=True),
     "when": Key("table"),
     "sticky": Key("switch", False),
-    "hedge_after_ms": later(0),
-    "retry_on_tags": later([]),
+    "hedge_after_ms": Key("whole", 0, low=0),
+    "retry_on_tags": Key("texts", (), filled=True),
 }
 
 RULES: Mapping[str, Keys] = {

@@ -99,6 +99,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     )
     _check_tiers(problems, config, names)
     check_asking(problems, config, names)
+    _check_tags(problems, config)
     if skipped and not providers:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped)
         problems.add((), f"every provider was skipped: {why}")
@@ -165,6 +166,16 @@ def _extensions(
         else:
             problems.warn(path, "ignored, there is none of this name" + nearest(name, list(known)))
     return settings
+
+
+def _check_tags(problems: Problems, config: Config) -> None:
+    """`retry_on_tags` waits for tags that somebody has to set."""
+    if any(table["enabled"] for table in config.response_classifiers.values()):
+        return
+    for index, rule in enumerate(config.routing.rules):
+        if rule.retry_on_tags:
+            path: Path = ("routers", index, "retry_on_tags")
+            problems.warn(path, "does nothing: no response classifier is enabled")
 
 
 def _check_tiers(problems: Problems, config: Config, names: Sequence[str]) -> None:

@@ -176,6 +176,7 @@ def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Prov
         slots=_slots(values),
         max_retries=values["max_retries"],
         circuit_failures=values["circuit_failures"],
+        probe_interval_s=values["probe_interval"],
         headers=read_headers(problems, path, values["headers"], url),
         ca_file=values["ca_file"],
         client_cert=values["client_cert"],
@@ -183,6 +184,8 @@ def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Prov
         http_proxy=values["http_proxy"],
         options=values["options"],
         grow_context=values["grow_context"],
+        strip_nonces=values["strip_nonces"],
+        stream_upstream=values["stream_upstream"] or "auto",
     )
 
 

@@ -67,6 +67,7 @@ class Waiter:
     tokens: float
     batch: bool = False
     answer: float = 0.0
+    until: float = math.inf  # its client waits no longer
     answered: float | None = None
     state: Literal["new", "waiting", "running", "gone"] = "new"
     refusal: Refusal | None = None
@@ -150,7 +151,7 @@ class FairQueue:
         assert waiter.state == "new"
         self._orders += 1
         waiter.order, waiter.arrived = self._orders, now
-        waiter.deadline = now + (self.limits.timeout_s or math.inf)
+        waiter.deadline = min(waiter.until, now + (self.limits.timeout_s or math.inf))
         self._enter(waiter)
         changed = self._let_in(now)
         if waiter in self._waiting:

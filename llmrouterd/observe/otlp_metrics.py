@@ -21,6 +21,7 @@ from llmrouterd.observe.metrics import HISTOGRAMS, MODELS, SERIES, VALUES, Names
 from llmrouterd.observe.otlp_payload import (
     SCHEMA,
     Source,
+    answered_by,
     attributes,
     dump,
     error_of,
@@ -141,8 +142,7 @@ class Meter:
 
     def _served(self, record: Record, model: str, error: Pairs) -> None:
         """Towards the client."""
-        attempts = record.traced.attempts if record.traced is not None else ()
-        at = self._at(record, attempts[-1] if attempts else None, model)
+        at = self._at(record, answered_by(record), model)
         self._observe(SERVED, at + error, record.duration_ms / 1000)
         if record.usage is not None and not record.usage_estimated:
             for kind, tokens in (("input", record.usage.input), ("output", record.usage.output)):

@@ -40,6 +40,8 @@ _INFO, _WARN, _FAULT = (9, "INFO"), (13, "WARN"), (17, "ERROR")
 _LEVELS = ((40, _FAULT), (30, _WARN), (20, _INFO))
 # What is an error of ours towards the client, and no 4xx.
 _OUR_ERRORS = frozenset({"upstream_error", "truncated", "stalled", "internal_error"})
+# Neither of these speaks against a provider.
+_NO_FAULT = frozenset({"client_gone", "hedged", "tagged"})
 _STOPS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -369,7 +371,7 @@ def _route(record: Record) -> Pairs:
 
 def _attempt(told: Told, traced: Traced, attempt: Attempted, number: int, parent_id: str) -> JSON:
     record = told.record
-    last = number == len(traced.attempts) - 1
+    last = attempt is answered_by(record)
     pairs = (
         ("gen_ai.operation.name", operation_of(record)),
         ("gen_ai.provider.name", attempt.system or attempt.provider),
@@ -391,16 +393,25 @@ def _attempt(told: Told, traced: Traced, attempt: Attempted, number: int, parent
         parent_id,
         (attempt.begun_ns, attempt.ended_ns),
         pairs,
-        failed=bool(attempt.error),
+        failed=bool(attempt.error) and attempt.error not in _NO_FAULT,
     )
+
+
+def answered_by(record: Record) -> Attempted | None:
+    """The attempt that the record is about: an answer that was set aside may have been given after
+    all."""
+    attempts = record.traced.attempts if record.traced is not None else ()
+    at = (record.provider, record.sent_model)
+    found = (each for each in reversed(attempts) if (each.provider, each.model) == at)
+    return next(found, attempts[-1] if attempts else None)
 
 
 def first_chunk_s(record: Record) -> float | None:
     """Seconds from asking the provider that answered to its first content, of streams."""
-    traced = record.traced
-    if traced is None or not record.stream or traced.first_token_ns is None or not traced.attempts:
+    traced, attempt = record.traced, answered_by(record)
+    if traced is None or attempt is None or not record.stream or traced.first_token_ns is None:
         return None
-    return max(0, traced.first_token_ns - traced.attempts[-1].asked_ns) / 1e9
+    return max(0, traced.first_token_ns - attempt.asked_ns) / 1e9
 
 
 def _exchange(traced: Traced, attempt: Attempted, exchange: Exchanged, resent: int) -> JSON:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from llmrouterd.guard.fairqueue import Place, Refusal
     from llmrouterd.guard.limits import Exceeded
     from llmrouterd.model import Allowance, Caller, Candidate, Headers, Provider
+    from llmrouterd.pipeline.daemon import Daemon
     from llmrouterd.pipeline.work import Work
 
 DAY_MS = 86_400_000
@@ -193,12 +194,29 @@ async def slot(work: Work, candidate: Candidate) -> AsyncIterator[Failure | None
             refusal = await work.reply.patiently(partial(gate.enter, ticket))
             granted = trio.current_time()
             work.story.admitted(granted - begun)
-            yield None if refusal is None else _no_place(provider, refusal)
+            yield None if refusal is None else _no_place(work, provider, refusal)
         finally:
             if granted is None:
                 work.story.admitted(trio.current_time() - begun)
             _learn(work, ticket.waiter)
             gate.leave(ticket, served=work.reply.client.finished)
+
+
+@asynccontextmanager
+async def place(
+    daemon: Daemon, provider: Provider, waiter: Waiter
+) -> AsyncIterator[Refusal | None]:
+    """A place for a question of the router's own. A Refusal: there is none in time."""
+    if provider.slots is None:
+        yield None
+        return
+    gate, ticket = daemon.admission.gate(provider), Ticket(waiter, None)
+    ended = False
+    try:
+        yield await gate.enter(ticket)
+        ended = True
+    finally:
+        gate.leave(ticket, served=ended)
 
 
 def _ticket(work: Work, candidate: Candidate) -> Ticket:
@@ -215,7 +233,7 @@ def _ticket(work: Work, candidate: Candidate) -> Ticket:
         story.queued(Queued(story.id, now_ms, *names, place.position, estimate_ms))
 
     return Ticket(
-        Waiter(story.client, model, tokens, batch, answer=answer),
+        Waiter(story.client, model, tokens, batch, answer=answer, until=work.patience.until),
         tell if work.daemon.sinks else None,
     )
 
@@ -235,9 +253,11 @@ def _learn(work: Work, waiter: Waiter) -> None:
         waiter.answered = usage.output
 
 
-def _no_place(provider: Provider, refusal: Refusal) -> Failure:
+def _no_place(work: Work, provider: Provider, refusal: Refusal) -> Failure:
     assert provider.slots is not None
     name, most = provider.name, f"{provider.slots.timeout_s:g} s (queue_timeout)"
+    if work.patience.seconds < (provider.slots.timeout_s or math.inf):
+        most = f"the {work.patience.seconds:g} s that the client waits"
     if refusal.why == "full":
         words = f"the queue for {name} is full: {refusal.waiting} requests wait there"
         return Failure("queue_full", words, retry_after_s=refusal.retry_after_s)

@@ -119,13 +119,18 @@ def _step(step: Step) -> dict[str, JSON]:
 
 def _candidate(candidate: Candidate, fleet: Fleet) -> dict[str, JSON]:
     provider = fleet.states[candidate.provider].provider
-    return {
+    told = {
         "provider": candidate.provider,
         "model": candidate.model,
         "rule": candidate.rule,
         "format": provider.format,
         "local": provider.local,
     }
+    if candidate.hedge_after_ms:
+        told["hedge_after_ms"] = candidate.hedge_after_ms
+    if candidate.retry_on_tags:
+        told["retry_on_tags"] = list(candidate.retry_on_tags)
+    return told
 
 
 # --- for people -----------------------------------------------------------------------------------
@@ -152,9 +157,19 @@ def lines(told: dict[str, JSON]) -> Iterator[str]:
         yield "would be tried, in this order:"
         for place, each in enumerate(told["candidates"], 1):
             where = "local" if each["local"] else "remote"
-            yield f"  {place}. {each['provider']}/{each['model']} ({each['format']}, {where})"
+            yield (
+                f"  {place}. {each['provider']}/{each['model']} ({each['format']}, {where})"
+                + _walks(each)
+            )
     if "error" in told:
         yield f"refused ({told['error']['kind']}): {told['error']['message']}"
+
+
+def _walks(candidate: dict[str, JSON]) -> str:
+    """What sends the walk on from a candidate besides its failure."""
+    after_ms, tags = candidate.get("hedge_after_ms"), candidate.get("retry_on_tags")
+    hedged = f"; after {after_ms} ms of silence the next one beside it" if after_ms else ""
+    return hedged + (f"; on after an answer tagged {' or '.join(tags)}" if tags else "")
 
 
 def _line(step: dict[str, JSON]) -> str:

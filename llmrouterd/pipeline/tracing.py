@@ -13,6 +13,7 @@ Laws:
 
 from __future__ import annotations
 
+import copy
 import re
 import secrets
 import time
@@ -135,6 +136,7 @@ class Spans:
         "_parent",
         "_route",
         "_try",
+        "_twins",
         "begun_unix_ns",
         "span_id",
         "trace_id",
@@ -152,7 +154,8 @@ class Spans:
         self._opened_ns: int | None = None
         self._classify: tuple[str, int, int] | None = None
         self._route: tuple[str, int, int] | None = None
-        self._attempts: list[Attempted] = []
+        self._attempts: list[Attempted] = []  # that have ended, all twins' among them
+        self._twins: list[Spans] = []
         self._try: Attempted | None = None  # the attempt that runs
         self._exchange: Exchanged | None = None  # its exchange that runs
         self._next_id = ""  # of the exchange whose head is being written
@@ -162,6 +165,14 @@ class Spans:
         state = self._parent.state if self._parent is not None else ""
         parent = Context(self.trace_id, self.span_id, self._flags, state)
         return Spans(self.trace_id, self._flags, self._draw, parent)
+
+    def twin(self) -> Spans:
+        """The same request with the attempt that runs apart."""
+        twin = copy.copy(self)
+        twin._try = twin._exchange = None
+        twin._next_id = ""
+        self._twins.append(twin)
+        return twin
 
     def fields(self) -> list[tuple[str, str]]:
         """The trace context for the upstream that is asked next: its parent is that exchange."""
@@ -187,6 +198,12 @@ class Spans:
             self._route = (*self._route[:2], now_ns)
 
     def attempt(self, candidate: Candidate, now_ns: int) -> None:
+        runs = self._try
+        if runs is not None and (runs.provider, runs.model) == (
+            candidate.provider,
+            candidate.model,
+        ):
+            return  # it was told of again
         self._close(now_ns, "")
         self._try = Attempted(self._draw(8), now_ns, candidate.provider, candidate.model)
 
@@ -224,7 +241,9 @@ class Spans:
 
     def sealed(self, now_ns: int, error: str, first_token_ns: int | None) -> Traced:
         """All of it, when the request has ended. error: why the attempt that ran was left."""
-        self._close(now_ns, error)
+        for twin in (*self._twins, self):
+            twin._close(now_ns, error)
+        self._twins.clear()
         parent = self._parent
         return Traced(
             self.trace_id,

@@ -57,10 +57,12 @@ def context_of(provider: Provider, info: ModelInfo | None) -> int:
     most = info.context_length if info is not None else 0
     if provider.grow_context:
         return most
+    loaded = info.loaded_context if info is not None else 0
     configured: object = provider.options.get("num_ctx")
     if isinstance(configured, int) and configured > 0:
-        return min(configured, most) if most else configured
-    return (info.loaded_context if info is not None else 0) or most
+        size = max(configured, loaded)
+        return min(size, most) if most else size
+    return loaded or most
 
 
 def listed_by_owner(provider: Provider) -> Mapping[str, ModelInfo] | None:

@@ -43,6 +43,16 @@ async def test_every_rule_and_candidate_with_its_reason(autojump_clock) -> None:
     assert answer["size_tokens"] > 0
 
 
+async def test_what_else_sends_the_walk_on_is_told(autojump_clock) -> None:
+    rule = RuleSpec("fallback", "r", ("a", "b"), hedge_after_ms=700, retry_on_tags=("refusal",))
+    answer = await told(asked(), Routing(rules=(rule,)))
+    assert answer["candidates"][0]["hedge_after_ms"] == 700
+    assert answer["candidates"][0]["retry_on_tags"] == ["refusal"]
+    line = next(line for line in lines(answer) if "1. a/m" in line)
+    assert "after 700 ms of silence the next one beside it" in line
+    assert "on after an answer tagged refusal" in line
+
+
 async def test_tags_and_wishes_count_as_they_would(autojump_clock) -> None:
     tagged = await told(asked(tags=("code",)))
     assert tagged["tags"] == ["code"]

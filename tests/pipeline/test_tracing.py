@@ -11,6 +11,7 @@ from hypothesis import strategies as st_
 
 from llmrouterd.hooks import Plugin
 from llmrouterd.model import Candidate, Dialect, Headers, Policy, Provider, Routing, Traced
+from llmrouterd.observe.otlp_payload import answered_by
 from llmrouterd.pipeline.inquiry import Inquiry
 from llmrouterd.pipeline.story import Story
 from llmrouterd.pipeline.tracing import (
@@ -22,7 +23,20 @@ from llmrouterd.pipeline.tracing import (
     context_of,
     system_of,
 )
-from tests.pipeline.stage import REFUSED, chat_answer, chunk, replies, said, sse, stage, streams
+from tests.pipeline.stage import (
+    REFUSED,
+    chat_answer,
+    chunk,
+    openai,
+    replies,
+    request,
+    said,
+    sse,
+    stage,
+    streams,
+)
+from tests.pipeline.test_aside import NO, among, says
+from tests.pipeline.test_hedge import after, hedging
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 GOOD = f"00-{TRACE}-{SPAN}-01"
@@ -425,3 +439,55 @@ async def test_a_question_without_telemetry_has_the_id_alone() -> None:
         record = st.sink.records[-1]
         assert (record.trace_id, record.traced) == (TRACE, None)
         assert "traceparent" not in st.asked["p"][0].headers
+
+
+# --- attempts beside each other, answers set aside ------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [0.2, 2.0], ids=["the second wins", "the first wins"])
+async def test_two_attempts_beside_each_other_are_two_spans(autojump_clock, seconds) -> None:
+    """The other one has had its own exchange, and no fault."""
+    up = {"a": after(1.0, "from a"), "b": after(seconds, "from b")}
+    async with stage(openai("a"), openai("b"), up=up, routing=hedging("a", "b")) as st:
+        st.daemon.tracer = counted()
+        await st.ask("openai", request("openai", stream=True))
+        won, lost = ("b", "a") if seconds < 1 else ("a", "b")
+        traced = traced_of(st)
+        assert tree(traced) == [(lost, "hedged", [(None, "hedged")]), (won, "", [(200, "")])]
+        ids = {a.span_id for a in traced.attempts} | {
+            e.span_id for a in traced.attempts for e in a.exchanges
+        }
+        assert len(ids) == 4
+        for attempt in traced.attempts:
+            sent = st.asked[attempt.provider][0].headers.get("traceparent")
+            assert sent == f"00-{traced.trace_id}-{attempt.exchanges[0].span_id}-03"
+
+
+async def test_a_client_that_leaves_ends_both_attempts(autojump_clock) -> None:
+    async def leaves(up) -> None:
+        await up.request()
+        await trio.sleep(1)
+        st.hang_up()
+        await up.closed()
+
+    up = {"a": after(60, "from a"), "b": leaves}
+    async with stage(openai("a"), openai("b"), up=up, routing=hedging("a", "b")) as st:
+        st.daemon.tracer = counted()
+        await st.ask("openai", request("openai"))
+        gone = [(None, "client_gone")]
+        assert sorted(tree(traced_of(st))) == [
+            ("a", "client_gone", gone),
+            ("b", "client_gone", gone),
+        ]
+
+
+async def test_an_answer_that_is_given_after_all_is_its_attempts(autojump_clock) -> None:
+    up = {"a": says(NO, stream=False), "b": replies(500, {})}
+    async with among(openai("a"), openai("b"), up=up) as st:
+        st.daemon.tracer = counted()
+        out = await st.ask("openai", request("openai"))
+        assert b"sorry" in out.body
+        record = st.sink.records[-1]
+        first, *_ = traced_of(st).attempts
+        assert (first.provider, first.error) == ("a", "tagged")
+        assert answered_by(record) is first
