@@ -111,10 +111,15 @@ IMAGES: Keys = {
 }
 
 TELEMETRY: Keys = {
-    "enabled": later(False),
-    "otlp_endpoint": Key("text", "http://localhost:4318"),
-    "service_name": Key("text", "llmrouter"),
+    "enabled": Key("switch", False),
+    "otlp_endpoint": Key("text", "http://localhost:4318", filled=True),
+    "service_name": Key("text", "llmrouter", filled=True),
     "sample_ratio": Key("number", 1.0, low=0, high=1),
+    "headers": Key("map", MappingProxyType({})),
+    "headers_env": Key("text", ""),
+    "interval": seconds(10.0, low=0.1),
+    "timeout": seconds(10.0, low=0.1),
+    "ca_file": Key("text", ""),
 }
 
 PROVIDER: Keys = {

@@ -163,7 +163,7 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "sent_model": record.sent_model,
         "duration_ms": record.duration_ms,
         "tags": list(record.tags),
-        "trace_id": None,
+        "trace_id": record.trace_id,
         "plugins": list(record.plugins),
         "system": _system(request) if bodies and request else None,
         "messages": _messages(request) if bodies and request else [],

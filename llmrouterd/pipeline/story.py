@@ -37,8 +37,17 @@ if TYPE_CHECKING:
     from formats.canonical import Request, Response
     from formats.errors import Failure
     from formats.ledger import Ledger
-    from llmrouterd.model import Decision, EndState, Headers, Provider, Queued, Receipt
+    from llmrouterd.model import (
+        Decision,
+        EndState,
+        Headers,
+        Provider,
+        Queued,
+        Receipt,
+        Traced,
+    )
     from llmrouterd.pipeline.daemon import Daemon
+    from llmrouterd.pipeline.tracing import Spans
 
 PROGRESS_NS = 250_000_000  # the least time between two tellings of a stream's progress
 
@@ -79,6 +88,7 @@ _OF_ATTEMPT = (
     "unreached",
     "queued_s",
     "admitted_ns",
+    "spans",
 )
 
 
@@ -136,6 +146,9 @@ class Story:
         self.size_bytes = 0
         self.size_tokens = 0  # estimate of the prompt
         self.notes: list[str] = []
+        self.trace_id = ""
+        self.spans: Spans | None = None  # where somebody wants to know when what was done
+        self.confined: tuple[str, ...] | None = None  # as the record says it
         self.queued_s = 0.0  # how long it waited for places
         self.admitted_ns = 0  # when it had the last one
         self.limit_fields: list[tuple[str, str]] = []  # what its client may still use
@@ -153,6 +166,8 @@ class Story:
     def opened(self, request: Request) -> None:
         self.request = request
         self.requested_model = request.model
+        if self.spans is not None:
+            self.spans.opened(self.elapsed_ns())
         if self._heard:
             in_flight = self.daemon.in_flight
             self.daemon.tell(Opened(self.id, self.begun_ms, request.model, in_flight))
@@ -161,8 +176,20 @@ class Story:
         if self.given_tags:
             tags = tuple(sorted({*tags, *self.given_tags}))
         self.tags = tags
+        if self.spans is not None:
+            self.spans.classified(self.elapsed_ns())
         if self._heard:
             self.daemon.tell(Classified(self.id, self.daemon.wall_ms(), tags))
+
+    def routing(self) -> None:
+        """From here until `decided` a place is looked for."""
+        if self.spans is not None:
+            self.spans.routing(self.elapsed_ns())
+
+    def decided(self, trace: tuple[Step, ...]) -> None:
+        self.trace = trace
+        if self.spans is not None:
+            self.spans.decided(self.elapsed_ns())
 
     def asks(self, candidate: Candidate) -> None:
         """An attempt begins: there is a place for it."""
@@ -170,6 +197,8 @@ class Story:
 
     def routed(self, candidate: Candidate) -> None:
         self.candidate = candidate
+        if self.spans is not None:
+            self.spans.attempt(candidate, self.elapsed_ns())
         if self._heard:
             now_ms = self.daemon.wall_ms()
             self.daemon.tell(Routed(self.id, now_ms, candidate.provider, candidate.model))
@@ -182,11 +211,15 @@ class Story:
         """It has a place, or need not wait for one any more."""
         self.queued_s += waited_s
         self.admitted_ns = self.elapsed_ns()
+        if self.spans is not None:
+            self.spans.admitted(self.admitted_ns)
 
-    def begin(self, ledger: Ledger, upstream_format: str) -> None:
+    def begin(self, ledger: Ledger, upstream_format: str, target: str = "") -> None:
         """An attempt at an upstream: what is noted of it must not be the last one's."""
         if self.asked_ns is None:
             self.asked_ns = self.elapsed_ns()
+        if self.spans is not None:
+            self.spans.asks(self.elapsed_ns(), target, self.priced_by)
         self.ledger = ledger
         self.upstream_format = upstream_format
         self.unreached = False
@@ -195,9 +228,13 @@ class Story:
         self.usage = self.response = None
         self.usage_estimated = False
 
-    def noted(self, receipt: Receipt, fields: Headers) -> None:
+    def noted(
+        self, receipt: Receipt, fields: Headers, status: int = 200, connect_s: float | None = None
+    ) -> None:
         """An upstream has begun to answer: where it is, and what it calls this request."""
         self.address = receipt.address
+        if self.spans is not None:
+            self.spans.answered(self.elapsed_ns(), status, receipt.address, connect_s)
         # what has left this host does not come back when somebody nearer answers after all
         self.left_host = self.left_host or receipt.left_host
         self.upstream_request_id = fields.get("request-id") or fields.get("x-request-id") or ""
@@ -228,6 +265,8 @@ class Story:
     def failed(self, outcome: Outcome) -> None:
         """A try came to nothing; there may be another."""
         self.tried.append(outcome)
+        if self.spans is not None:
+            self.spans.failed(self.elapsed_ns(), outcome.failure.tag)
         failure = outcome.failure
         self._in_vain(outcome.candidate, failure.tag, failure.message, outcome.elapsed_s)
 
@@ -259,7 +298,10 @@ class Story:
 
     def twin(self) -> Story:
         """The same story with an attempt's own notes apart: they count once they are adopted."""
-        return copy.copy(self)
+        twin = copy.copy(self)
+        if self.spans is not None:
+            twin.spans = self.spans.twin()
+        return twin
 
     def adopt(self, twin: Story) -> None:
         """That attempt is the one that counts."""
@@ -277,6 +319,8 @@ class Story:
         """An attempt was ended because another one had the first token. What it had read by then may
         be billed all the same."""
         self._share(twin)
+        if twin.spans is not None:
+            twin.spans.failed(self.elapsed_ns(), "hedged")
         self._in_vain(place, "hedged", f"cancelled: {why}", spent_s)
         usage = twin.usage or Usage(None, None)
         read = usage.input if usage.input is not None else self.size_tokens
@@ -378,8 +422,19 @@ class Story:
             policies=self.policies,
             generation=self.generation,
             overhead_ms=self.overhead_ms,
+            trace_id=self.trace_id or None,
+            traced=None if self.spans is None else self._traced(end),
+            confined=self.confined,
             decision=self.decision,
             tried=tuple(self.tried) if self.decision is not None else (),
+        )
+
+    def _traced(self, end: EndState) -> Traced:
+        assert self.spans is not None
+        return self.spans.sealed(
+            self.elapsed_ns(),
+            "" if end == "complete" else self.failure.tag if self.failure else end,
+            self.first_token_ns,
         )
 
     def _kept_request(self) -> Request | None:
