@@ -337,8 +337,12 @@ class Facts:
     unknown_tags: frozenset[str] = frozenset()
 
     def may_be(self, tag: str) -> bool:
-        """Whether the request has this tag, or nobody knows: what must hold for a tag fails closed."""
-        return tag in self.tags or not self.unknown_tags.isdisjoint((tag, ANY_TAG))
+        """Whether the request has this tag, in any case, or nobody knows: what must hold for a tag
+        fails closed."""
+        if ANY_TAG in self.unknown_tags:
+            return True
+        wanted = tag.casefold()
+        return any(wanted == each.casefold() for each in (*self.tags, *self.unknown_tags))
 
 
 @dataclass(frozen=True, slots=True)
