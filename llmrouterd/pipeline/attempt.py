@@ -387,7 +387,7 @@ async def _give(work: Work, response: Response, body: bytes | None) -> Failure |
     ext, reply, story = work.ext, work.reply, work.story
     answer = response
     if ext.edits_events:
-        folded = fold(ext.on_events(unfold(answer)))
+        folded = fold(ext.editing()(unfold(answer)))
         if isinstance(folded, Failure):
             return folded
         answer = folded

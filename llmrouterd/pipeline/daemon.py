@@ -44,12 +44,14 @@ PAUSED = "paused by the operator"
 
 @dataclass(frozen=True, slots=True)
 class Installed(Generic[T]):
-    """An extension with its configured settings. enabled: for every request, unasked."""
+    """An extension with its configured settings. enabled: for every request, unasked. timeout_s: what
+    one of its hooks may take; 0: for ever."""
 
     id: str
     hook: T
     settings: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     enabled: bool = True
+    timeout_s: float = 0.0
 
 
 def _nobody(seed: int) -> Fleet:

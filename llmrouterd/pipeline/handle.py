@@ -116,7 +116,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
             record = story.record(end)
             daemon.tell(record)
             if ext is not None and awaited:
-                await ext.end(record)  # noqa: ASYNC102 - shielded and bounded in there
+                await ext.end(record, story.failure)  # noqa: ASYNC102 - shielded and bounded in there
 
 
 def _left(reply: Reply) -> EndState:
