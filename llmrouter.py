@@ -34,9 +34,11 @@ COMMANDS = MappingProxyType(
         "serve": "run the router in the foreground",
         "check": "read and check a configuration, print what it says",
         "explain": "where a request would go, and why, without sending it",
+        "selftest": "how this router bears every fault of a misbehaving upstream, on this machine",
         "stats": "add up request logs: requests, errors, tokens, cost, times",
         "watch": "follow a running router: each request as it goes on",
         "tui": "the same on the whole screen, with figures, providers and a chat",
+        "replay": "what another configuration would have done with the requests of a log",
         "launch": "start a coding agent (claude, codex, copilot, opencode, qwen) on this router",
         "provider": "list, pause, resume or drain a provider of a running router",
         "service": "the systemd unit: print, install or remove it",
@@ -44,7 +46,7 @@ COMMANDS = MappingProxyType(
     }
 )
 # Named, so that who asks for one learns that it was no typing error.
-NOT_YET = frozenset(("replay", "selftest", "audit"))
+NOT_YET = frozenset(("audit",))
 DEBUG = "show the traceback of an internal error"
 
 
@@ -117,13 +119,12 @@ class Parser(argparse.ArgumentParser):
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; what cannot be understood ends here with exit 2."""
-    words = list(argv)
-    parser = build_parser()
-    words = asking_for_help(words)
+    words = asking_for_help(list(argv))
     if not words:
-        parser.print_help(sys.stderr)
+        build_parser().print_help(sys.stderr)
         raise SystemExit(2)
     at = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
+    parser = build_parser()
     end = words.index("--") if "--" in words and words[at : at + 1] == ["launch"] else len(words)
     words, others = words[:end], words[end + 1 :]  # what follows is for the agent
     for word in words[:at]:
@@ -163,6 +164,7 @@ def refuse(word: str, parser: Parser) -> NoReturn:
 
 
 def build_parser() -> Parser:
+    """word: the command that is asked for."""
     parser = Parser(
         prog="llmrouter",
         allow_abbrev=False,  # a script's shortened option must not change its meaning later

@@ -24,6 +24,7 @@ Kind = Literal[
     "texts",  # a list of text
     "text or texts",
     "map",  # a table of text
+    "counts",  # a table of whole numbers of at least 1
     "lists",  # a table of lists of text
     "whole",
     "number",
@@ -92,6 +93,7 @@ SERVER: Keys = {
     "failover_to_remote": Key("switch", False),
     "allow_model_admin": Key("switch", False),
     "strict": Key("switch", False),
+    "state_dir": Key("text", ""),
 }
 
 LOGGING: Keys = {
@@ -109,10 +111,15 @@ IMAGES: Keys = {
 }
 
 TELEMETRY: Keys = {
-    "enabled": later(False),
-    "otlp_endpoint": Key("text", "http://localhost:4318"),
-    "service_name": Key("text", "llmrouter"),
+    "enabled": Key("switch", False),
+    "otlp_endpoint": Key("text", "http://localhost:4318", filled=True),
+    "service_name": Key("text", "llmrouter", filled=True),
     "sample_ratio": Key("number", 1.0, low=0, high=1),
+    "headers": Key("map", MappingProxyType({})),
+    "headers_env": Key("text", ""),
+    "interval": seconds(10.0, low=0.1),
+    "timeout": seconds(10.0, low=0.1),
+    "ca_file": Key("text", ""),
 }
 
 PROVIDER: Keys = {
@@ -163,15 +170,21 @@ PROVIDER: Keys = {
     "local": Key("switch"),
     "models": Key("texts", (), filled=True),
     "context_length": Key("whole", 0, low=0),
-    "max_concurrency": later(0),
-    "max_queue": later(),
-    "queue_timeout": later(),
+    "max_concurrency": Key("whole", 0, low=0),
+    "model_concurrency": Key("counts", MappingProxyType({})),
+    "max_queue": Key("whole", 100, low=0, high=10000),
+    "queue_timeout": seconds(120.0),
+    "max_loaded_models": Key("whole", 0, low=0),
+    "swap_wait": seconds(15.0),
+    "min_residency": seconds(10.0),
+    "batch_wait": seconds(60.0),
     "connect_timeout": seconds(5.0),
     "first_token_timeout": seconds(300.0),
     "idle_timeout": seconds(120.0),
     "total_timeout": seconds(0.0),
     "max_retries": Key("whole", 1, low=0, high=100),
     "circuit_failures": Key("whole", 3, low=0, high=1000),
+    "probe_interval": seconds(0.0),
     "headers": Key("map", MappingProxyType({})),
     "ca_file": Key("text", ""),
     "client_cert": Key("text", ""),
@@ -179,6 +192,8 @@ PROVIDER: Keys = {
     "http_proxy": Key("text", ""),
     "options": Key("table", MappingProxyType({})),
     "grow_context": Key("switch", False),
+    "strip_nonces": Key("switch"),
+    "stream_upstream": Key("text", "auto", one_of=("auto", "always", "never")),
 }
 
 _PROVIDER = Key("text", required=True, filled=True)
@@ -188,8 +203,8 @@ _EVERY_RULE: Keys = {
     "type": Key("text", required=True),
     "when": Key("table"),
     "sticky": Key("switch", False),
-    "hedge_after_ms": later(0),
-    "retry_on_tags": later([]),
+    "hedge_after_ms": Key("whole", 0, low=0),
+    "retry_on_tags": Key("texts", (), filled=True),
 }
 
 RULES: Mapping[str, Keys] = {
@@ -346,19 +361,34 @@ RESPONSE_CLASSIFIERS: Mapping[str, Keys] = {
     "pii": {**_FOUND, "kinds": _PII},
     "llm": _LABELS,
 }
+# timeout: seconds that one hook may take.
+_HOOKED: Keys = {**_ENABLED, "timeout": Key("number", low=0.01, high=600)}
 PLUGINS: Mapping[str, Keys] = {
-    "response-healing": _ENABLED,
+    "response-healing": _HOOKED,
     "pareto-router": {
-        **_ENABLED,
+        **_HOOKED,
         "default_tier": Key("text", filled=True),
         "tier": Key("text", filled=True),
         "tiers": Key("lists"),
+    },
+    "redact": {
+        **_HOOKED,
+        "kinds": Key(
+            "texts",
+            one_of=(
+                *("email", "phone", "iban", "card", "national-id"),
+                *("api-key", "private-key", "token", "password"),
+            ),
+        ),
+        "words": Key("texts", filled=True),
+        "patterns": Key("map"),
+        "before_classifiers": Key("switch"),
     },
 }
 # Ids of later versions: refused when enabled. Any other id is ignored with a warning.
 CLASSIFIERS_LATER: tuple[str, ...] = ()
 RESPONSE_CLASSIFIERS_LATER: tuple[str, ...] = ()
-PLUGINS_LATER = ("web", "pdf", "redact", "cache", "system-prompt", "model-params")
+PLUGINS_LATER = ("web", "pdf", "cache", "system-prompt", "model-params")
 
 CLIENT: Keys = {
     "name": Key("text", required=True, filled=True),
@@ -367,11 +397,11 @@ CLIENT: Keys = {
     "models": Key("texts", (), filled=True),
     "strict": Key("switch", False),
     "admin": Key("switch", False),
-    "priority": later("interactive"),
-    "rpm": later(0),
-    "tpm": later(0),
-    "max_concurrency": later(0),
-    "budget_usd_per_day": later(0),
+    "priority": Key("text", "interactive", one_of=("interactive", "batch")),
+    "rpm": Key("whole", 0, low=0),
+    "tpm": Key("whole", 0, low=0),
+    "max_concurrency": Key("whole", 0, low=0),
+    "budget_usd_per_day": Key("number", 0.0, low=0),
 }
 
 PRICE: Keys = {

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from llmrouterd import tomlpos
 from llmrouterd.config import keys
 from llmrouterd.config.classifiers import check_asking
-from llmrouterd.config.clients import read_clients
+from llmrouterd.config.clients import check_budgets, read_clients
 from llmrouterd.config.nouns import Config, Logging
 from llmrouterd.config.policies import read_policies
 from llmrouterd.config.prices import read_prices, with_prices
@@ -27,6 +27,7 @@ from llmrouterd.config.providers import names_of, read_providers
 from llmrouterd.config.read import NOT_YET, Problems, nearest, quoted, read
 from llmrouterd.config.rules import check_name, read_aliases, read_rules
 from llmrouterd.config.server import is_host, read_server
+from llmrouterd.config.telemetry import read_telemetry
 from llmrouterd.model import ConfigError, Images, Routing
 
 if TYPE_CHECKING:
@@ -68,13 +69,13 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     named = bool(top["clients"])
     server, failover = read_server(problems, top["server"] or {}, environ, has_clients=named)
     clients = read_clients(problems, top["clients"], environ, server.api_key)
-    read(problems, ("telemetry",), top["telemetry"] or {}, keys.TELEMETRY)
     names = names_of(top["providers"])
     providers, skipped = read_providers(problems, top["providers"], environ)
     if "providers" not in document or document["providers"] == []:
         problems.add((), NO_PROVIDERS)
     prices = read_prices(problems, top["prices"], names)
     providers = tuple(with_prices(provider, prices) for provider in providers)
+    check_budgets(problems, top["clients"], providers)
     routing = Routing(
         rules=read_rules(problems, top["routers"], names),
         aliases=read_aliases(problems, top["models"] or {}, names),
@@ -85,6 +86,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     config = Config(
         server=server,
         logging=Logging(**read(problems, ("logging",), top["logging"] or {}, keys.LOGGING)),
+        telemetry=read_telemetry(problems, top["telemetry"] or {}, environ),
         images=_images(problems, top["images"] or {}),
         clients=clients,
         providers=providers,
@@ -97,6 +99,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     )
     _check_tiers(problems, config, names)
     check_asking(problems, config, names)
+    _check_tags(problems, config)
     if skipped and not providers:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped)
         problems.add((), f"every provider was skipped: {why}")
@@ -163,6 +166,16 @@ def _extensions(
         else:
             problems.warn(path, "ignored, there is none of this name" + nearest(name, list(known)))
     return settings
+
+
+def _check_tags(problems: Problems, config: Config) -> None:
+    """`retry_on_tags` waits for tags that somebody has to set."""
+    if any(table["enabled"] for table in config.response_classifiers.values()):
+        return
+    for index, rule in enumerate(config.routing.rules):
+        if rule.retry_on_tags:
+            path: Path = ("routers", index, "retry_on_tags")
+            problems.warn(path, "does nothing: no response classifier is enabled")
 
 
 def _check_tiers(problems: Problems, config: Config, names: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """What a configuration is, once it has been read and found right.
 
-Owns: `Config` and the two parts of it that are nobody else's nouns, `Server` and `Logging`.
+Owns: `Config` and the parts of it that are nobody else's nouns, `Server`, `Logging` and `Telemetry`.
 Refuses to know: TOML, files, defaults of the file's keys (keys.py has them).
 
 Laws:
@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from llmrouterd.model import EMPTY, Caller, Images, Provider, Routing, Secret
+from llmrouterd.model import ANYBODY, EMPTY, Caller, Images, Provider, Routing, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +47,7 @@ class Server:
     half_close: Literal["gone", "ignore"] = "gone"
     allow_model_admin: bool = False
     strict: bool = False
+    state_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,21 @@ class Logging:
 
 
 @dataclass(frozen=True, slots=True)
+class Telemetry:
+    """`[telemetry]`. endpoint: without the path of a signal. headers: name and value, which may be a
+    credential. interval, timeout: seconds."""
+
+    enabled: bool = False
+    endpoint: str = "http://localhost:4318"
+    service_name: str = "llmrouter"
+    sample_ratio: float = 1.0
+    headers: tuple[tuple[str, Secret], ...] = ()
+    interval: float = 10.0
+    timeout: float = 10.0
+    ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One configuration, checked.
 
@@ -78,6 +94,7 @@ class Config:
 
     server: Server = Server()
     logging: Logging = Logging()
+    telemetry: Telemetry = Telemetry()
     images: Images = field(default_factory=Images)
     clients: tuple[KeyHolder, ...] = ()
     providers: tuple[Provider, ...] = ()
@@ -88,3 +105,7 @@ class Config:
     warnings: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     path: str = ""
+
+    def caller(self, name: str) -> Caller:
+        """What the client of this name may do; of one that is not here nothing is known."""
+        return next((h.caller for h in self.clients if h.caller.name == name), ANYBODY)

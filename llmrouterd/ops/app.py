@@ -10,6 +10,7 @@ services, so that the last record is still written.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,17 +30,23 @@ from llmrouterd.observe.feed import Feed
 from llmrouterd.observe.journal import Journal
 from llmrouterd.observe.lag import watch_lag
 from llmrouterd.observe.metrics import Metrics
-from llmrouterd.ops import local, signals
+from llmrouterd.ops import collector, local, signals
 from llmrouterd.ops.current import Current
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.listening import handed_down, listeners, server_context
 from llmrouterd.ops.pages import refuse
 from llmrouterd.ops.scrape import Scrape
+from llmrouterd.ops.spendings import Spendings
 from llmrouterd.ops.systemd import Notifier
+from llmrouterd.pipeline.admit import DAY_MS, Admission
+from llmrouterd.pipeline.binding import confined, unclassified
 from llmrouterd.pipeline.daemon import Daemon, Generation
+from llmrouterd.pipeline.tracing import Tracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
+
+    from llmrouterd.observe.otlp import Export
 
 LOG = logging.getLogger("llmrouter")
 # The sum of all bodies held at once: eight of the largest that one request may have.
@@ -84,6 +91,8 @@ async def run(
             config = await local.found(environ, pool)
             config = overridden(config, host, port)
         generation = build(config, 1, user_agent)
+        admission = Admission()
+        spendings = _spendings(config, admission)
         found = listeners(config, handed_down(environ))
     except ConfigError:
         pool.close()
@@ -91,7 +100,10 @@ async def run(
     notifier = Notifier(environ)
     async with trio.open_nursery() as services:
         await services.start(pool.run)
-        house = _House(config, generation, pool, notifier, load, in_force)
+        await services.start(admission.timer.run)
+        if spendings is not None:
+            await services.start(spendings.run)
+        house = _House(config, generation, pool, admission, notifier, load, in_force)
         await house.serve(found, services, ready, seen)
         services.cancel_scope.cancel()
 
@@ -104,6 +116,7 @@ class _House:
         config: Config,
         generation: Generation,
         pool: Pool,
+        admission: Admission,
         notifier: Notifier,
         load: Callable[[], Config] | None,
         in_force: Callable[[int], None],
@@ -111,12 +124,16 @@ class _House:
         self.feed = Feed() if config.server.dashboard else None
         self.journal = _journal(config)
         self.metrics = Metrics() if config.server.metrics else None
-        sinks = (self.feed, self.journal, self.metrics)
+        self.telemetry = self._telemetry(config, generation, pool)
+        sinks = (self.feed, self.journal, self.metrics, self.telemetry)
         self.daemon = Daemon(
             pool,
             health=Health(),
             sinks=tuple(sink for sink in sinks if sink is not None),
             keep_bodies=_keeps_bodies(config),
+            tracer=Tracer(config.telemetry.sample_ratio) if self.telemetry else None,
+            keep_decisions=self.journal is not None,
+            admission=admission,
         )
         self.hangups = Hangups()
         self.notifier = notifier
@@ -127,6 +144,15 @@ class _House:
         self.server: Server | None = None
         self._in_force = in_force
 
+    def _telemetry(self, config: Config, generation: Generation, pool: Pool) -> Export | None:
+        if not config.telemetry.enabled:
+            return None
+
+        def strictest() -> tuple[str, ...] | None:
+            return confined(unclassified(self.current.generation.routing))
+
+        return collector.export(pool, config.telemetry, generation.user_agent, strictest)
+
     def _scrape(self, generation: Generation) -> Scrape:
         assert self.metrics is not None
         return Scrape(
@@ -136,7 +162,9 @@ class _House:
             self.feed,
             self.journal,
             self.connections,
+            telemetry=self.telemetry,
             fleet=lambda: self.daemon.fleet(self.current.generation, 0),
+            queued=self.daemon.admission.queued,
         )
 
     async def serve(
@@ -153,6 +181,8 @@ class _House:
         async with trio.open_nursery() as writing:
             if self.journal is not None:
                 writing.start_soon(self.journal.run)
+            if self.telemetry is not None:
+                writing.start_soon(self.telemetry.run)
             async with trio.open_nursery() as background:
                 heed = partial(
                     signals.heed, end=self._end, reload=self._reload, reopen=self._reopen
@@ -172,6 +202,8 @@ class _House:
                 background.cancel_scope.cancel()
             if self.journal is not None:
                 self.journal.close()
+            if self.telemetry is not None:
+                self.telemetry.close()
 
     def _end(self, at_once: bool) -> None:
         assert self.server is not None
@@ -202,7 +234,7 @@ class _House:
                 LOG.error("the certificate stays as it was: %s", problem)
 
     def _service(self, config: Config) -> Service:
-        return _service(config, self.current, self.hangups, self.connections)
+        return service(config, self.current, self.hangups, self.connections)
 
     def _reopen(self) -> None:
         if self.journal is not None:
@@ -219,9 +251,10 @@ def _keeps_bodies(config: Config) -> bool:
     return config.server.dashboard or logs
 
 
-def _service(
+def service(
     config: Config, current: Current, hangups: Hangups, connections: Connections
 ) -> Service:
+    """How connections are served under this configuration."""
     server = config.server
     limits = Limits(
         max_body_bytes=server.max_body_bytes,
@@ -240,6 +273,16 @@ def _service(
         refuse=refuse,
         max_connections=server.max_connections,
     )
+
+
+def _spendings(config: Config, admission: Admission) -> Spendings | None:
+    """Where budgets outlive the process. Without a folder they are kept in memory."""
+    if not config.server.state_dir:
+        return None
+    spendings = Spendings(config.server.state_dir)
+    spendings.load(admission.budget, time.time_ns() // 1_000_000 // DAY_MS)
+    admission.spent = spendings.spent
+    return spendings
 
 
 def _journal(config: Config) -> Journal | None:

@@ -12,7 +12,6 @@ Laws:
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -98,9 +97,26 @@ def format_of(path: str, headers_name_anthropic: bool = False) -> str:
 
 def tags_of(fields: Headers) -> tuple[str, ...]:
     """The tags that a client gives its own request, as X-Router-Tags names them."""
-    given = (tag.strip() for line in fields.all("x-router-tags") for tag in line.split(","))
-    fit = (tag for tag in given if tag and len(tag) <= _TAG_CHARS and tag.isprintable())
-    return tuple(itertools.islice(fit, _TAGS))
+    given = (tag.strip() for line in fields.all("x-router-tags") for tag in _words(line).split(","))
+    return tuple(tag for tag in given if tag)
+
+
+def _words(line: str) -> str:
+    """A field's value as its sender meant it: most write UTF-8, whatever the standard says."""
+    try:
+        return line if line.isascii() else line.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return line
+
+
+def check_tags(incoming: Incoming) -> Failure | None:
+    """Refuse tags that cannot be taken: one that is left out in silence may be the very one for which
+    a policy keeps the request here."""
+    tags = tags_of(incoming.headers)
+    if len(tags) <= _TAGS and all(len(t) <= _TAG_CHARS and t.isprintable() for t in tags):
+        return None
+    words = f"X-Router-Tags: at most {_TAGS} tags of at most {_TAG_CHARS} printable characters"
+    return Failure("bad_request", words)
 
 
 def refuse(path: str, failure: Failure) -> tuple[int, Fields, bytes]:
@@ -189,7 +205,7 @@ class Pages:
             if failure is not None and self._is_browser(path, incoming):
                 assert self._dashboard is not None
                 return await self._dashboard.door(client)
-            failure = failure or access.check_rights(incoming, path)
+            failure = failure or access.check_rights(incoming, path) or check_tags(incoming)
             if failure is not None:
                 return await self._refuse(incoming, client, failure)
         chat = _CHATS.get(path)
@@ -215,7 +231,7 @@ class Pages:
         if caller is None or not caller.admin:
             failure = Failure("unauthorized", "that is not a key for this page")
             return await self._refuse(incoming, client, failure)
-        return await client.respond(204, cookie_fields(key), b"")
+        return await client.respond(204, cookie_fields(key, incoming.scheme), b"")
 
     async def _chat(
         self,
@@ -335,6 +351,7 @@ class Pages:
                 "address": urlsplit(state.provider.base_url).netloc.rpartition("@")[2],
                 "on_demand": state.provider.on_demand,
                 "in_flight": daemon.in_flight_at.get(name, 0),
+                "queue": _queue(daemon, name),
                 "paused": name in daemon.paused,
                 **_state(state),
                 **_figures(state),
@@ -367,17 +384,37 @@ class Pages:
     async def _explain(self, incoming: Incoming, client: Client) -> None:
         """Where a request would go, as of now, without sending it."""
         asked = parse_body(await incoming.body()).value
+        client_name = check.opt_string(asked, "client") or ""
         question = Question(
             check.string(asked, "format"),
             dump(asked.get("request")),
             tuple(str(tag) for tag in check.opt_list(asked, "tags") or ()),
             check.opt_string(asked, "provider"),
-            check.opt_string(asked, "client") or "",
+            client_name,
+            caller=self._config.caller(client_name),
         )
         await answer(client, await explain(question, self._gen, self._daemon))
 
     async def _version(self, incoming: Incoming, client: Client) -> None:
         await answer(client, {"version": OLLAMA_VERSION})
+
+
+def _queue(daemon: Daemon, provider: str) -> JSON:
+    """Who is at work there and who waits; null where nothing is limited, or nobody came yet."""
+    gate = daemon.admission.gates.get(provider)
+    if gate is None:
+        return None
+    seen = gate.queue.snapshot()
+    return {
+        "running": seen.running,
+        "waiting": seen.waiting,
+        "clients": {
+            name: {"running": running, "waiting": waiting}
+            for name, (running, waiting) in seen.clients.items()
+        },
+        "models": seen.models,
+        "loaded": list(seen.loaded),
+    }
 
 
 def _state(state: ProviderState) -> JSON:

@@ -22,6 +22,7 @@ from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
 from llmrouterd.model import EMPTY
 from llmrouterd.pipeline import outgoing
+from llmrouterd.pipeline.patience import ENDLESS
 from llmrouterd.pipeline.refused import not_reached, refused_by
 from llmrouterd.route.decide import EMBEDDING
 from llmrouterd.route.estimate import text_tokens
@@ -73,7 +74,8 @@ async def embed(
     sent = _written(work, asked, candidate, info)
     if isinstance(sent, Failure):
         return sent
-    with Deadline(sent.provider.clocks) as deadline:
+    limit = work.patience if work.patience.kept else ENDLESS
+    with Deadline(sent.provider.clocks, limit.until, limit.seconds) as deadline:
         try:
             return await _exchange(work, asked, sent, deadline)
         except DialError as error:
@@ -97,7 +99,6 @@ def _written(
         return failure
     spoken = "ollama" if provider.format == "ollama" else "openai"
     ledger = Ledger()
-    work.story.begin(ledger, provider.format)
     target = outgoing.target_of(work, provider, candidate, info)
     try:
         body = embeddings.write_request(asked, spoken, ledger, target)
@@ -110,6 +111,7 @@ def _written(
     same = call == asked.origin
     path = outgoing.target(work, provider, embeddings.PATHS[call], same=same)
     fields = outgoing.fields(work, provider, candidate, same=same)
+    work.story.begin(ledger, provider.format, path)
     return _Sent(provider, spoken, path, fields, body)
 
 
@@ -120,9 +122,10 @@ async def _exchange(
     async with work.daemon.pool.exchange(
         origin, "POST", sent.target, sent.fields, sent.body, deadline, label=work.label
     ) as exchange:
-        work.story.noted(exchange.receipt, exchange.headers)
+        connect_s = exchange.connect_s
+        work.story.noted(exchange.receipt, exchange.headers, exchange.status, connect_s)
         if exchange.status != 200:
-            return await refused_by(exchange, sent.provider, sent.spoken, origin)
+            return await refused_by(exchange, sent.provider, sent.spoken, origin, sent.fields)
         return await _answered(work, asked, exchange, sent, deadline)
 
 
@@ -130,7 +133,7 @@ async def _answered(
     work: Work, asked: EmbedRequest, exchange: Exchange, sent: _Sent, deadline: Deadline
 ) -> Failure | None:
     body = await exchange.read_all(work.gen.response_limit_bytes)
-    deadline.off()
+    deadline.begun()
     try:
         answer = embeddings.parse_answer(sent.spoken, body, asked)
         return await _deliver(work, asked, answer)
@@ -142,6 +145,7 @@ async def _deliver(
     work: Work, asked: EmbedRequest, answer: embeddings.EmbedAnswer
 ) -> Failure | None:
     written = embeddings.write_answer(answer, asked)
+    await work.reply.claim()
     if answer.input_tokens is not None:
         work.story.usage = Usage(answer.input_tokens, 0)
     await work.reply.whole(written)

@@ -3,15 +3,20 @@
 Owns: the mutable notes of one request and the events that tell of its progress.
 Refuses to know: how anything is decided or sent; it is told.
 
-Law: everything here is synchronous, so that a cancelled request still has its record.
+Laws:
+1. Everything here is synchronous, so that a cancelled request still has its record.
+2. What one attempt notes of itself is `_OF_ATTEMPT`, nothing else: an attempt that runs beside
+   another has a twin of the story, and the request adopts the twin of the one that counts.
 """
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from formats.canonical import Usage
 from llmrouterd.model import (
     AttemptFailed,
     Candidate,
@@ -26,13 +31,23 @@ from llmrouterd.model import (
     Unread,
 )
 from llmrouterd.pipeline.cost import cost_usd
+from llmrouterd.route.estimate import answer_tokens
 
 if TYPE_CHECKING:
-    from formats.canonical import Request, Response, Usage
+    from formats.canonical import Request, Response
     from formats.errors import Failure
     from formats.ledger import Ledger
-    from llmrouterd.model import EndState, Headers, Provider, Receipt
+    from llmrouterd.model import (
+        Decision,
+        EndState,
+        Headers,
+        Provider,
+        Queued,
+        Receipt,
+        Traced,
+    )
     from llmrouterd.pipeline.daemon import Daemon
+    from llmrouterd.pipeline.tracing import Spans
 
 PROGRESS_NS = 250_000_000  # the least time between two tellings of a stream's progress
 
@@ -41,6 +56,10 @@ Fault = Literal["", "client", "upstream", "router", "owner"]
 _FAULT: dict[str, Fault] = {
     "no_provider": "owner",
     "not_available": "client",
+    "client_limit": "client",
+    "over_budget": "client",
+    "queue_full": "router",
+    "queue_timeout": "router",
     "plugin": "owner",
     "draining": "router",
     "internal": "router",
@@ -53,6 +72,24 @@ _FAULT: dict[str, Fault] = {
     "timeout": "upstream",
     "truncated": "upstream",
 }
+
+
+_OF_ATTEMPT = (
+    "candidate",
+    "ledger",
+    "response",
+    "usage",
+    "usage_estimated",
+    "priced_by",
+    "upstream_request_id",
+    "upstream_format",
+    "upstream_fields",
+    "address",
+    "unreached",
+    "queued_s",
+    "admitted_ns",
+    "spans",
+)
 
 
 class Story:
@@ -82,11 +119,17 @@ class Story:
         self.unknown_tags: frozenset[str] = frozenset()  # their classifiers failed
         self.given_tags: tuple[str, ...] = ()  # by the client itself
         self.policies: tuple[str, ...] = ()  # that bind it
+        self.generation = 1  # the configuration it runs under
         self.response_tags: tuple[str, ...] = ()
         self.plugins: list[str] = []
         self.candidate: Candidate | None = None
+        self.asked: list[Candidate] = []  # everybody that an attempt was begun at
         self.tried: list[Outcome] = []
+        self._tries: list[str] = []  # those that gave no answer to send, in words
+        self._last_word = False  # an answer that had been set aside is given after all
+        self.aside_usd: float | None = None  # for answers that nobody got
         self.trace: tuple[Step, ...] = ()
+        self.decision: Decision | None = None
         self.ledger: Ledger | None = None
         self.response: Response | Unread | None = None
         self.usage: Usage | None = None
@@ -103,6 +146,12 @@ class Story:
         self.size_bytes = 0
         self.size_tokens = 0  # estimate of the prompt
         self.notes: list[str] = []
+        self.trace_id = ""
+        self.spans: Spans | None = None  # where somebody wants to know when what was done
+        self.confined: tuple[str, ...] | None = None  # as the record says it
+        self.queued_s = 0.0  # how long it waited for places
+        self.admitted_ns = 0  # when it had the last one
+        self.limit_fields: list[tuple[str, str]] = []  # what its client may still use
 
     def unheard(self) -> None:
         """Nobody is told: no real request is made."""
@@ -117,6 +166,8 @@ class Story:
     def opened(self, request: Request) -> None:
         self.request = request
         self.requested_model = request.model
+        if self.spans is not None:
+            self.spans.opened(self.elapsed_ns())
         if self._heard:
             in_flight = self.daemon.in_flight
             self.daemon.tell(Opened(self.id, self.begun_ms, request.model, in_flight))
@@ -125,19 +176,50 @@ class Story:
         if self.given_tags:
             tags = tuple(sorted({*tags, *self.given_tags}))
         self.tags = tags
+        if self.spans is not None:
+            self.spans.classified(self.elapsed_ns())
         if self._heard:
             self.daemon.tell(Classified(self.id, self.daemon.wall_ms(), tags))
 
+    def routing(self) -> None:
+        """From here until `decided` a place is looked for."""
+        if self.spans is not None:
+            self.spans.routing(self.elapsed_ns())
+
+    def decided(self, trace: tuple[Step, ...]) -> None:
+        self.trace = trace
+        if self.spans is not None:
+            self.spans.decided(self.elapsed_ns())
+
+    def asks(self, candidate: Candidate) -> None:
+        """An attempt begins: there is a place for it."""
+        self.asked.append(candidate)
+
     def routed(self, candidate: Candidate) -> None:
         self.candidate = candidate
+        if self.spans is not None:
+            self.spans.attempt(candidate, self.elapsed_ns())
         if self._heard:
             now_ms = self.daemon.wall_ms()
             self.daemon.tell(Routed(self.id, now_ms, candidate.provider, candidate.model))
 
-    def begin(self, ledger: Ledger, upstream_format: str) -> None:
+    def queued(self, telling: Queued) -> None:
+        if self._heard:
+            self.daemon.tell(telling)
+
+    def admitted(self, waited_s: float) -> None:
+        """It has a place, or need not wait for one any more."""
+        self.queued_s += waited_s
+        self.admitted_ns = self.elapsed_ns()
+        if self.spans is not None:
+            self.spans.admitted(self.admitted_ns)
+
+    def begin(self, ledger: Ledger, upstream_format: str, target: str = "") -> None:
         """An attempt at an upstream: what is noted of it must not be the last one's."""
         if self.asked_ns is None:
             self.asked_ns = self.elapsed_ns()
+        if self.spans is not None:
+            self.spans.asks(self.elapsed_ns(), target, self.priced_by)
         self.ledger = ledger
         self.upstream_format = upstream_format
         self.unreached = False
@@ -146,9 +228,13 @@ class Story:
         self.usage = self.response = None
         self.usage_estimated = False
 
-    def noted(self, receipt: Receipt, fields: Headers) -> None:
+    def noted(
+        self, receipt: Receipt, fields: Headers, status: int = 200, connect_s: float | None = None
+    ) -> None:
         """An upstream has begun to answer: where it is, and what it calls this request."""
         self.address = receipt.address
+        if self.spans is not None:
+            self.spans.answered(self.elapsed_ns(), status, receipt.address, connect_s)
         # what has left this host does not come back when somebody nearer answers after all
         self.left_host = self.left_host or receipt.left_host
         self.upstream_request_id = fields.get("request-id") or fields.get("x-request-id") or ""
@@ -179,32 +265,103 @@ class Story:
     def failed(self, outcome: Outcome) -> None:
         """A try came to nothing; there may be another."""
         self.tried.append(outcome)
-        place, failure = outcome.candidate, outcome.failure
+        if self.spans is not None:
+            self.spans.failed(self.elapsed_ns(), outcome.failure.tag)
+        failure = outcome.failure
+        self._in_vain(outcome.candidate, failure.tag, failure.message, outcome.elapsed_s)
+
+    def skipped(self, outcome: Outcome, step: Step) -> None:
+        """A candidate that was admitted is passed over after all; there was no try."""
+        self.tried.append(outcome)
+        self.trace = (*self.trace, step)
+
+    def _in_vain(self, place: Candidate, kind: str, words: str, spent_s: float) -> None:
+        self._tries.append(f"{place.provider}/{place.model}: {kind}: {words}")
+        now_ms, took_ms = self.daemon.wall_ms(), int(spent_s * 1000)
         self.daemon.tell(
-            AttemptFailed(
-                self.id,
-                self.daemon.wall_ms(),
-                place.provider,
-                place.model,
-                failure.tag,
-                failure.message,
-                int(outcome.elapsed_s * 1000),
-            )
+            AttemptFailed(self.id, now_ms, place.provider, place.model, kind, words, took_ms)
         )
 
+    def estimate(self) -> None:
+        """A whole answer without figures gets estimated ones, as far as its words are at hand."""
+        known = self.usage
+        if known is not None and known.input is not None and known.output is not None:
+            return
+        answer = self.response
+        answer = answer.response() if isinstance(answer, Unread) else answer
+        said = answer_tokens(answer) if answer is not None else 0
+        if said:
+            self.usage = Usage(self.size_tokens, said).merged(known or Usage())
+            self.usage_estimated = True
+
+    # --- attempts beside each other, answers set aside --------------------------------------------
+
+    def twin(self) -> Story:
+        """The same story with an attempt's own notes apart: they count once they are adopted."""
+        twin = copy.copy(self)
+        if self.spans is not None:
+            twin.spans = self.spans.twin()
+        return twin
+
+    def adopt(self, twin: Story) -> None:
+        """That attempt is the one that counts."""
+        for name in _OF_ATTEMPT:
+            setattr(self, name, getattr(twin, name))
+        self._share(twin)
+
+    def _share(self, twin: Story) -> None:
+        """What is true of the request as soon as it is of one of its attempts."""
+        self.left_host = self.left_host or twin.left_host
+        begun = [ns for ns in (self.asked_ns, twin.asked_ns) if ns is not None]
+        self.asked_ns = min(begun, default=None)
+
+    def cancelled(self, twin: Story, place: Candidate, why: str, spent_s: float) -> None:
+        """An attempt was ended because another one had the first token. What it had read by then may
+        be billed all the same."""
+        self._share(twin)
+        if twin.spans is not None:
+            twin.spans.failed(self.elapsed_ns(), "hedged")
+        self._in_vain(place, "hedged", f"cancelled: {why}", spent_s)
+        usage = twin.usage or Usage(None, None)
+        read = usage.input if usage.input is not None else self.size_tokens
+        seen = replace(usage, input=read, output=usage.output or 0)
+        self._set_aside(cost_usd(twin.priced_by, seen, place.model) if twin.priced_by else None)
+
+    def set_aside(self) -> None:
+        """The answer of the last attempt came whole and goes to nobody, for now."""
+        self._set_aside(self._own_cost_usd)
+
+    def _set_aside(self, usd: float | None) -> None:
+        if usd is not None:
+            self.aside_usd = (self.aside_usd or 0.0) + usd
+
+    def has_last_word(self, twin: Story) -> None:
+        """An answer that had been set aside is given after all."""
+        self.adopt(twin)
+        self._last_word = True
+        if self.aside_usd is not None:
+            self.aside_usd -= self._own_cost_usd or 0.0
+
     @property
-    def cost_usd(self) -> float | None:
-        """What the answer cost, as far as its provider's prices tell."""
+    def tries(self) -> int:
+        """How many attempts there were, the one that is running included."""
+        return len(self._tries) + (self.failure is None and not self._last_word)
+
+    @property
+    def _own_cost_usd(self) -> float | None:
         if self.priced_by is None:
             return None
         return cost_usd(self.priced_by, self.usage, self.candidate.model if self.candidate else "")
 
+    @property
+    def cost_usd(self) -> float | None:
+        """What the answer cost, as far as its provider's prices tell, and those that nobody got."""
+        own = self._own_cost_usd
+        return own if self.aside_usd is None else (own or 0.0) + self.aside_usd
+
     def attempts(self) -> tuple[str, ...]:
-        """One text per failed try: `provider/model: kind: message`."""
-        return tuple(
-            f"{o.candidate.provider}/{o.candidate.model}: {o.failure.tag}: {o.failure.message}"
-            for o in self.tried
-        )
+        """One text per try that gave no answer to send: `provider/model: kind: message`."""
+        return tuple(self._tries)
 
     @property
     def overhead_ms(self) -> float | None:
@@ -261,8 +418,23 @@ class Story:
             address=self.address,
             size_bytes=self.size_bytes,
             notes=tuple(self.notes),
+            queue_ms=int(self.queued_s * 1000) if self.admitted_ns else None,
             policies=self.policies,
+            generation=self.generation,
             overhead_ms=self.overhead_ms,
+            trace_id=self.trace_id or None,
+            traced=None if self.spans is None else self._traced(end),
+            confined=self.confined,
+            decision=self.decision,
+            tried=tuple(self.tried) if self.decision is not None else (),
+        )
+
+    def _traced(self, end: EndState) -> Traced:
+        assert self.spans is not None
+        return self.spans.sealed(
+            self.elapsed_ns(),
+            "" if end == "complete" else self.failure.tag if self.failure else end,
+            self.first_token_ns,
         )
 
     def _kept_request(self) -> Request | None:

@@ -7,13 +7,18 @@ from dataclasses import replace
 
 import pytest
 import trio
+import trio.testing
 
-from llmrouterd.config import Config, Server
+from llmrouterd.config import Config, Server, Telemetry
+from llmrouterd.edge.client import Client
+from llmrouterd.edge.incoming import Incoming
 from llmrouterd.edge.pool import Pool
 from llmrouterd.model import Candidate, ConfigError, Provider, Routing, Secret
 from llmrouterd.ops.current import Current
 from llmrouterd.ops.generation import build
+from llmrouterd.ops.probes import Probes
 from llmrouterd.pipeline.daemon import Daemon
+from llmrouterd.pipeline.tracing import CURRENT
 from tests.fakes.upstream import FakeUpstream
 from tests.ops.stage import ask
 
@@ -94,6 +99,27 @@ async def test_what_takes_a_restart_is_named_and_stays(caplog: pytest.LogCapture
         assert "server.hosts takes a restart" in caplog.text
 
 
+async def test_telemetry_takes_a_restart(caplog: pytest.LogCaptureFixture) -> None:
+    async with current(config()) as (it, file):
+        file.says = config(telemetry=Telemetry(enabled=True))
+        assert await it.reload()
+        assert it.config.telemetry == Telemetry()
+        assert "[telemetry] takes a restart" in caplog.text
+
+
+async def test_a_page_is_not_of_the_last_requests_trace() -> None:
+    seen: list[str] = []
+    async with current(config()) as (it, _):
+
+        async def answer(incoming: Incoming, client: Client) -> None:
+            CURRENT.set("0af7")  # as an earlier request of this connection left it
+            await it.answer(incoming, client)
+            seen.append(CURRENT.get())
+
+        assert (await ask(answer, "GET", "/health")).status == 200
+    assert seen == [""]
+
+
 async def test_what_is_known_of_an_unchanged_provider_stays_known() -> None:
     with FakeUpstream(lambda turn: turn.whole({"data": [{"id": "m"}]})) as up:
         kept = Provider("kept", "openai", up.url + "/v1")
@@ -149,3 +175,29 @@ async def test_the_generation_does_not_change_under_a_request() -> None:
     with pytest.raises(AttributeError):
         it.generation.number = 2  # type: ignore[misc]
     assert replace(it.generation, number=2).number == 2
+
+
+async def test_probes_are_those_of_the_configuration_in_force(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    probed: list[str] = []
+
+    async def probe(self: Probes, provider: Provider) -> None:
+        probed.append(provider.name)
+
+    monkeypatch.setattr(Probes, "probe", probe)
+
+    def one(name: str) -> Provider:
+        return Provider(
+            name, "openai", "http://127.0.0.1:9/v1", models=("m",), probe_interval_s=10.0
+        )
+
+    async with current(config(one("a"))) as (it, file):
+        await trio.sleep(100)
+        assert set(probed) == {"a"}
+        file.says = config(one("b"))
+        assert await it.reload()
+        probed.clear()
+        await trio.sleep(100)
+        assert set(probed) == {"b"}
+        assert 8 <= len(probed) <= 12
