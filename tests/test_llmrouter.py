@@ -13,7 +13,6 @@ from types import ModuleType
 import pytest
 
 import llmrouter
-import llmrouterd.commands.options  # a command line loads it, also where the package is replaced
 
 ROOT = Path(__file__).parent.parent
 Run = Callable[[argparse.Namespace], int]
