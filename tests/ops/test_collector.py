@@ -118,7 +118,7 @@ async def test_nobody_there_is_no_denial() -> None:
     assert "refused" in reply.why
 
 
-async def test_a_certificate_that_nobody_knows_is_told(tmp_path) -> None:
+async def test_a_server_that_speaks_no_tls_is_told(tmp_path) -> None:
     ca = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(ca)
     with socket.create_server(("127.0.0.1", 0)) as listener:
