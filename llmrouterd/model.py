@@ -561,6 +561,8 @@ class Record:
     size_bytes: of the bodies both ways, for those who keep records within a bound of memory.
     overhead_ms: from the body read to the first upstream asked, with what was spent in a queue.
     queue_ms: that alone.
+    Of the last attempt: asked_ms (when it began) and head_ms (when its answer began, None: it did not)
+    count from the request's beginning; connect_ms is what a new connection took, None without one.
     """
 
     id: int
@@ -599,6 +601,10 @@ class Record:
     policies: tuple[str, ...] = ()
     overhead_ms: float | None = None
     queue_ms: int | None = None
+    asked_ms: int | None = None
+    connect_ms: int | None = None
+    head_ms: int | None = None
+    left_host: bool | None = None
 
 
 Telling = Opened | Classified | Routed | FirstToken | Progress | AttemptFailed | Record

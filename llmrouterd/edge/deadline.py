@@ -30,13 +30,16 @@ class Deadline:
 
     After the block, `expired` names the clock that ran out (a phase, or "total") and `expired_s`
     is what it was set to; None when none did. The block then ended early, without an exception.
+    `connect_s`: how long making a connection took, once there is one; None where none was made.
     """
 
     __slots__ = (
         "_at",
+        "_connecting_at",
         "_limits",
         "_total_at",
         "_total_s",
+        "connect_s",
         "expired",
         "expired_s",
         "phase",
@@ -55,6 +58,8 @@ class Deadline:
         self._total_s = clocks.total_s
         self._total_at = math.inf
         self._at = math.inf
+        self._connecting_at = 0.0
+        self.connect_s: float | None = None
         self.phase: Phase | Literal["total"] = "total"
         self.expired: Phase | Literal["total"] | None = None
         self.expired_s = 0.0
@@ -79,9 +84,13 @@ class Deadline:
 
     def enter(self, phase: Phase) -> None:
         """Start this phase's clock (anew, if it was running)."""
+        now = trio.current_time()
+        if phase == "connect":
+            self._connecting_at = now
+        elif self.phase == "connect":
+            self.connect_s = now - self._connecting_at
         self.phase = phase
-        at = trio.current_time() + self._limits[phase]
-        self._move(min(at, self._total_at))
+        self._move(min(now + self._limits[phase], self._total_at))
 
     def off(self) -> None:
         """Only the total clock runs: what follows is our time, or the client's."""

@@ -119,13 +119,14 @@ def is_original(telling: Telling) -> bool:
     return not isinstance(telling, FirstToken | Progress | AttemptFailed)
 
 
-def as_text(telling: Telling, *, bodies: bool = True) -> str:
-    """`shape` as JSON text in one line. Never fails: words that cannot be written are left out."""
+def as_text(telling: Telling, *, bodies: bool = True, more: dict[str, JSON] | None = None) -> str:
+    """`shape` as JSON text in one line. Never fails: words that cannot be written are left out. more:
+    further members."""
     try:
-        text = _ENCODER.encode(shape(telling, bodies=bodies))
+        text = _ENCODER.encode(shape(telling, bodies=bodies) | (more or {}))
     except (TypeError, ValueError, RecursionError) as error:
         LOG.warning("the words of request %d are left out: %s", telling.id, error)
-        text = _ENCODER.encode(shape(telling, bodies=False))
+        text = _ENCODER.encode(shape(telling, bodies=False) | (more or {}))
     if text.isascii():
         return text
     try:
@@ -170,6 +171,9 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "attempts": list(record.attempts),
         "ttft_ms": record.ttft_ms,
         "queue_ms": record.queue_ms,
+        "asked_ms": record.asked_ms,
+        "connect_ms": record.connect_ms,
+        "head_ms": record.head_ms,
         "overhead_ms": None if record.overhead_ms is None else round(record.overhead_ms, 3),
         "input_tokens": usage.input if usage else None,
         "output_tokens": usage.output if usage else None,

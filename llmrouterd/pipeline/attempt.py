@@ -169,6 +169,7 @@ async def _exchange(work: Work, sent: Outgoing, deadline: Deadline) -> Failure |
         patiently=reply.patiently if reply.quiet_s else None,
     ) as exchange:
         work.story.noted(exchange.receipt, exchange.headers)
+        work.story.connect_s = deadline.connect_s
         if sent.same:
             work.story.upstream_fields = headers.of_account(sent.provider, exchange.headers)
         if exchange.status != 200:

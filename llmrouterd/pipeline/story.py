@@ -73,6 +73,9 @@ class Story:
         self.first_token_ns: int | None = None
         self.read_ns: int | None = None  # the request's body was there
         self.asked_ns: int | None = None  # the first upstream was about to be asked
+        self.attempt_ns: int | None = None  # the last attempt began
+        self.head_ns: int | None = None  # and its upstream to answer
+        self.connect_s: float | None = None  # what a new connection to it took
         self._told_ns = 0  # when progress was last told
         self._pieces = 0
         self._sent_bytes = 0
@@ -136,8 +139,10 @@ class Story:
 
     def begin(self, ledger: Ledger, upstream_format: str) -> None:
         """An attempt at an upstream: what is noted of it must not be the last one's."""
+        self.attempt_ns = self.elapsed_ns()
+        self.head_ns = self.connect_s = None
         if self.asked_ns is None:
-            self.asked_ns = self.elapsed_ns()
+            self.asked_ns = self.attempt_ns
         self.ledger = ledger
         self.upstream_format = upstream_format
         self.unreached = False
@@ -149,6 +154,7 @@ class Story:
     def noted(self, receipt: Receipt, fields: Headers) -> None:
         """An upstream has begun to answer: where it is, and what it calls this request."""
         self.address = receipt.address
+        self.head_ns = self.elapsed_ns()
         # what has left this host does not come back when somebody nearer answers after all
         self.left_host = self.left_host or receipt.left_host
         self.upstream_request_id = fields.get("request-id") or fields.get("x-request-id") or ""
@@ -263,6 +269,10 @@ class Story:
             notes=tuple(self.notes),
             policies=self.policies,
             overhead_ms=self.overhead_ms,
+            asked_ms=_ms(self.attempt_ns),
+            connect_ms=None if self.connect_s is None else round(self.connect_s * 1000),
+            head_ms=_ms(self.head_ns),
+            left_host=self.left_host,
         )
 
     def _kept_request(self) -> Request | None:
@@ -270,3 +280,7 @@ class Story:
         if self.request is None or not self.daemon.keep_bodies:
             return self.request
         return replace(self.request, raw=None)
+
+
+def _ms(elapsed_ns: int | None) -> int | None:
+    return None if elapsed_ns is None else elapsed_ns // 1_000_000
