@@ -36,6 +36,7 @@ COMMANDS = MappingProxyType(
         "stats": "add up request logs: requests, errors, tokens, cost, times",
         "watch": "follow a running router: each request as it goes on",
         "tui": "the same on the whole screen, with figures, providers and a chat",
+        "replay": "what another configuration would have done with the requests of a log",
         "launch": "start a coding agent (claude, codex, copilot, opencode, qwen) on this router",
         "provider": "list, pause, resume or drain a provider of a running router",
         "service": "the systemd unit: print, install or remove it",
@@ -43,7 +44,7 @@ COMMANDS = MappingProxyType(
     }
 )
 # Named, so that who asks for one learns that it was no typing error.
-NOT_YET = frozenset(("init", "replay", "selftest", "audit"))
+NOT_YET = frozenset(("init", "selftest", "audit"))
 DEBUG = "show the traceback of an internal error"
 
 
@@ -117,8 +118,8 @@ class Parser(argparse.ArgumentParser):
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; what cannot be understood ends here with exit 2."""
     words = list(argv)
-    parser = build_parser()
     at = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
+    parser = build_parser()
     end = words.index("--") if "--" in words and words[at : at + 1] == ["launch"] else len(words)
     words, others = words[:end], words[end + 1 :]  # what follows is for the agent
     for word in words[:at]:
@@ -151,6 +152,7 @@ def refuse(word: str, parser: Parser) -> NoReturn:
 
 
 def build_parser() -> Parser:
+    """word: the command that is asked for."""
     parser = Parser(
         prog="llmrouter",
         allow_abbrev=False,  # a script's shortened option must not change its meaning later

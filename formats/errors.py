@@ -69,8 +69,12 @@ FailureKind = Literal[
     "unauthorized",
     "forbidden",
     "not_available",
+    "client_limit",
+    "over_budget",
     # the router's own decision
     "no_provider",
+    "queue_full",
+    "queue_timeout",
     "plugin",
     "draining",
     "internal",
@@ -84,6 +88,8 @@ FailureKind = Literal[
     "timeout",
     "truncated",
     "refused_by_upstream",
+    # an answer that came, and that a rule does not want to be the last word
+    "tagged",
 ]
 
 # (status to a Chat Completions or Ollama client, status to an Anthropic client): the table of the
@@ -102,7 +108,11 @@ STATUS: dict[FailureKind, tuple[int, int]] = {
     "unauthorized": (401, 401),
     "forbidden": (403, 403),
     "not_available": (501, 501),
+    "client_limit": (429, 429),
+    "over_budget": (429, 429),
     "no_provider": (400, 400),
+    "queue_full": (503, 529),
+    "queue_timeout": (503, 529),
     "plugin": (500, 500),
     "draining": (503, 529),
     "internal": (500, 500),
@@ -115,6 +125,7 @@ STATUS: dict[FailureKind, tuple[int, int]] = {
     "timeout": (504, 504),
     "truncated": (502, 500),
     "refused_by_upstream": (400, 400),
+    "tagged": (502, 500),
 }
 
 
@@ -126,6 +137,7 @@ class Failure:
     status: the HTTP status the upstream (or the edge) gave; None: derived from `kind`.
     type, code: the upstream's own `type` and `code`, kept for clients of the same format.
     retry_after_s: seconds to wait, when known.
+    limit: which of the client's own limits it was.
     native: the upstream's error object as parsed, so that the same format gets every field back.
     body: the upstream's own text, for a client of its format that it was meant for word for word.
     """
@@ -140,10 +152,13 @@ class Failure:
     clock: str | None = None
     native: object = None
     body: bytes | None = None
+    limit: str | None = None
 
     @property
     def tag(self) -> str:
-        """What `X-Router-Error` says: the kind, or which clock ran out."""
+        """What `X-Router-Error` says: the kind, and which clock ran out or which limit it was."""
+        if self.limit:
+            return f"{self.kind}:{self.limit}"
         return f"timeout:{self.clock}" if self.clock else self.kind
 
 

@@ -74,16 +74,28 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a client may use. rpm, tpm: requests and tokens in a minute; 0: no limit."""
+
+    rpm: int = 0
+    tpm: int = 0
+    at_once: int = 0
+    budget_usd_per_day: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who a request comes from, by its key. name: "" for whoever has the shared key, or anybody where
     no key is asked for: they may do everything. models: globs of the names that may be asked for,
     all if there are none. strict: a loss in translation is refused. admin: model administration and
-    the dashboard."""
+    the dashboard. allowance: None is no limit at all. batch: others go before it."""
 
     name: str = ""
     models: tuple[str, ...] = ()
     strict: bool = False
     admin: bool = True
+    allowance: Allowance | None = None
+    batch: bool = False
 
     def may_ask(self, model: str) -> bool:
         return not self.models or any(fnmatchcase(model, glob) for glob in self.models)
@@ -166,6 +178,26 @@ class Dialect:
 
 
 @dataclass(frozen=True, slots=True)
+class Slots:
+    """How many requests a provider is given at a time, and how the others wait. 0 is no limit.
+
+    per_model: (glob, most at work) for each model on its own. max_loaded: models that it holds in
+    memory at a time; 0: not known. swap_wait_s: how long a request may be put behind others whose
+    model is in memory; residency_s: how long a loaded model is kept for others at least;
+    batch_wait_s: after so long a batch request counts as interactive.
+    """
+
+    at_once: int = 0
+    per_model: tuple[tuple[str, int], ...] = ()
+    max_queue: int = 100
+    timeout_s: float = 120.0
+    max_loaded: int = 0
+    swap_wait_s: float = 15.0
+    residency_s: float = 10.0
+    batch_wait_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
     """What models cost, in USD per million tokens. models: names or globs. max_input_tokens: it holds
     for prompts up to so many; 0: for all. None: such input costs what other input costs."""
@@ -210,14 +242,23 @@ class Provider:
     clocks: Clocks = Clocks()
     max_retries: int = 1
     circuit_failures: int = 3  # so many in a row, and it is left alone for a while; 0: never
+    probe_interval_s: float = 0.0  # between two questions whether it is there; 0: it is not asked
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may hold a key
     ca_file: str = ""
     client_cert: str = ""
     client_key: str = ""
     http_proxy: str = field(default="", repr=False)  # may hold a password
     options: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    stream_upstream: Literal["auto", "always", "never"] = "auto"  # for whole answers, too
     grow_context: bool = False  # num_ctx may grow with the prompts
+    slots: Slots | None = None  # None: it takes whatever comes
     on_demand: bool = False  # found by a key in the environment: only for models asked for by name
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether any price is declared. One of 0 is one."""
+        prices = (self.cost_per_1m_tokens, self.input_cost_per_1m, self.output_cost_per_1m)
+        return bool(self.prices or self.list_prices) or any(price is not None for price in prices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +375,8 @@ class RuleSpec:
     sticky: bool = False
     min_tokens: int | None = None
     max_tokens: int | None = None
+    hedge_after_ms: int = 0
+    retry_on_tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,13 +437,17 @@ class Candidate:
     """One place a request may go. `rule` says who proposed it (`routers[2] fallback`).
 
     written_out: the owner named this provider in the very list it came from, so going there after
-    a local provider failed is the owner's own wish.
+    a local provider failed is the owner's own wish. hedge_after_ms: silent for so long, and the next
+    candidate is started beside it; 0: never. retry_on_tags: an answer with one of these is not yet
+    the last word.
     """
 
     provider: str
     model: str
     rule: str
     written_out: bool = False
+    hedge_after_ms: int = 0
+    retry_on_tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,17 +475,31 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided and on what, as it was read, for whoever writes it down. figures: provider ->
+    members of its state that no rule of this configuration asked for, and one of another may."""
+
+    facts: Facts
+    fleet: Fleet
+    routing: Routing
+    verdict: Verdict
+    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How one attempt ended without an answer.
 
     at: when, on the monotonic clock (None: just now); a pause before a retry counts from there.
-    connected: False when no connection came about at all (refused, no such name, TLS)."""
+    connected: False when no connection came about at all (refused, no such name, TLS). asked: False
+    when it was passed over after all, because somebody else had found it ill."""
 
     candidate: Candidate
     failure: Failure
     elapsed_s: float = 0.0
     at: float | None = None
     connected: bool = True
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,6 +558,19 @@ class Routed:
     ts_ms: int
     provider: str
     model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """It waits for a place at a provider, or its position there is another one now. position: 1 is
+    next, 0 has its place. estimate_ms: until it starts; None while nothing has been measured."""
+
+    id: int
+    ts_ms: int
+    provider: str
+    model: str
+    position: int
+    estimate_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -560,7 +634,8 @@ class Record:
     that the upstream's format could not carry. fault: who was at fault when end is not `complete`.
     size_bytes: of the bodies both ways, for those who keep records within a bound of memory.
     overhead_ms: from the body read to the first upstream asked, with what was spent in a queue.
-    queue_ms: that alone.
+    queue_ms: how long it waited for places at providers; None where it needed none.
+    decision: where somebody keeps those; tried: what failed of it, as `attempts` says in words.
     Of the last attempt: asked_ms (when it began) and head_ms (when its answer began, None: it did not)
     count from the request's beginning; connect_ms is what a new connection took, None without one.
     """
@@ -605,6 +680,8 @@ class Record:
     connect_ms: int | None = None
     head_ms: int | None = None
     left_host: bool | None = None
+    decision: Decision | None = None
+    tried: tuple[Outcome, ...] = ()
 
 
-Telling = Opened | Classified | Routed | FirstToken | Progress | AttemptFailed | Record
+Telling = Opened | Classified | Routed | Queued | FirstToken | Progress | AttemptFailed | Record

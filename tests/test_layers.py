@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "llmrouterd.hooks",
         "llmrouterd.detect",
     ),
-    "llmrouterd.observe": ("formats", "llmrouterd.model", "trio"),
+    "llmrouterd.observe": ("formats", "llmrouterd.model", "llmrouterd.route.recorded", "trio"),
     "llmrouterd.ops": ("formats", "llmrouterd", "trio"),
     "llmrouterd.commands": ("formats", "llmrouterd", "llmrouter", "trio"),
     "llmrouter": (),  # a command's module is imported by name, when it runs

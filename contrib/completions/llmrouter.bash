@@ -17,13 +17,14 @@ _llmrouter() {
     "explain "*) COMPREPLY=($(compgen -W "-h --help --debug --model --prompt --request --format --tag --provider --client --url --key-env --json" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "service "*) COMPREPLY=($(compgen -W "-h --help --debug --user --socket --config --force print install uninstall" -- "$cur")) ;;
     "version "*) COMPREPLY=($(compgen -W "-h --help --debug" -- "$cur")) ;;
+    "replay "*) COMPREPLY=($(compgen -W "-h --help --debug --config --since --limit --all --json --send --url --concurrency --key-env" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "launch "*) COMPREPLY=($(compgen -W "-h --help --debug --url --model --key-env --print claude codex copilot opencode qwen" -- "$cur")) ;;
     "serve "*) COMPREPLY=($(compgen -W "-h --help --debug --host --port --log-level --log-format --watch-config --check" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "check "*) COMPREPLY=($(compgen -W "-h --help --debug --json" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "stats "*) COMPREPLY=($(compgen -W "-h --help --debug --config --by --since --until --json --csv" -- "$cur")) ;;
     "watch "*) COMPREPLY=($(compgen -W "-h --help --debug --key-file --ca-file --filter --json --brief" -- "$cur")) ;;
     "tui "*) COMPREPLY=($(compgen -W "-h --help --debug --key-file --ca-file --filter" -- "$cur")) ;;
-    *) COMPREPLY=($(compgen -W "serve check explain stats watch tui launch provider service version --help --version" -- "$cur")) ;;
+    *) COMPREPLY=($(compgen -W "serve check explain stats watch tui replay launch provider service version --help --version" -- "$cur")) ;;
     esac
 }
 complete -o filenames -F _llmrouter llmrouter

@@ -72,6 +72,10 @@ _TYPE_OF_KIND: dict[FailureKind, str] = {
     "quota": "rate_limit_error",
     "overloaded": "overloaded_error",
     "draining": "overloaded_error",
+    "queue_full": "overloaded_error",
+    "queue_timeout": "overloaded_error",
+    "client_limit": "rate_limit_error",
+    "over_budget": "rate_limit_error",
     "timeout": "timeout_error",
 }
 # With these an upstream refuses the client's own credential.
@@ -85,7 +89,12 @@ _SPENT = re.compile(
     r"insufficient_quota|exceeded your current quota|_spend_limit_reached", re.IGNORECASE
 )
 # Mistakes of a request that some servers answer with 500, and what a server is not able to do.
-_NOT_CURED = re.compile(r"is required|invalid|must be", re.IGNORECASE)
+_NOT_CURED = re.compile(
+    r"is required|invalid|must be|failed to parse (?:tools|messages|input|grammar|json schema)"
+    r"|key '\w+' not found|json\.exception|missing tool|unsupported tool type"
+    r"|unable to generate parser|failed to (?:load|decode) image",
+    re.IGNORECASE,
+)
 _UNABLE = re.compile(r"(?:is|are) not supported|does not support", re.IGNORECASE)
 _NUMBERS = (
     re.compile(r"(\d[\d,]*) tokens?\)? (?:>|exceeds?)\D*(\d[\d,]*)", re.IGNORECASE),

@@ -73,9 +73,11 @@ def write_request(request: Request, ledger: Ledger, target: Target) -> bytes:
     if not request.messages:
         raise losses.refusal("messages: none")
     if passes(request, target):
-        edits = {} if target.model == request.model else {"model": target.model}
+        edits: _Object = {} if target.model == request.model else {"model": target.model}
         assert request.raw is not None
         edits |= _with_room(request, request.raw, losses)
+        if request.stream and request.raw.value.get("stream") is not True:
+            edits["stream"] = True
         return request.raw.spliced(edits, (plugins.MEMBER,))
     return jsontext.dump(_Writer(request, ledger, losses, target).body())
 

@@ -283,7 +283,11 @@ _WORDS: Mapping[FailureKind, tuple[str, str | None]] = {
     "unauthorized": ("invalid_request_error", "invalid_api_key"),
     "forbidden": ("permission_error", None),
     "not_available": ("invalid_request_error", "not_available"),
+    "client_limit": ("requests", "rate_limit_exceeded"),
+    "over_budget": ("insufficient_quota", "insufficient_quota"),
     "no_provider": ("router_error", "no_provider"),
+    "queue_full": ("server_error", "queue_full"),
+    "queue_timeout": ("server_error", "queue_timeout"),
     "plugin": ("router_error", None),
     "draining": ("server_error", None),
     "internal": ("router_error", None),
@@ -296,6 +300,7 @@ _WORDS: Mapping[FailureKind, tuple[str, str | None]] = {
     "timeout": ("server_error", None),
     "truncated": ("server_error", None),
     "refused_by_upstream": ("invalid_request_error", None),
+    "tagged": ("server_error", None),
 }
 # With these an upstream refuses the client's own credential.
 _REFUSALS: Mapping[int, tuple[str, str | None]] = {

@@ -92,6 +92,8 @@ def _edit_max_tokens(
 def edit_stream_options(
     request: Request, raw: RawBody, target: Target, edits: dict[str, JSON], remove: list[str]
 ) -> None:
+    if request.stream and raw.value.get("stream") is not True:
+        edits["stream"] = True
     options = raw.value.get("stream_options")
     if target.include_usage:
         if request.stream and not request.include_usage:

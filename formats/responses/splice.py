@@ -28,6 +28,8 @@ def passed_request(request: Request, raw: RawBody, losses: Losses, target: Targe
     edits: dict[str, JSON] = {}
     if raw.value["model"] != target.model:
         edits["model"] = target.model
+    if request.stream and raw.value.get("stream") is not True:
+        edits["stream"] = True
     items = raw.value.get("input")
     if type(items) is list:
         edited = _with_roles(items, target)

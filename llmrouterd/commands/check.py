@@ -56,12 +56,13 @@ def made(config: Config) -> None:
         raise ConfigError([f"{config.path}: {problem}" for problem in error.problems]) from None
 
 
-def find_and_load(args: argparse.Namespace) -> Config:
+def find_and_load(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Config:
+    """environ: where the keys are."""
     path = locate.find(args.config, os.environ)
     if path is None:
         looked = ", ".join(str(place) for place in locate.places(os.environ))
         raise ConfigError([f"no configuration found (looked for {looked}): name one"])
-    return load(path, os.environ)
+    return load(path, environ)
 
 
 # ---- for people ----------------------------------------------------------------------------------

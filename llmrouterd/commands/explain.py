@@ -113,6 +113,7 @@ def _offline(args: argparse.Namespace, asked: dict[str, JSON]) -> dict[str, JSON
                 tuple(asked["tags"]),
                 asked["provider"],
                 asked["client"],
+                caller=config.caller(asked["client"]),
             )
             ready = replace(gen, fleet=catalog.fleet)
             return await explain(question, ready, Daemon(pool))

@@ -89,6 +89,40 @@ def stats(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--csv", action="store_true", help="print CSV, the total first")
 
 
+def replay(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "log", metavar="LOG", nargs="+", type=Path, help="files of the request log; -: stdin"
+    )
+    parser.add_argument(
+        "--config",
+        metavar="NEW",
+        type=Path,
+        help="the new configuration file (default: as for `serve`)",
+    )
+    parser.add_argument(
+        "--since", metavar="WHEN", help="leave out what is older: 24h, 90m, 7d, a date"
+    )
+    parser.add_argument("--limit", metavar="N", type=_count, help="only the newest N requests")
+    parser.add_argument("--all", action="store_true", help="show every change, not the first 20")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--send", action="store_true", help="send the requests for real")
+    parser.add_argument("--url", help="with --send: to this running router, not one of its own")
+    parser.add_argument(
+        "--concurrency",
+        metavar="N",
+        type=_count,
+        default=1,
+        help="with --send: at once (%(default)s)",
+    )
+    _key_env(parser)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**9):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return int(text)
+
+
 def launch(parser: argparse.ArgumentParser) -> None:
     agents = ("claude", "codex", "copilot", "opencode", "qwen")
     parser.add_argument("agent", metavar="AGENT", choices=agents, help=", ".join(agents))
@@ -165,6 +199,7 @@ COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "serve": serve,
     "check": check,
     "explain": explain,
+    "replay": replay,
     "stats": stats,
     "watch": watch,
     "tui": tui,

@@ -12,11 +12,12 @@ from llmrouterd.config import keys
 from llmrouterd.config.credentials import NoKeyError, key_from, key_in_file
 from llmrouterd.config.nouns import KeyHolder
 from llmrouterd.config.read import Problems, quoted, read
-from llmrouterd.model import Caller, Secret
+from llmrouterd.model import Allowance, Caller, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from llmrouterd.model import Provider
     from llmrouterd.tomlpos import Path
 
 
@@ -36,10 +37,32 @@ def read_clients(
             models=tuple(values["models"]),
             strict=values["strict"],
             admin=values["admin"],
+            allowance=_allowance(values),
+            batch=values["priority"] == "batch",
         )
         if key is not None:
             holders.append(KeyHolder(key, caller))
     return tuple(holders)
+
+
+def check_budgets(problems: Problems, tables: Sequence[Any], providers: Sequence[Provider]) -> None:
+    """A client with a budget is not sent to a remote provider of which nobody knows the prices."""
+    unpriced = [quoted(p.name) for p in providers if not p.local and not p.is_priced]
+    for index, table in enumerate(tables):
+        if unpriced and table.get("budget_usd_per_day"):
+            words = f"no prices are declared for {', '.join(unpriced)}: this client cannot go there"
+            problems.warn(("clients", index, "budget_usd_per_day"), words)
+
+
+def _allowance(values: Mapping[str, Any]) -> Allowance | None:
+    """None where nothing is limited."""
+    allowance = Allowance(
+        rpm=values["rpm"],
+        tpm=values["tpm"],
+        at_once=values["max_concurrency"],
+        budget_usd_per_day=values["budget_usd_per_day"],
+    )
+    return None if allowance == Allowance() else allowance
 
 
 def _key(

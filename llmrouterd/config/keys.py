@@ -24,6 +24,7 @@ Kind = Literal[
     "texts",  # a list of text
     "text or texts",
     "map",  # a table of text
+    "counts",  # a table of whole numbers of at least 1
     "lists",  # a table of lists of text
     "whole",
     "number",
@@ -92,6 +93,7 @@ SERVER: Keys = {
     "failover_to_remote": Key("switch", False),
     "allow_model_admin": Key("switch", False),
     "strict": Key("switch", False),
+    "state_dir": Key("text", ""),
 }
 
 LOGGING: Keys = {
@@ -163,15 +165,21 @@ PROVIDER: Keys = {
     "local": Key("switch"),
     "models": Key("texts", (), filled=True),
     "context_length": Key("whole", 0, low=0),
-    "max_concurrency": later(0),
-    "max_queue": later(),
-    "queue_timeout": later(),
+    "max_concurrency": Key("whole", 0, low=0),
+    "model_concurrency": Key("counts", MappingProxyType({})),
+    "max_queue": Key("whole", 100, low=0, high=10000),
+    "queue_timeout": seconds(120.0),
+    "max_loaded_models": Key("whole", 0, low=0),
+    "swap_wait": seconds(15.0),
+    "min_residency": seconds(10.0),
+    "batch_wait": seconds(60.0),
     "connect_timeout": seconds(5.0),
     "first_token_timeout": seconds(300.0),
     "idle_timeout": seconds(120.0),
     "total_timeout": seconds(0.0),
     "max_retries": Key("whole", 1, low=0, high=100),
     "circuit_failures": Key("whole", 3, low=0, high=1000),
+    "probe_interval": seconds(0.0),
     "headers": Key("map", MappingProxyType({})),
     "ca_file": Key("text", ""),
     "client_cert": Key("text", ""),
@@ -179,6 +187,7 @@ PROVIDER: Keys = {
     "http_proxy": Key("text", ""),
     "options": Key("table", MappingProxyType({})),
     "grow_context": Key("switch", False),
+    "stream_upstream": Key("text", "auto", one_of=("auto", "always", "never")),
 }
 
 _PROVIDER = Key("text", required=True, filled=True)
@@ -188,8 +197,8 @@ _EVERY_RULE: Keys = {
     "type": Key("text", required=True),
     "when": Key("table"),
     "sticky": Key("switch", False),
-    "hedge_after_ms": later(0),
-    "retry_on_tags": later([]),
+    "hedge_after_ms": Key("whole", 0, low=0),
+    "retry_on_tags": Key("texts", (), filled=True),
 }
 
 RULES: Mapping[str, Keys] = {
@@ -367,11 +376,11 @@ CLIENT: Keys = {
     "models": Key("texts", (), filled=True),
     "strict": Key("switch", False),
     "admin": Key("switch", False),
-    "priority": later("interactive"),
-    "rpm": later(0),
-    "tpm": later(0),
-    "max_concurrency": later(0),
-    "budget_usd_per_day": later(0),
+    "priority": Key("text", "interactive", one_of=("interactive", "batch")),
+    "rpm": Key("whole", 0, low=0),
+    "tpm": Key("whole", 0, low=0),
+    "max_concurrency": Key("whole", 0, low=0),
+    "budget_usd_per_day": Key("number", 0.0, low=0),
 }
 
 PRICE: Keys = {

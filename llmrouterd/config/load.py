@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from llmrouterd import tomlpos
 from llmrouterd.config import keys
 from llmrouterd.config.classifiers import check_asking
-from llmrouterd.config.clients import read_clients
+from llmrouterd.config.clients import check_budgets, read_clients
 from llmrouterd.config.nouns import Config, Logging
 from llmrouterd.config.policies import read_policies
 from llmrouterd.config.prices import read_prices, with_prices
@@ -75,6 +75,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
         problems.add((), NO_PROVIDERS)
     prices = read_prices(problems, top["prices"], names)
     providers = tuple(with_prices(provider, prices) for provider in providers)
+    check_budgets(problems, top["clients"], providers)
     routing = Routing(
         rules=read_rules(problems, top["routers"], names),
         aliases=read_aliases(problems, top["models"] or {}, names),
@@ -97,6 +98,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     )
     _check_tiers(problems, config, names)
     check_asking(problems, config, names)
+    _check_tags(problems, config)
     if skipped and not providers:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped)
         problems.add((), f"every provider was skipped: {why}")
@@ -163,6 +165,16 @@ def _extensions(
         else:
             problems.warn(path, "ignored, there is none of this name" + nearest(name, list(known)))
     return settings
+
+
+def _check_tags(problems: Problems, config: Config) -> None:
+    """`retry_on_tags` waits for tags that somebody has to set."""
+    if any(table["enabled"] for table in config.response_classifiers.values()):
+        return
+    for index, rule in enumerate(config.routing.rules):
+        if rule.retry_on_tags:
+            path: Path = ("routers", index, "retry_on_tags")
+            problems.warn(path, "does nothing: no response classifier is enabled")
 
 
 def _check_tiers(problems: Problems, config: Config, names: Sequence[str]) -> None:

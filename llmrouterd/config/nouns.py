@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from llmrouterd.model import EMPTY, Caller, Images, Provider, Routing, Secret
+from llmrouterd.model import ANYBODY, EMPTY, Caller, Images, Provider, Routing, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +47,7 @@ class Server:
     half_close: Literal["gone", "ignore"] = "gone"
     allow_model_admin: bool = False
     strict: bool = False
+    state_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +89,7 @@ class Config:
     warnings: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     path: str = ""
+
+    def caller(self, name: str) -> Caller:
+        """What the client of this name may do; of one that is not here nothing is known."""
+        return next((h.caller for h in self.clients if h.caller.name == name), ANYBODY)

@@ -25,7 +25,7 @@ from llmrouterd.config.credentials import NO_HEADER, NoKeyError, key_from, key_i
 from llmrouterd.config.dialects import dialect
 from llmrouterd.config.keys import PROVIDER
 from llmrouterd.config.read import NOT_YET, Problems, quoted, read
-from llmrouterd.model import Clocks, Provider, Secret
+from llmrouterd.model import Clocks, Provider, Secret, Slots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +49,11 @@ _LOCAL = tuple(
 # Reserved for this host (RFC 6761), the link (RFC 6762), the home (RFC 8375) and private networks
 # (ICANN, 2024): the public DNS answers for none of them.
 _LOCAL_SUFFIXES = (".localhost", ".local", ".home.arpa", ".internal")
+# Keys by which requests may have to wait, and those that say how: without one of the former the latter
+# mean nothing, and the last two nothing without max_loaded_models.
+_LIMITS = ("max_concurrency", "model_concurrency", "max_loaded_models")
+_WAITING = ("max_queue", "queue_timeout", "batch_wait")
+_SWAPPING = ("swap_wait", "min_residency")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _NO_URL = re.compile(r"[\x00-\x20\x7f-\U0010ffff]")
 _OURS = frozenset(
@@ -83,6 +88,7 @@ def read_providers(
             problems.add((*path, "name"), f"there is a provider {quoted(name)} already")
         seen.add(name)
         provider = _provider(problems, path, values)
+        _check_waiting(problems, path, table)
         try:
             keys = _keys(problems, path, values, environ)
         except NoKeyError as why:
@@ -167,8 +173,10 @@ def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Prov
             idle_s=values["idle_timeout"],
             total_s=values["total_timeout"],
         ),
+        slots=_slots(values),
         max_retries=values["max_retries"],
         circuit_failures=values["circuit_failures"],
+        probe_interval_s=values["probe_interval"],
         headers=_headers(problems, path, values["headers"], url),
         ca_file=values["ca_file"],
         client_cert=values["client_cert"],
@@ -176,7 +184,38 @@ def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Prov
         http_proxy=values["http_proxy"],
         options=values["options"],
         grow_context=values["grow_context"],
+        stream_upstream=values["stream_upstream"] or "auto",
     )
+
+
+def _slots(values: Mapping[str, Any]) -> Slots | None:
+    """None where nothing is limited: then nobody waits."""
+    if not any(values[name] for name in _LIMITS):
+        return None
+    return Slots(
+        at_once=values["max_concurrency"],
+        per_model=tuple(
+            (name.lower().removesuffix(":latest"), n)
+            for name, n in values["model_concurrency"].items()
+        ),
+        max_queue=values["max_queue"],
+        timeout_s=values["queue_timeout"],
+        max_loaded=values["max_loaded_models"],
+        swap_wait_s=values["swap_wait"],
+        residency_s=values["min_residency"],
+        batch_wait_s=values["batch_wait"],
+    )
+
+
+def _check_waiting(problems: Problems, path: Path, table: Mapping[str, Any]) -> None:
+    """Say so where a key has nothing to act on."""
+    limited = any(table.get(name) for name in _LIMITS)
+    for name in _WAITING:
+        if name in table and not limited:
+            problems.warn((*path, name), f"nobody waits without one of {', '.join(_LIMITS)}")
+    for name in _SWAPPING:
+        if name in table and not table.get("max_loaded_models"):
+            problems.warn((*path, name), "it means nothing without max_loaded_models")
 
 
 # ---- addresses -----------------------------------------------------------------------------------

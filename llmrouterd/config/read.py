@@ -185,6 +185,15 @@ def _map(_: Key, value: Any) -> str | None:
     return f"{quoted(wrong[0])} must be a text, {got(value[wrong[0]])}" if wrong else None
 
 
+def _counts(_: Key, value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return f'expected a table like {{"name" = 2}}, {got(value)}'
+    for name, each in value.items():
+        if isinstance(each, bool) or not isinstance(each, int) or not 1 <= each < _HUGE:
+            return f"{quoted(name)} must be a whole number of at least 1, {got(each)}"
+    return None
+
+
 def _lists(_: Key, value: Any) -> str | None:
     if not isinstance(value, dict):
         return f'expected a table like {{name = ["a", "b"]}}, {got(value)}'
@@ -238,6 +247,7 @@ CHECKS: Mapping[str, Callable[[Key, Any], str | None]] = {
     "texts": _texts,
     "text or texts": _text_or_texts,
     "map": _map,
+    "counts": _counts,
     "lists": _lists,
     "whole": _whole,
     "number": _number,

@@ -71,6 +71,8 @@ def _rule(
         sticky=values["sticky"],
         min_tokens=values.get("min_tokens"),
         max_tokens=values.get("max_tokens"),
+        hedge_after_ms=values["hedge_after_ms"],
+        retry_on_tags=tuple(values["retry_on_tags"]),
     )
 
 

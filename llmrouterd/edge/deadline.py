@@ -8,6 +8,7 @@ Laws:
 2. `expired` is set only when this scope's own deadline passed. A cancellation from above (client
    gone, drain) flies through and leaves it None.
 3. A clock of 0 does not run.
+4. `until` is the client's own time for an answer to begin: it bounds every phase, up to `begun`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Deadline:
         "_limits",
         "_total_at",
         "_total_s",
+        "_until",
+        "_until_s",
         "connect_s",
         "expired",
         "expired_s",
@@ -46,7 +49,8 @@ class Deadline:
         "scope",
     )
 
-    def __init__(self, clocks: Clocks) -> None:
+    def __init__(self, clocks: Clocks, until: float = math.inf, until_s: float = math.inf) -> None:
+        """until: a point in time on trio's clock. until_s: how long that was for the client."""
         # Sending has no clock of its own: a peer that takes no more bytes is as silent as one
         # that sends none. The pool starts this clock anew with each piece the peer has taken.
         self._limits: dict[Phase, float] = {
@@ -60,14 +64,17 @@ class Deadline:
         self._at = math.inf
         self._connecting_at = 0.0
         self.connect_s: float | None = None
+        self._until = until
+        self._until_s = until_s
         self.phase: Phase | Literal["total"] = "total"
-        self.expired: Phase | Literal["total"] | None = None
+        self.expired: Phase | Literal["total", "request"] | None = None
         self.expired_s = 0.0
         self.scope = trio.CancelScope()
 
     def __enter__(self) -> Deadline:
         if self._total_s:
-            self._at = self._total_at = self.scope.deadline = trio.current_time() + self._total_s
+            self._total_at = trio.current_time() + self._total_s
+        self.off()
         self.scope.__enter__()
         return self
 
@@ -90,19 +97,26 @@ class Deadline:
         elif self.phase == "connect":
             self.connect_s = now - self._connecting_at
         self.phase = phase
-        self._move(min(now + self._limits[phase], self._total_at))
+        self._move(min(now + self._limits[phase], self._total_at, self._until))
 
     def off(self) -> None:
         """Only the total clock runs: what follows is our time, or the client's."""
         self.phase = "total"
-        self._move(self._total_at)
+        self._move(min(self._total_at, self._until))
+
+    def begun(self) -> None:
+        """The answer is here, or its first content: the client waits no more. As `off`."""
+        self._until = math.inf
+        self.off()
 
     def _move(self, at: float) -> None:
         if at != self._at:
             self._at = self.scope.deadline = at
 
     def _name_the_clock(self) -> None:
-        if self.phase == "total" or self._at >= self._total_at:
+        if self._at >= self._until:
+            self.expired, self.expired_s = "request", self._until_s
+        elif self.phase == "total" or self._at >= self._total_at:
             self.expired, self.expired_s = "total", self._total_s
         else:
             self.expired, self.expired_s = self.phase, self._limits[self.phase]

@@ -79,6 +79,13 @@ class Breaker:
         if key in self._circuits:
             del self._circuits[key]
 
+    def mended(self, key: Hashable) -> None:
+        """There is more than hope that it works again, but no request has shown it: the circuit is
+        closed, and the next failure opens it again, for longer than the last time."""
+        circuit = self._circuits.get(key)
+        if circuit is not None and circuit.until is not None:
+            self._set(key, Circuit(circuit.failures, circuit.rests, None, circuit.why))
+
     def abandoned(self, key: Hashable) -> None:
         """The request that tried came to no end: the next one may."""
         circuit = self._circuits.get(key)
@@ -101,7 +108,8 @@ class Breaker:
         circuit = self._circuits.get(key, _CLOSED)
         failures = circuit.failures + 1
         tried = circuit.until is not None  # it was open: the request was the one that tried it
-        if not (at_once or tried or failures >= (threshold or self._threshold)):
+        many = failures >= (threshold or self._threshold)
+        if not (at_once or tried or many or circuit.rests):  # rests: it was only mended
             self._set(key, Circuit(failures, circuit.rests, None, why))
             return
         if tried and now < (circuit.until or 0.0) and rest_s is None:

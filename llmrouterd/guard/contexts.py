@@ -7,8 +7,8 @@ Ollama loads a model anew when a request asks for another size than it is loaded
 what does not fit without a word. So:
 
 Laws:
-1. A size that is configured is the model's size. Else it is the one that it is loaded with, else the
-   first that somebody asked for.
+1. A size that is configured is the model's size, unless somebody has loaded it with a larger one. Else
+   it is the one that it is loaded with, else the first that somebody asked for.
 2. It never shrinks, and it grows only where the owner said so, in steps: nothing is loaded anew
    because of one request.
 """
@@ -49,7 +49,7 @@ class Contexts:
         model can do. grow: the owner lets it grow.
         """
         if configured and not grow:
-            return configured
+            return max(configured, loaded)
         base = max(configured, loaded, self._sizes.get(place, 0) if not loaded or grow else 0)
         wanted = max(asked, needed) if grow else asked
         if grow and wanted > base:

@@ -15,16 +15,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from formats.errors import Failure
 from llmrouterd.guard.breaker import THRESHOLD, Breaker
 from llmrouterd.guard.measured import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from formats.errors import Failure, FailureKind
+    from formats.errors import FailureKind
     from llmrouterd.model import Candidate, ProviderState
 
-Against = Literal["nobody", "model", "provider", "key", "pace"]
+Against = Literal["nobody", "model", "provider", "key", "pace", "router"]
 _AGAINST: Final[Mapping[FailureKind, Against]] = {
     "upstream": "provider",
     "timeout": "provider",
@@ -34,6 +35,9 @@ _AGAINST: Final[Mapping[FailureKind, Against]] = {
     "model_not_found": "model",
     "rate_limit": "pace",
     "quota": "pace",
+    "queue_full": "router",
+    "queue_timeout": "router",
+    "over_budget": "router",
 }
 KEY_REST_S = 60.0  # the first rest of a provider that refused its key
 MODEL_REST_S = 30.0
@@ -99,28 +103,31 @@ class Health:
     ) -> None:
         """An attempt failed. One that had given part of an answer counts like any other. threshold:
         failures in a row that open the provider's circuit; 0: it is never left alone."""
+        name, why = candidate.provider, f"{failure.tag}: {failure.message[:_WHY]}"
+        whom = against(failure)
+        if whom in ("key", "provider"):
+            self._seen(name).failed(now)
         if not threshold:
             return
-        name, why = candidate.provider, f"{failure.tag}: {failure.message[:_WHY]}"
-        match against(failure):
+        match whom:
             case "nobody" if failure.status is not None:
                 self.breaker.succeeded(name)  # it answered: only this request was wrong
             case "nobody":
                 self.breaker.abandoned(name)
+            case "router":
+                pass  # it was not asked at all
             case "model":
                 self.breaker.succeeded(name)
                 self.breaker.failed(
                     _model(candidate), now, why, jitter=jitter, at_once=True, rest_s=MODEL_REST_S
                 )
             case "key":
-                self._seen(name).failed(now)
                 self.breaker.failed(name, now, why, jitter=jitter, at_once=True, rest_s=KEY_REST_S)
             case "pace":
                 default = QUOTA_REST_S if failure.kind == "quota" else PACE_REST_S
                 self._rest(name, failure.retry_after_s or default, now, why)
                 self.breaker.abandoned(name)
             case "provider":
-                self._seen(name).failed(now)
                 self.breaker.failed(name, now, why, jitter=jitter, threshold=threshold)
                 if failure.retry_after_s:
                     self._rest(name, failure.retry_after_s, now, why)
@@ -128,6 +135,22 @@ class Health:
     def reached(self, provider: str, now: float) -> None:
         """It answered a question that was no request: what was wrong may be over."""
         self.breaker.look_again(provider, now)
+
+    def probe_answered(self, provider: str, now: float) -> None:
+        """It is there. That opens the way for a request that tries it; a second time, for all. What
+        it does with requests only they can tell, so the next failure closes it at once."""
+        if self.breaker.circuit(provider).state(now) == "half_open":
+            self.breaker.mended(provider)
+        else:
+            self.breaker.look_again(provider, now)
+
+    def probe_failed(
+        self, provider: str, why: str, now: float, *, jitter: float, threshold: int = THRESHOLD
+    ) -> None:
+        """It is not there, or not well. It counts like a request that failed, but for the figures."""
+        if threshold:
+            words = f"probe: {why[:_WHY]}"
+            self.breaker.failed(provider, now, words, jitter=jitter, threshold=threshold)
 
     def renewed(self, providers: Collection[str], now: float) -> None:
         """The owner has changed the configuration: whoever was ill may be tried, whoever is gone is
@@ -179,6 +202,21 @@ class Health:
             out[name] = state
         return out
 
+    def out(self, candidate: Candidate, now: float) -> tuple[str, Failure] | None:
+        """Why this place is left alone at the moment, and the code of that in a trace; None: it is not."""
+        trouble = self._trouble(candidate.provider, now)
+        if trouble is not None:
+            words, back_s = f"unhealthy: {trouble[0]}", trouble[1]
+            return "health", Failure("overloaded", words, retry_after_s=back_s)
+        rest = self._resting(candidate.provider, now)
+        if rest is not None:
+            words = f"it asked to be left alone ({rest.why})"
+            return "rest", Failure("rate_limit", words, retry_after_s=rest.until - now)
+        key = _model(candidate)
+        if self.breaker.admits(key, now):
+            return None
+        return "model_out", Failure("model_not_found", self.breaker.circuit(key).why)
+
     def figures(self, state: ProviderState, now: float) -> dict[str, Any]:
         """The members of a state that say what was seen of it, beside what its owner declared."""
         seen, provider = self.seen.get(state.provider.name), state.provider
@@ -219,6 +257,10 @@ class Health:
 def against(failure: Failure) -> Against:
     """Whom a failure speaks against. One without a word of the upstream's own, such as our refusal
     to translate, speaks against nobody."""
+    if failure.clock == "request":
+        return "nobody"  # the client's time was over, not the provider's
+    if failure.kind == "credential" and failure.status is None and failure.retry_after_s is None:
+        return "nobody"  # a client's own credential was kept back: nobody was asked
     return _AGAINST.get(failure.kind, "nobody")
 
 

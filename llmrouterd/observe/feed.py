@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from llmrouterd.model import AttemptFailed, Opened, Progress, Record, Routed, Telling
+from llmrouterd.model import AttemptFailed, Opened, Progress, Queued, Record, Routed, Telling
 from llmrouterd.observe.running import Running
 from llmrouterd.observe.shapes import as_text, is_original
 
@@ -35,6 +35,7 @@ RING_BYTES = 16 * 1024 * 1024
 AT_ONCE = 64  # entries a reader takes in one go
 _SMALL = 200  # what a telling weighs, roughly
 _RECORD = 2000  # the same of a record without its bodies
+_DECISION = 2000  # and of the fleet that was read for it
 
 
 class Entry:
@@ -70,7 +71,7 @@ class Entry:
         if not isinstance(self.telling, Record):
             return 0
         before = self.weight
-        self.telling = replace(self.telling, request=None, response=None)
+        self.telling = replace(self.telling, request=None, response=None, decision=None)
         self._whole = None
         self.words = False
         self.weight = _RECORD
@@ -85,8 +86,9 @@ def _weight(telling: Telling) -> int:
     """What a telling costs in memory, roughly. Names and errors are as long as others made them."""
     match telling:
         case Record():  # parsed objects weigh more than their text; three times is what was seen
-            return _RECORD + 3 * telling.size_bytes
-        case Opened() | Routed():
+            kept = _DECISION if telling.decision is not None else 0
+            return _RECORD + kept + 3 * telling.size_bytes
+        case Opened() | Routed() | Queued():
             return _SMALL + len(telling.model)
         case AttemptFailed():
             return _SMALL + len(telling.model) + len(telling.error)

@@ -9,6 +9,7 @@ Laws:
 2. A file that cannot be written (disk full, no permission) is reported once and tried again; the
    daemon goes on.
 3. Whatever was accepted before the end is written before the daemon ends.
+4. Every file can be read without the others: what its lines refer to stands in it, before them.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import logging
 import os
 import stat
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import trio
 
 from llmrouterd.model import Record, Telling
-from llmrouterd.observe.shapes import as_text
+from llmrouterd.observe.shapes import as_text, asked
+from llmrouterd.route.recorded import Lists, write
 
 LOG = logging.getLogger("llmrouter.journal")
 QUEUE = 4096  # records waiting for the disk
@@ -43,6 +45,7 @@ class Journal:
         self._keep = keep
         self._send, self._receive = trio.open_memory_channel[Record](QUEUE)
         self._batch: list[Record] = []  # taken from the queue, not written yet
+        self._lists = Lists()  # the writing thread's
         self._waking = trio.Event()
         self._failing = False
         self._told = 0
@@ -120,16 +123,39 @@ class Journal:
 
     def _append(self, records: list[Record]) -> None:
         """Runs in a thread: serialise, rotate when due, append. No half line is left behind."""
-        lines = [as_text(record, bodies=self._bodies) for record in records]
-        block = ("\n".join(lines) + "\n").encode()
+        try:
+            self._append_block(records)
+        except OSError:
+            self._lists.forget()
+            raise
+
+    def _append_block(self, records: list[Record]) -> None:
+        block = self._block(records)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._max_bytes and self._size() + len(block) > self._max_bytes:
             self._rotate()
+            self._lists.forget()
+            block = self._block(records)
+        elif not self._size():  # somebody took the file away
+            self._lists.forget()
+            block = self._block(records)
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             _write_whole(file, block)
         finally:
             os.close(file)
+
+    def _block(self, records: list[Record]) -> bytes:
+        return ("\n".join(map(self._line, records)) + "\n").encode()
+
+    def _line(self, record: Record) -> str:
+        """A record that was never routed has no decision, and says so."""
+        made = record.decision
+        decision = None if made is None else write(made, record.tried, self._lists)
+        more: dict[str, Any] = {"decision": decision}
+        if self._bodies and record.request is not None:
+            more["asked"] = asked(record.request)
+        return as_text(record, bodies=self._bodies, more=more)
 
     def _size(self) -> int:
         try:

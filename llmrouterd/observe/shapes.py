@@ -31,6 +31,7 @@ from formats.canonical import (
     Response,
     Text,
     Thought,
+    Tool,
     ToolResult,
     ToolUse,
 )
@@ -40,6 +41,7 @@ from llmrouterd.model import (
     FirstToken,
     Opened,
     Progress,
+    Queued,
     Record,
     Routed,
     Step,
@@ -83,6 +85,16 @@ def shape(telling: Telling, *, bodies: bool = True) -> dict[str, JSON]:
                 "provider": telling.provider,
                 "model": telling.model,
             }
+        case Queued():
+            return {
+                "type": "queued",
+                "id": telling.id,
+                "ts_ms": telling.ts_ms,
+                "provider": telling.provider,
+                "model": telling.model,
+                "position": telling.position,
+                "estimate_ms": telling.estimate_ms,
+            }
         case FirstToken():
             return {
                 "type": "first_token",
@@ -116,7 +128,7 @@ def shape(telling: Telling, *, bodies: bool = True) -> dict[str, JSON]:
 
 def is_original(telling: Telling) -> bool:
     """Whether readers of the original's feed know this type."""
-    return not isinstance(telling, FirstToken | Progress | AttemptFailed)
+    return not isinstance(telling, Queued | FirstToken | Progress | AttemptFailed)
 
 
 def as_text(telling: Telling, *, bodies: bool = True, more: dict[str, JSON] | None = None) -> str:
@@ -190,6 +202,43 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "policies": list(record.policies),
     }
     return out
+
+
+def asked(request: Request) -> dict[str, JSON]:
+    """What was asked for besides the words; only what was said. Tools that clients run themselves."""
+    sampling, out = request.sampling, {}
+    for name in ("temperature", "top_p", "top_k", "seed"):
+        if (value := getattr(sampling, name)) is not None:
+            out[name] = value
+    if sampling.stop:
+        out["stop"] = list(sampling.stop)
+    if request.max_tokens is not None:
+        out["max_tokens"] = request.max_tokens
+    if tools := [_tool(tool) for tool in request.tools if tool.kind == "function"]:
+        out["tools"] = tools
+    if request.tool_choice is not None:
+        out["tool_choice"] = _said(request.tool_choice, "mode", "names")
+    if request.output is not None:
+        out["output"] = _said(request.output, "kind", "schema", "name", "strict")
+    if request.thinking is not None:
+        out["thinking"] = _said(request.thinking, "mode", "effort", "budget_tokens")
+    return out
+
+
+def _tool(tool: Tool) -> dict[str, JSON]:
+    return _said(tool, "name", "description", "parameters")
+
+
+def _said(value: object, *names: str) -> dict[str, JSON]:
+    """The members that say something."""
+    pairs = ((name, getattr(value, name)) for name in names)
+    return {n: _plain(v) for n, v in pairs if v is not None and v != ()}
+
+
+def _plain(value: JSON) -> JSON:
+    if isinstance(value, Mapping):
+        return dict(value) if _fits(value, _DEPTH) else {}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _step(step: Step) -> str:

@@ -37,7 +37,7 @@ Fields = list[tuple[str, str]]
 _ALLOW_HEADERS = (
     "authorization, content-type, x-api-key, x-router-key, anthropic-version, anthropic-beta, "
     "anthropic-dangerous-direct-browser-access, openai-organization, openai-project, "
-    "x-router-strict, x-router-priority, x-router-provider, x-router-tags"
+    "x-router-strict, x-router-timeout, x-router-priority, x-router-provider, x-router-tags"
 )
 
 

@@ -10,6 +10,7 @@ services, so that the last record is still written.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -36,7 +37,9 @@ from llmrouterd.ops.generation import build
 from llmrouterd.ops.listening import handed_down, listeners, server_context
 from llmrouterd.ops.pages import refuse
 from llmrouterd.ops.scrape import Scrape
+from llmrouterd.ops.spendings import Spendings
 from llmrouterd.ops.systemd import Notifier
+from llmrouterd.pipeline.admit import DAY_MS, Admission
 from llmrouterd.pipeline.daemon import Daemon, Generation
 
 if TYPE_CHECKING:
@@ -85,6 +88,8 @@ async def run(
             config = await local.found(environ, pool)
             config = overridden(config, host, port)
         generation = build(config, 1, user_agent)
+        admission = Admission()
+        spendings = _spendings(config, admission)
         found = listeners(config, handed_down(environ))
     except ConfigError:
         pool.close()
@@ -92,7 +97,10 @@ async def run(
     notifier = Notifier(environ)
     async with trio.open_nursery() as services:
         await services.start(pool.run)
-        house = _House(config, generation, pool, notifier, load, in_force)
+        await services.start(admission.timer.run)
+        if spendings is not None:
+            await services.start(spendings.run)
+        house = _House(config, generation, pool, admission, notifier, load, in_force)
         await house.serve(found, services, ready, seen)
         services.cancel_scope.cancel()
 
@@ -105,6 +113,7 @@ class _House:
         config: Config,
         generation: Generation,
         pool: Pool,
+        admission: Admission,
         notifier: Notifier,
         load: Callable[[], Config] | None,
         in_force: Callable[[int], None],
@@ -119,6 +128,8 @@ class _House:
             health=Health(),
             sinks=tuple(sink for sink in sinks if sink is not None),
             keep_bodies=_keeps_bodies(config),
+            keep_decisions=self.journal is not None,
+            admission=admission,
         )
         self.hangups = Hangups()
         self.notifier = notifier
@@ -139,6 +150,7 @@ class _House:
             self.journal,
             self.connections,
             fleet=lambda: self.daemon.fleet(self.current.generation, 0),
+            queued=self.daemon.admission.queued,
         )
 
     async def serve(
@@ -242,6 +254,16 @@ def _service(
         refuse=refuse,
         max_connections=server.max_connections,
     )
+
+
+def _spendings(config: Config, admission: Admission) -> Spendings | None:
+    """Where budgets outlive the process. Without a folder they are kept in memory."""
+    if not config.server.state_dir:
+        return None
+    spendings = Spendings(config.server.state_dir)
+    spendings.load(admission.budget, time.time_ns() // 1_000_000 // DAY_MS)
+    admission.spent = spendings.spent
+    return spendings
 
 
 def _journal(config: Config) -> Journal | None:

@@ -23,7 +23,7 @@ from formats.errors import FormatError
 from llmrouterd.edge.dial import DialError
 from llmrouterd.model import Fleet, ModelInfo, Provider, ProviderState
 from llmrouterd.ops.question import Silent, question
-from llmrouterd.route.facts import with_inferred
+from llmrouterd.route.facts import listed_by_owner, with_inferred
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -58,7 +58,7 @@ class Catalog:
         self._pool = pool
         self._reached = reached
         self._upstreams = upstreams
-        self._states = {p.name: ProviderState(p, _static(p)) for p in providers}
+        self._states = {p.name: ProviderState(p, listed_by_owner(p)) for p in providers}
         self._shown: dict[str, dict[str, ModelInfo]] = {}  # provider -> model@digest -> /api/show
         self._told: set[str] = set()
         self._not_before: dict[str, float] = {}
@@ -236,15 +236,6 @@ class Catalog:
 
 def _askable(provider: Provider) -> bool:
     return provider.format != "echo" and not provider.models
-
-
-def _static(provider: Provider) -> Mapping[str, ModelInfo] | None:
-    """Models that need no asking: the configured list; without one an echo has one model."""
-    names = provider.models or (("echo",) if provider.format == "echo" else ())
-    if not names:
-        return None
-    infos = (ModelInfo(n, context_length=provider.context_length) for n in names)
-    return {info.name: with_inferred(info) for info in infos}
 
 
 def _shown(name: str, answer: Mapping[str, JSON]) -> ModelInfo:

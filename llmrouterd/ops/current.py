@@ -1,6 +1,6 @@
 """The configuration in force, and how another one takes its place.
 
-Owns: the generation that new requests begin under with its pages and its catalog, and reloading.
+Owns: the generation that new requests begin under with its pages, catalog and probes, and reloading.
 Refuses to know: signals, sockets, what a configuration says.
 
 Laws:
@@ -22,6 +22,7 @@ from llmrouterd.model import ConfigError
 from llmrouterd.ops.catalog import Catalog
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.pages import Pages
+from llmrouterd.ops.probes import Probes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("llmrouter.reload")
 # Of [server] what sockets, processes and observers were made from.
-FIXED = frozenset({"hosts", "port", "unix_mode", "dashboard", "metrics"})
+FIXED = frozenset({"hosts", "port", "unix_mode", "dashboard", "metrics", "state_dir"})
 
 
 class Current:
@@ -62,6 +63,7 @@ class Current:
         self.failed = ""  # why the last reload changed nothing
         self.config = config
         self._catalog = self._catalog_of(config, generation)
+        self._probes = self._probes_of(config, generation)
         self.generation = _stocked(generation, self._catalog)
         self.pages = self._pages_of(config)
 
@@ -73,11 +75,16 @@ class Current:
         health = self._daemon.health
         return Catalog(self._daemon.pool, config.providers, generation.upstreams, health.reached)
 
+    def _probes_of(self, config: Config, generation: Generation) -> Probes:
+        daemon = self._daemon
+        return Probes(daemon.pool, config.providers, generation.upstreams, daemon.health)
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep asking providers what they have; started when the first round is over."""
         async with trio.open_nursery() as nursery:
             self._catalogs = nursery
             try:
+                nursery.start_soon(self._probes.run)
                 await nursery.start(self._catalog.run)
                 task_status.started()
                 await trio.sleep_forever()
@@ -125,7 +132,10 @@ class Current:
     def _swap(self, config: Config, generation: Generation, catalog: Catalog) -> None:
         """Synchronous: there is no moment between two configurations."""
         self._catalog.stop()
-        self._catalog = catalog
+        self._probes.stop()
+        self._catalog, self._probes = catalog, self._probes_of(config, generation)
+        if self._catalogs is not None:
+            self._catalogs.start_soon(self._probes.run)
         self.config, self.failed = config, ""
         self.generation = _stocked(generation, catalog)
         self._daemon.renewed(self.generation, trio.current_time())

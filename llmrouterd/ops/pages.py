@@ -343,6 +343,7 @@ class Pages:
                 "address": urlsplit(state.provider.base_url).netloc.rpartition("@")[2],
                 "on_demand": state.provider.on_demand,
                 "in_flight": daemon.in_flight_at.get(name, 0),
+                "queue": _queue(daemon, name),
                 "paused": name in daemon.paused,
                 **_state(state),
                 **_figures(state),
@@ -375,17 +376,37 @@ class Pages:
     async def _explain(self, incoming: Incoming, client: Client) -> None:
         """Where a request would go, as of now, without sending it."""
         asked = parse_body(await incoming.body()).value
+        client_name = check.opt_string(asked, "client") or ""
         question = Question(
             check.string(asked, "format"),
             dump(asked.get("request")),
             tuple(str(tag) for tag in check.opt_list(asked, "tags") or ()),
             check.opt_string(asked, "provider"),
-            check.opt_string(asked, "client") or "",
+            client_name,
+            caller=self._config.caller(client_name),
         )
         await answer(client, await explain(question, self._gen, self._daemon))
 
     async def _version(self, incoming: Incoming, client: Client) -> None:
         await answer(client, {"version": OLLAMA_VERSION})
+
+
+def _queue(daemon: Daemon, provider: str) -> JSON:
+    """Who is at work there and who waits; null where nothing is limited, or nobody came yet."""
+    gate = daemon.admission.gates.get(provider)
+    if gate is None:
+        return None
+    seen = gate.queue.snapshot()
+    return {
+        "running": seen.running,
+        "waiting": seen.waiting,
+        "clients": {
+            name: {"running": running, "waiting": waiting}
+            for name, (running, waiting) in seen.clients.items()
+        },
+        "models": seen.models,
+        "loaded": list(seen.loaded),
+    }
 
 
 def _state(state: ProviderState) -> JSON:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -32,13 +33,15 @@ from llmrouterd.edge.dial import DialError
 from llmrouterd.guard.keyring import Resting
 from llmrouterd.model import Outcome
 from llmrouterd.pipeline import echo, headers
+from llmrouterd.pipeline.aside import sends_on
 from llmrouterd.pipeline.embed import embed
 from llmrouterd.pipeline.fetch import with_images
 from llmrouterd.pipeline.lessons import seal_refused
 from llmrouterd.pipeline.outgoing import Outgoing, outgoing
+from llmrouterd.pipeline.patience import ENDLESS
 from llmrouterd.pipeline.recall import Listener, hear_whole
 from llmrouterd.pipeline.refused import not_reached, refused
-from llmrouterd.pipeline.relay import TAIL_S, PassLane, TurnLane, pump
+from llmrouterd.pipeline.relay import CONTENT, TAIL_S, PassLane, TurnLane, pump
 
 if TYPE_CHECKING:
     from llmrouterd.edge.exchange import Exchange
@@ -131,7 +134,8 @@ async def _once(
     if isinstance(sent, Failure):
         return sent
     work.story.begin(ledger, sent.codec.NAME)
-    with Deadline(sent.provider.clocks) as deadline:
+    limit = work.patience if work.patience.kept else ENDLESS
+    with Deadline(sent.provider.clocks, limit.until, limit.seconds) as deadline:
         try:
             return await _exchange(work, sent, deadline)
         except DialError as error:
@@ -143,11 +147,15 @@ async def _once(
             return Failure("upstream", str(error))
     if work.reply.client.finished:  # the clock ran out while the upstream ended its body
         return None
-    return _ran_out(deadline)
+    return ran_out(deadline)
 
 
-def _ran_out(deadline: Deadline) -> Failure:
+def ran_out(deadline: Deadline) -> Failure:
+    """Which clock it was, and what it was set to."""
     clock = deadline.expired or "total"
+    if clock == "request":
+        words = f"the client's {deadline.expired_s:g} s were over before an answer had begun"
+        return Failure("timeout", words, clock=clock)
     text = f"the upstream's {clock} clock ran out after {deadline.expired_s:g} s"
     return Failure("timeout", text, clock=clock)
 
@@ -201,22 +209,45 @@ async def _stream(
     work: Work, sent: Outgoing, exchange: Exchange, deadline: Deadline
 ) -> Failure | None:
     lane = _lane(work, sent)
-    story = work.story
+    judge = partial(_judge, work, lane) if work.unwelcome else None
     try:
-        failure = await pump(exchange, deadline, lane, work.reply)
+        failure = await pump(exchange, deadline, lane, work.reply, judge)
     finally:  # of a stream that was cut short, the record has what came
-        story.usage, story.usage_estimated = lane.usage, lane.estimated
-        story.response = lane.response()
+        _note(work, lane)
     if failure is not None:
         return failure
     deadline.off()
+    await _end(lane, work)
+    if not lane.cut:
+        await _drain(exchange)
+    return None
+
+
+def _note(work: Work, lane: Lane) -> None:
+    work.story.usage, work.story.usage_estimated = lane.usage, lane.estimated
+    work.story.response = lane.response()
+
+
+async def _end(lane: Lane, work: Work) -> None:
+    """All has been sent: what is left is to look at it, and the proper end."""
     lane.note_answer(work.reply)
     if work.ext.wants_response and not lane.holds:
         await _look(work, lane)
     await work.reply.finish()
-    if not lane.cut:
-        await _drain(exchange)
-    return None
+
+
+async def _judge(work: Work, lane: Lane, out: bytes) -> Failure | None:
+    """Whether a stream that was held back may go out."""
+    response = _read(lane)
+    if response is None:
+        return None
+    _note(work, lane)
+
+    async def give(work: Work) -> None:
+        await work.reply.send(out)
+        await _end(lane, work)
+
+    return await sends_on(work, response, give)
 
 
 async def _drain(exchange: Exchange) -> None:
@@ -251,11 +282,15 @@ def _lane(work: Work, sent: Outgoing) -> Lane:
 
 async def _look(work: Work, lane: Lane) -> None:
     """Hooks that look at an answer which has gone out already."""
-    seen = lane.response()
-    response = seen if isinstance(seen, Response) or seen is None else seen.response()
+    response = _read(lane)
     if response is not None:
         work.story.response = response
         await work.ext.after(work.request, response)
+
+
+def _read(lane: Lane) -> Response | None:
+    seen = lane.response()
+    return seen if isinstance(seen, Response) or seen is None else seen.response()
 
 
 # --- whole answers --------------------------------------------------------------------------------
@@ -266,14 +301,15 @@ async def _whole(
 ) -> Failure | None:
     fmt, passes = sent.codec, sent.passes and not work.request.stream
     body = await exchange.read_all(work.gen.response_limit_bytes)
-    deadline.off()
+    deadline.begun()
     try:
         response = sent.parse_response(body)
-        if sent.recalls:
-            hear_whole(work.memory.recall, response)
     except Garbled as error:
         failure = fmt.parse_error(200, body)  # some servers answer 200 with an error inside
         return failure if failure.native is not None else Failure("upstream", str(error))
+    await work.reply.claim()
+    if sent.recalls:
+        hear_whole(work.memory.recall, response)
     if passes and fmt.NAME in ("ollama", "generate") and response.model != work.request.model:
         # Its clients know a model by the name they asked for.
         body = parse_body(body).spliced({"model": work.request.model})
@@ -283,20 +319,30 @@ async def _whole(
 async def _folded(
     work: Work, sent: Outgoing, exchange: Exchange, deadline: Deadline
 ) -> Failure | None:
-    """The upstream streams although a whole answer was asked for: fold it."""
+    """The upstream streams although a whole answer is due: fold it."""
     folder = Folder(limit=work.gen.response_limit_bytes)
     decoder = sent.decoder(work.gen.event_limit_bytes)
+    content = False
     while not folder.finished and (data := await exchange.read()):
-        deadline.enter("idle")
         for event in decoder.feed(data):
             folder.add(event)
+            content = content or isinstance(event, CONTENT)
+        if content:
+            deadline.off()
+            await work.reply.claim()
+            deadline.enter("idle")
     if not folder.finished:
         for event in decoder.eof():
             folder.add(event)
     if folder.failure is not None:
         return folder.failure
-    deadline.off()
-    failure = await _figured(work, folder.response())
+    deadline.begun()
+    response = folder.response()
+    response = response if response.model else replace(response, model=sent.model)
+    await work.reply.claim()
+    if sent.recalls:
+        hear_whole(work.memory.recall, response)
+    failure = await _figured(work, response)
     await _drain(exchange)
     return failure
 
@@ -314,6 +360,16 @@ async def deliver(work: Work, response: Response, body: bytes | None = None) -> 
 
     body: the upstream's own bytes, good as they are if nobody changes the answer.
     """
+    await work.reply.claim()
+    work.story.response, work.story.usage = response, response.usage
+
+    async def give(work: Work) -> Failure | None:
+        return await _give(work, response, body)
+
+    return await sends_on(work, response, give) or await give(work)
+
+
+async def _give(work: Work, response: Response, body: bytes | None) -> Failure | None:
     ext, reply, story = work.ext, work.reply, work.story
     answer = response
     if ext.edits_events:

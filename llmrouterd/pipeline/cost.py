@@ -1,6 +1,6 @@
 """What an answer cost, as far as its price is known.
 
-Owns: one sum. Refuses to know: which price holds (route/price.py), where prices come from.
+Owns: that sum, for what was used and for what may be. Refuses to know: which price holds (route/price.py), where prices come from.
 
 Law: unknown is None, never 0. Without a price there is no known cost, nor without token counts.
 """
@@ -32,3 +32,13 @@ def cost_usd(provider: Provider, usage: Usage | None, model: str = "") -> float 
     total += cached * (price.input if price.cached_input is None else price.cached_input)
     total += stored * (price.input if price.cache_write is None else price.cache_write)
     return total / _MILLION
+
+
+def estimated_usd(
+    provider: Provider, model: str, input_tokens: float, output_tokens: float
+) -> float | None:
+    """The same for tokens that nobody has counted yet; nothing is taken to come from a cache."""
+    price = price_of(provider, model, int(input_tokens))
+    if price is None:
+        return None
+    return (input_tokens * price.input + output_tokens * price.output) / _MILLION

@@ -22,6 +22,7 @@ from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
 from llmrouterd.model import EMPTY
 from llmrouterd.pipeline import outgoing
+from llmrouterd.pipeline.patience import ENDLESS
 from llmrouterd.pipeline.refused import not_reached, refused_by
 from llmrouterd.route.decide import EMBEDDING
 from llmrouterd.route.estimate import text_tokens
@@ -73,7 +74,8 @@ async def embed(
     sent = _written(work, asked, candidate, info)
     if isinstance(sent, Failure):
         return sent
-    with Deadline(sent.provider.clocks) as deadline:
+    limit = work.patience if work.patience.kept else ENDLESS
+    with Deadline(sent.provider.clocks, limit.until, limit.seconds) as deadline:
         try:
             return await _exchange(work, asked, sent, deadline)
         except DialError as error:
@@ -130,7 +132,7 @@ async def _answered(
     work: Work, asked: EmbedRequest, exchange: Exchange, sent: _Sent, deadline: Deadline
 ) -> Failure | None:
     body = await exchange.read_all(work.gen.response_limit_bytes)
-    deadline.off()
+    deadline.begun()
     try:
         answer = embeddings.parse_answer(sent.spoken, body, asked)
         return await _deliver(work, asked, answer)
@@ -142,6 +144,7 @@ async def _deliver(
     work: Work, asked: EmbedRequest, answer: embeddings.EmbedAnswer
 ) -> Failure | None:
     written = embeddings.write_answer(answer, asked)
+    await work.reply.claim()
     if answer.input_tokens is not None:
         work.story.usage = Usage(answer.input_tokens, 0)
     await work.reply.whole(written)

@@ -16,8 +16,9 @@ import trio
 
 from formats import FORMATS
 from formats.errors import Failure, Invalid
-from llmrouterd.model import Headers
+from llmrouterd.model import ANYBODY, Headers
 from llmrouterd.pipeline.extend import Extensions
+from llmrouterd.pipeline.handle import not_for
 from llmrouterd.pipeline.story import Story
 from llmrouterd.route.decide import decide, no_candidate
 from llmrouterd.route.facts import facts
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from formats.canonical import Request
-    from llmrouterd.model import Candidate, Facts, Fleet, Step
+    from llmrouterd.model import Caller, Candidate, Facts, Fleet, Step
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
 JSON = Any
@@ -35,7 +36,8 @@ JSON = Any
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """format: the client's. tags: set besides those of the classifiers. wish: X-Router-Provider."""
+    """format: the client's. tags: set besides those of the classifiers. wish: X-Router-Provider.
+    caller: what the client's key is good for, where it has one."""
 
     format: str
     body: bytes
@@ -43,6 +45,7 @@ class Question:
     wish: str | None = None
     client: str = ""
     fields: Headers = field(default_factory=Headers)
+    caller: Caller = ANYBODY
 
 
 async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[str, JSON]:
@@ -54,6 +57,8 @@ async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[s
         request = FORMATS[question.format].parse_request(question.body)
     except Invalid as error:
         return _told(Failure(error.kind, str(error)))
+    if not question.caller.may_ask(request.model):
+        return _told(not_for(question.caller, request.model))
     story = Story(daemon, client_format=question.format, endpoint="explain")
     story.unheard()
     ext = Extensions(gen, request, story, asks=False)
@@ -114,13 +119,18 @@ def _step(step: Step) -> dict[str, JSON]:
 
 def _candidate(candidate: Candidate, fleet: Fleet) -> dict[str, JSON]:
     provider = fleet.states[candidate.provider].provider
-    return {
+    told = {
         "provider": candidate.provider,
         "model": candidate.model,
         "rule": candidate.rule,
         "format": provider.format,
         "local": provider.local,
     }
+    if candidate.hedge_after_ms:
+        told["hedge_after_ms"] = candidate.hedge_after_ms
+    if candidate.retry_on_tags:
+        told["retry_on_tags"] = list(candidate.retry_on_tags)
+    return told
 
 
 # --- for people -----------------------------------------------------------------------------------
@@ -147,9 +157,19 @@ def lines(told: dict[str, JSON]) -> Iterator[str]:
         yield "would be tried, in this order:"
         for place, each in enumerate(told["candidates"], 1):
             where = "local" if each["local"] else "remote"
-            yield f"  {place}. {each['provider']}/{each['model']} ({each['format']}, {where})"
+            yield (
+                f"  {place}. {each['provider']}/{each['model']} ({each['format']}, {where})"
+                + _walks(each)
+            )
     if "error" in told:
         yield f"refused ({told['error']['kind']}): {told['error']['message']}"
+
+
+def _walks(candidate: dict[str, JSON]) -> str:
+    """What sends the walk on from a candidate besides its failure."""
+    after_ms, tags = candidate.get("hedge_after_ms"), candidate.get("retry_on_tags")
+    hedged = f"; after {after_ms} ms of silence the next one beside it" if after_ms else ""
+    return hedged + (f"; on after an answer tagged {' or '.join(tags)}" if tags else "")
 
 
 def _line(step: dict[str, JSON]) -> str:

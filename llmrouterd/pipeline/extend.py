@@ -58,6 +58,7 @@ class Extensions:
         self._asks = asks
         self._stopped_after = False
         self.answer: Response | None = None
+        self._tagged: tuple[Response, tuple[str, ...]] | None = None
         self.active = self._activate(request) if gen.plugins else []
         self._editors = [a for a in self.active if type(a.hook).on_event is not Plugin.on_event]
         self.whole_response = any(a.hook.whole_response for a in self.active)
@@ -196,8 +197,14 @@ class Extensions:
                 self._stopped_after = True
                 return result.response or response
             response = result
-        self._story.response_tags = await self._classify_response(request, response)
+        self._story.response_tags = await self.tags_of(request, response)
         return response
+
+    async def tags_of(self, request: Request, response: Response) -> tuple[str, ...]:
+        """What the response classifiers say of an answer; each answer is shown to them once."""
+        if self._tagged is None or self._tagged[0] != response:
+            self._tagged = response, await self._classify_response(request, response)
+        return self._tagged[1]
 
     async def _classify_response(self, request: Request, response: Response) -> tuple[str, ...]:
         tags: set[str] = set()

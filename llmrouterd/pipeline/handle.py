@@ -4,8 +4,9 @@ Owns: the order of a request's stations and its end state.
 Refuses to know: bytes of any format, sockets, how a rule decides.
 
 Laws:
-1. Everything happens in the request's own task. Cancellation is the only clean-up signal, and what
-   must be given back is given back synchronously in `finally`.
+1. Everything happens in the request's own task, but for attempts beside each other, which have a
+   nursery within it (hedge.py). Cancellation is the only clean-up signal, and what must be given
+   back is given back synchronously in `finally`.
 2. Every request ends in exactly one record for whoever wants one, whatever happened: one whose
    client left in the middle of its body, too.
 """
@@ -23,11 +24,13 @@ from formats.errors import Failure, Invalid
 from llmrouterd.edge.client import Client, ClientGone
 from llmrouterd.edge.incoming import Incoming, Refused
 from llmrouterd.model import Candidate, EndState, Fleet
+from llmrouterd.pipeline import admit
 from llmrouterd.pipeline import embed as embedded
 from llmrouterd.pipeline.answers import at_home, resumed
 from llmrouterd.pipeline.attempt import deliver
 from llmrouterd.pipeline.binding import bind
 from llmrouterd.pipeline.extend import Extensions
+from llmrouterd.pipeline.patience import patience
 from llmrouterd.pipeline.reply import Reply
 from llmrouterd.pipeline.story import Story
 from llmrouterd.pipeline.walk import walk
@@ -64,6 +67,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
     end: EndState = "internal_error"
     ext: Extensions | None = None
     daemon.in_flight += 1
+    begun = trio.current_time()
     try:
         asked = await _understood(call, reply)
         if asked is None:
@@ -71,7 +75,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
             return end
         request = embedded.as_request(asked) if isinstance(asked, EmbedRequest) else asked
         if not call.incoming.caller.may_ask(request.model):
-            await reply.fail(_not_for(call.incoming.caller, request.model))
+            await reply.fail(not_for(call.incoming.caller, request.model))
             end = "refused"
             return end
         reply.request = request
@@ -79,14 +83,24 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         ext = Extensions(embedded.quiet(gen) if call.embeds else gen, request, story)
         fields, caller = call.incoming.headers, call.incoming.caller
         strict = gen.strict or caller.strict or _is_strict(fields)
-        work = Work(request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict)
+        work = Work(
+            request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict, caller
+        )
+        found = patience(fields, begun, signs=bool(reply.quiet_s))
+        if isinstance(found, Failure):
+            await reply.fail(found)
+            end = "refused"
+            return end
+        work.patience = found
         work.embed = asked if isinstance(asked, EmbedRequest) else None
-        end = await _resume(work) or await _serve(call, work)
+        end = await _admitted(call, work)
         return end
     except ClientGone:
         end = "client_gone"
         return end
-    except trio.Cancelled:
+    except (trio.Cancelled, BaseExceptionGroup) as error:
+        if not _is_cancelled(error):
+            raise
         end = "client_gone" if client.gone else "refused"
         if not client.gone:
             story.failure = story.failure or Failure("draining", "the router was stopped")
@@ -102,7 +116,14 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
                 await ext.end(record)  # noqa: ASYNC102 - shielded and bounded in there
 
 
-def _not_for(caller: Caller, model: str) -> Failure:
+def _is_cancelled(error: BaseException) -> bool:
+    """A nursery on the way wraps the cancellations of its tasks in a group."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
+
+
+def not_for(caller: Caller, model: str) -> Failure:
     words = f"client {caller.name!r} may not ask for the model {model[:200]!r}"
     return Failure("forbidden", words, param="model")
 
@@ -143,6 +164,17 @@ async def _understood(call: Call, reply: Reply) -> Request | EmbedRequest | None
     if version and call.format == "anthropic":
         request = replace(request, version=version)
     return request
+
+
+async def _admitted(call: Call, work: Work) -> EndState:
+    """As long as its client may use that much."""
+    if work.caller.allowance is None:
+        return await _resume(work) or await _serve(call, work)
+    with admit.client(work) as failure:
+        if failure is None:
+            return await _resume(work) or await _serve(call, work)
+        await work.reply.fail(failure)
+        return "refused"
 
 
 async def _resume(work: Work) -> EndState | None:
@@ -208,6 +240,8 @@ async def _routed(call: Call, work: Work) -> EndState:
     if verdict.candidates and verdict.candidates[0].rule.endswith(" round_robin"):
         daemon.took_turn(verdict.candidates[0].rule)
     story.trace = verdict.trace
+    if daemon.keep_decisions:
+        story.decision = daemon.decided(known, fleet, gen.routing, verdict)
     if not verdict.candidates:
         await work.reply.fail(no_candidate(known, verdict, fleet))
         return "refused"

@@ -220,8 +220,10 @@ def for_client(story: Story, *, stream: bool) -> Fields:
         if place.rule:
             fields.append(("x-router-rule", clean(place.rule)))
     if place is not None:  # with a failure to tell, no attempt is running any more
-        tries = len(story.tried) + (story.failure is None)
-        fields.append(("x-router-attempts", str(tries or 1)))
+        fields.append(("x-router-attempts", str(story.tries or 1)))
+    if story.queued_s > 0:
+        fields.append(("x-router-queue-ms", str(int(story.queued_s * 1000))))
+    fields += story.limit_fields
     if story.tags:
         fields.append(("x-router-request-tags", tag_header(story.tags)))
     if story.ledger is not None and story.ledger.entries:
@@ -265,7 +267,7 @@ def for_failure(story: Story, failure: Failure) -> Fields:
     elif failure.kind in _PAUSE_S:  # a 429 without it ends Codex's turn at once
         fields.append(("retry-after", str(_PAUSE_S[failure.kind])))
     told = any(name == "x-should-retry" for name, _ in fields)
-    if not told and failure.kind in ("credential", "quota", "no_provider", "plugin"):
+    if not told and failure.kind in ("credential", "quota", "over_budget", "no_provider", "plugin"):
         fields.append(("x-should-retry", "false"))
     return fields
 

@@ -101,6 +101,8 @@ def outgoing(
     if recalls:
         request = work.memory.recall.filled(request)
     codec = FORMATS[spoken]
+    streams = request.stream or streams_anyway(provider, info, request, spoken)
+    request = replace(request, stream=streams)
     upstream = target_of(work, provider, candidate, info)
     try:
         body = codec.write_request(request, ledger, upstream)
@@ -118,13 +120,42 @@ def outgoing(
         candidate.model,
         codec,
         target(work, provider, _PATH[spoken], same=same),
-        fields(work, provider, candidate, same=same),
+        fields(work, provider, candidate, same=same, stream=streams),
         body,
         same=same,
         passes=same and not work.ext.edits_events and not splits,
         recalls=recalls,
         stops=untold(request, spoken, upstream),
     )
+
+
+# What a stream does not bring, or a fold does not keep: several choices, probabilities, sound, and
+# what llmrouter does not know the streamed form of.
+_WHOLE_ONLY = frozenset({"modalities", "audio", "n_probs", "return_tokens", "return_progress"})
+_CHATS = frozenset({"openai", "anthropic", "responses", "ollama"})
+
+
+def streams_anyway(
+    provider: Provider, info: ModelInfo | None, request: Request, spoken: str
+) -> bool:
+    """Whether a whole answer is asked for as a stream, and folded here.
+
+    llama.cpp hears late, or not before the end, that nobody waits for a whole answer any more; that
+    nobody reads a stream it hears with the next token. The other servers that were tried hear both.
+    """
+    if provider.stream_upstream == "never" or spoken not in _CHATS:
+        return False
+    sampling = request.sampling
+    if (sampling.n or 1) > 1 or sampling.logprobs or not _WHOLE_ONLY.isdisjoint(request.extra):
+        return False
+    return provider.stream_upstream == "always" or _is_llama(provider, info)
+
+
+def _is_llama(provider: Provider, info: ModelInfo | None) -> bool:
+    """As its owner says, or its own list of models."""
+    if provider.dialect.name == "llama.cpp":
+        return True
+    return info is not None and info.native.get("owned_by") == "llamacpp"
 
 
 def provider_of(work: Work, candidate: Candidate) -> Provider:
@@ -177,10 +208,9 @@ def _whole(value: object) -> int:
 
 def withheld(work: Work, provider: Provider) -> Failure | None:
     """Why this provider must not be asked now: a client's credential is for one provider."""
-    tried = work.story.tried
-    if provider.credentials != "client" or not tried:
+    if provider.credentials != "client":
         return None
-    if all(outcome.candidate.provider == provider.name for outcome in tried):
+    if all(asked.provider == provider.name for asked in work.story.asked):
         return None
     words = "it takes the client's own credential, which goes nowhere after another provider failed"
     return Failure("credential", words)
@@ -204,14 +234,14 @@ def target(work: Work, provider: Provider, path: str, *, same: bool) -> str:
 
 
 def fields(
-    work: Work, provider: Provider, candidate: Candidate, *, same: bool
+    work: Work, provider: Provider, candidate: Candidate, *, same: bool, stream: bool = False
 ) -> list[tuple[str, str]]:
     """The header fields for this provider."""
     return headers.for_upstream(
         provider,
         work.incoming,
         same_format=same,
-        stream=work.request.stream,
+        stream=stream,
         agent=work.gen.user_agent,
         beta=_beta(work, provider),
         refused_betas=work.daemon.lessons.of(candidate).refused_betas,
@@ -230,7 +260,7 @@ def _beta(work: Work, provider: Provider) -> str:
 
 def _idempotency(work: Work, provider: Provider) -> str | None:
     """The client's key is for the first provider; each other one gets its own, for all retries."""
-    tried = work.story.tried
-    if not tried or tried[0].candidate.provider == provider.name:
+    asked = work.story.asked
+    if not asked or asked[0].provider == provider.name:
         return work.incoming.get("idempotency-key")
     return f"{work.story.stem}-{headers.clean(provider.name)}"

@@ -38,6 +38,7 @@ from formats.figures import counted, figures
 from formats.fold import Folder, unfold
 from formats.stops import CuttingDecoder
 from llmrouterd.model import Unread
+from llmrouterd.pipeline.aside import HELD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from llmrouterd.pipeline.extend import Extensions
     from llmrouterd.pipeline.recall import Listener
     from llmrouterd.pipeline.reply import Reply
+
+    Judge = Callable[[bytes], Awaitable[Failure | None]]
 
 CONTENT = (TextDelta, ThoughtDelta, ThoughtSigned, RefusalDelta, ToolStarted, OpaquePart)
 # What may be held back while no content has come: role chunks, comments, progress reports.
@@ -300,10 +303,18 @@ class TurnLane:
             return None
 
 
-async def pump(exchange: Exchange, deadline: Deadline, lane: Lane, reply: Reply) -> Failure | None:
+async def pump(
+    exchange: Exchange,
+    deadline: Deadline,
+    lane: Lane,
+    reply: Reply,
+    judge: Judge | None = None,
+) -> Failure | None:
     """Relay one stream to its end. Returns None when it was complete, else what broke it.
 
     A Failure with `reply.content_sent` unset means the client has seen nothing of this upstream.
+    judge: holds the answer back (up to a size) and is shown all of it before anything is sent; what
+    it returns is the stream's failure.
     """
     held: list[bytes] = []
     held_bytes = 0
@@ -312,7 +323,8 @@ async def pump(exchange: Exchange, deadline: Deadline, lane: Lane, reply: Reply)
             data = await reply.patiently(exchange.read)
             out = lane.feed(data) if data else b""
         except Truncated as error:
-            return await _cut(lane, reply, held, deadline, Failure("truncated", str(error)))
+            broken = Failure("truncated", str(error))
+            return await _cut(lane, reply, held, deadline, judge, broken)
         except FormatError as error:
             return Failure("upstream", str(error))
         if not data:
@@ -322,18 +334,23 @@ async def pump(exchange: Exchange, deadline: Deadline, lane: Lane, reply: Reply)
             if reply.error_told:
                 await _rest(exchange, lane, reply)
             return lane.failure
-        if reply.content_sent or (lane.content and not lane.holds):
+        if lane.content and reply.gate is not None:
             deadline.off()
+            await reply.claim()
+        if reply.content_sent or (lane.content and not lane.holds and judge is None):
+            deadline.begun()
             await reply.send(b"".join([*held, out]) if held else out)
             held.clear()
         elif out:
             held.append(out)
             held_bytes += len(out)
-            if held_bytes > HELD_LIMIT:
+            if held_bytes > HELD_LIMIT and not lane.content:
                 return Failure("upstream", f"no content in the first {held_bytes} bytes of stream")
+            if held_bytes > HELD_BYTES:
+                judge = None  # the next piece takes all of it along
         if lane.content:
             deadline.enter("idle")
-    return await _ended(lane, reply, held, deadline)
+    return await _ended(lane, reply, held, deadline, judge)
 
 
 async def _told(lane: Lane, reply: Reply, out: bytes, failure: Failure) -> Failure:
@@ -359,24 +376,38 @@ async def _rest(exchange: Exchange, lane: Lane, reply: Reply) -> None:
                 await reply.send(out)
 
 
-async def _ended(lane: Lane, reply: Reply, held: list[bytes], deadline: Deadline) -> Failure | None:
+async def _ended(
+    lane: Lane, reply: Reply, held: list[bytes], deadline: Deadline, judge: Judge | None
+) -> Failure | None:
     """The upstream's stream is over: is it whole? What follows is our time and the client's."""
-    deadline.off()
+    deadline.begun()
+    if lane.finished:
+        await reply.claim()
     out = await lane.eof()
     if lane.failure is not None:
         return await _told(lane, reply, out, lane.failure)
+    await reply.claim()
     out = b"".join([*held, out])
     held.clear()
+    if judge is not None and not reply.content_sent:
+        failure = await judge(out)
+        if failure is not None:
+            return failure
     if out or not reply.content_sent:
         await reply.send(out)
     return None
 
 
 async def _cut(
-    lane: Lane, reply: Reply, held: list[bytes], deadline: Deadline, failure: Failure
+    lane: Lane,
+    reply: Reply,
+    held: list[bytes],
+    deadline: Deadline,
+    judge: Judge | None,
+    failure: Failure,
 ) -> Failure | None:
     """The connection broke. If the format's end mark had come before, nothing is missing."""
-    ended = await _ended(lane, reply, held, deadline)
+    ended = await _ended(lane, reply, held, deadline, judge)
     if ended is None or ended.kind != "truncated":
         return ended
     return failure

@@ -47,10 +47,18 @@ class Reply:
         self.request: Request | None = None
         self.encoder: Encoder | None = None
         self.content_sent = False
+        self.begun_at: float | None = None  # when the first content went out, on trio's clock
         self.error_told = False
         self.answer: Mapping[str, JSON] | bytes | None = None  # of the Responses API, to be kept
         self.passed = False  # the upstream's own bytes were the answer
+        self.gate: Callable[[], Awaitable[None]] | None = None  # what to pass before the first byte
         self._life_sign_s = life_sign_s
+
+    def twin(self, story: Story, gate: Callable[[], Awaitable[None]]) -> Reply:
+        """For an attempt that runs beside another: silent until `gate` lets it pass."""
+        out = Reply(self.client, self.format, story, life_sign_s=self._life_sign_s)
+        out.request, out.gate = self.request, gate
+        return out
 
     @property
     def streaming(self) -> bool:
@@ -59,7 +67,8 @@ class Reply:
     @property
     def quiet_s(self) -> float:
         """Seconds of silence after which this client is due a life sign; 0: never."""
-        return self._life_sign_s if self.streaming and self.format.COMMENT else 0.0
+        due = self.streaming and self.format.COMMENT and self.gate is None
+        return self._life_sign_s if due else 0.0
 
     def stamp(self) -> Stamp:
         """Chance and clock for what names and dates an answer."""
@@ -86,13 +95,26 @@ class Reply:
         self.answer = getattr(source, "answer", None)
         self.passed = passed
 
+    async def claim(self) -> None:
+        """The first token is here. Of attempts beside each other only the first one returns."""
+        if self.gate is not None:
+            await self.gate()
+            self.gate = None
+
     async def send(self, data: bytes) -> None:
         """Content for a streaming client; the head goes with the first of it."""
-        self.content_sent = True
-        self.story.saw_content()
+        if self.gate is not None:
+            await self.claim()
+        self._begins()
         await self._head()
         await self.client.send(data)
         self.story.sent(data.count(b"data:" if self.format.COMMENT else b"\n"), len(data))
+
+    def _begins(self) -> None:
+        """The first content, or more of it."""
+        if not self.content_sent:
+            self.content_sent, self.begun_at = True, trio.current_time()
+        self.story.saw_content()
 
     async def _head(self) -> None:
         if not self.client.headers_sent:
@@ -133,9 +155,10 @@ class Reply:
 
     async def whole(self, body: bytes, *, passed: bool = False) -> None:
         """A whole answer with status 200. passed: it is the upstream's own."""
-        self.content_sent = True
+        if self.gate is not None:
+            await self.claim()
         self.answer, self.passed = body, passed
-        self.story.saw_content()
+        self._begins()
         self.story.status = 200
         fields = [("content-type", "application/json")]
         await self.client.respond(200, fields + headers.for_client(self.story, stream=False), body)

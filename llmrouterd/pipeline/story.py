@@ -3,15 +3,20 @@
 Owns: the mutable notes of one request and the events that tell of its progress.
 Refuses to know: how anything is decided or sent; it is told.
 
-Law: everything here is synchronous, so that a cancelled request still has its record.
+Laws:
+1. Everything here is synchronous, so that a cancelled request still has its record.
+2. What one attempt notes of itself is `_OF_ATTEMPT`, nothing else: an attempt that runs beside
+   another has a twin of the story, and the request adopts the twin of the one that counts.
 """
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from formats.canonical import Usage
 from llmrouterd.model import (
     AttemptFailed,
     Candidate,
@@ -28,10 +33,10 @@ from llmrouterd.model import (
 from llmrouterd.pipeline.cost import cost_usd
 
 if TYPE_CHECKING:
-    from formats.canonical import Request, Response, Usage
+    from formats.canonical import Request, Response
     from formats.errors import Failure
     from formats.ledger import Ledger
-    from llmrouterd.model import EndState, Headers, Provider, Receipt
+    from llmrouterd.model import Decision, EndState, Headers, Provider, Queued, Receipt
     from llmrouterd.pipeline.daemon import Daemon
 
 PROGRESS_NS = 250_000_000  # the least time between two tellings of a stream's progress
@@ -41,6 +46,10 @@ Fault = Literal["", "client", "upstream", "router", "owner"]
 _FAULT: dict[str, Fault] = {
     "no_provider": "owner",
     "not_available": "client",
+    "client_limit": "client",
+    "over_budget": "client",
+    "queue_full": "router",
+    "queue_timeout": "router",
     "plugin": "owner",
     "draining": "router",
     "internal": "router",
@@ -53,6 +62,23 @@ _FAULT: dict[str, Fault] = {
     "timeout": "upstream",
     "truncated": "upstream",
 }
+
+
+_OF_ATTEMPT = (
+    "candidate",
+    "ledger",
+    "response",
+    "usage",
+    "usage_estimated",
+    "priced_by",
+    "upstream_request_id",
+    "upstream_format",
+    "upstream_fields",
+    "address",
+    "unreached",
+    "queued_s",
+    "admitted_ns",
+)
 
 
 class Story:
@@ -88,8 +114,13 @@ class Story:
         self.response_tags: tuple[str, ...] = ()
         self.plugins: list[str] = []
         self.candidate: Candidate | None = None
+        self.asked: list[Candidate] = []  # everybody that an attempt was begun at
         self.tried: list[Outcome] = []
+        self._tries: list[str] = []  # those that gave no answer to send, in words
+        self._last_word = False  # an answer that had been set aside is given after all
+        self.aside_usd: float | None = None  # for answers that nobody got
         self.trace: tuple[Step, ...] = ()
+        self.decision: Decision | None = None
         self.ledger: Ledger | None = None
         self.response: Response | Unread | None = None
         self.usage: Usage | None = None
@@ -106,6 +137,9 @@ class Story:
         self.size_bytes = 0
         self.size_tokens = 0  # estimate of the prompt
         self.notes: list[str] = []
+        self.queued_s = 0.0  # how long it waited for places
+        self.admitted_ns = 0  # when it had the last one
+        self.limit_fields: list[tuple[str, str]] = []  # what its client may still use
 
     def unheard(self) -> None:
         """Nobody is told: no real request is made."""
@@ -131,11 +165,24 @@ class Story:
         if self._heard:
             self.daemon.tell(Classified(self.id, self.daemon.wall_ms(), tags))
 
+    def asks(self, candidate: Candidate) -> None:
+        """An attempt begins: there is a place for it."""
+        self.asked.append(candidate)
+
     def routed(self, candidate: Candidate) -> None:
         self.candidate = candidate
         if self._heard:
             now_ms = self.daemon.wall_ms()
             self.daemon.tell(Routed(self.id, now_ms, candidate.provider, candidate.model))
+
+    def queued(self, telling: Queued) -> None:
+        if self._heard:
+            self.daemon.tell(telling)
+
+    def admitted(self, waited_s: float) -> None:
+        """It has a place, or need not wait for one any more."""
+        self.queued_s += waited_s
+        self.admitted_ns = self.elapsed_ns()
 
     def begin(self, ledger: Ledger, upstream_format: str) -> None:
         """An attempt at an upstream: what is noted of it must not be the last one's."""
@@ -185,32 +232,84 @@ class Story:
     def failed(self, outcome: Outcome) -> None:
         """A try came to nothing; there may be another."""
         self.tried.append(outcome)
-        place, failure = outcome.candidate, outcome.failure
+        failure = outcome.failure
+        self._in_vain(outcome.candidate, failure.tag, failure.message, outcome.elapsed_s)
+
+    def skipped(self, outcome: Outcome, step: Step) -> None:
+        """A candidate that was admitted is passed over after all; there was no try."""
+        self.tried.append(outcome)
+        self.trace = (*self.trace, step)
+
+    def _in_vain(self, place: Candidate, kind: str, words: str, spent_s: float) -> None:
+        self._tries.append(f"{place.provider}/{place.model}: {kind}: {words}")
+        now_ms, took_ms = self.daemon.wall_ms(), int(spent_s * 1000)
         self.daemon.tell(
-            AttemptFailed(
-                self.id,
-                self.daemon.wall_ms(),
-                place.provider,
-                place.model,
-                failure.tag,
-                failure.message,
-                int(outcome.elapsed_s * 1000),
-            )
+            AttemptFailed(self.id, now_ms, place.provider, place.model, kind, words, took_ms)
         )
 
+    # --- attempts beside each other, answers set aside --------------------------------------------
+
+    def twin(self) -> Story:
+        """The same story with an attempt's own notes apart: they count once they are adopted."""
+        return copy.copy(self)
+
+    def adopt(self, twin: Story) -> None:
+        """That attempt is the one that counts."""
+        for name in _OF_ATTEMPT:
+            setattr(self, name, getattr(twin, name))
+        self._share(twin)
+
+    def _share(self, twin: Story) -> None:
+        """What is true of the request as soon as it is of one of its attempts."""
+        self.left_host = self.left_host or twin.left_host
+        begun = [ns for ns in (self.asked_ns, twin.asked_ns) if ns is not None]
+        self.asked_ns = min(begun, default=None)
+
+    def cancelled(self, twin: Story, place: Candidate, why: str, spent_s: float) -> None:
+        """An attempt was ended because another one had the first token. What it had read by then may
+        be billed all the same."""
+        self._share(twin)
+        self._in_vain(place, "hedged", f"cancelled: {why}", spent_s)
+        usage = twin.usage or Usage(None, None)
+        read = usage.input if usage.input is not None else self.size_tokens
+        seen = replace(usage, input=read, output=usage.output or 0)
+        self._set_aside(cost_usd(twin.priced_by, seen, place.model) if twin.priced_by else None)
+
+    def set_aside(self) -> None:
+        """The answer of the last attempt came whole and goes to nobody, for now."""
+        self._set_aside(self._own_cost_usd)
+
+    def _set_aside(self, usd: float | None) -> None:
+        if usd is not None:
+            self.aside_usd = (self.aside_usd or 0.0) + usd
+
+    def has_last_word(self, twin: Story) -> None:
+        """An answer that had been set aside is given after all."""
+        self.adopt(twin)
+        self._last_word = True
+        if self.aside_usd is not None:
+            self.aside_usd -= self._own_cost_usd or 0.0
+
     @property
-    def cost_usd(self) -> float | None:
-        """What the answer cost, as far as its provider's prices tell."""
+    def tries(self) -> int:
+        """How many attempts there were, the one that is running included."""
+        return len(self._tries) + (self.failure is None and not self._last_word)
+
+    @property
+    def _own_cost_usd(self) -> float | None:
         if self.priced_by is None:
             return None
         return cost_usd(self.priced_by, self.usage, self.candidate.model if self.candidate else "")
 
+    @property
+    def cost_usd(self) -> float | None:
+        """What the answer cost, as far as its provider's prices tell, and those that nobody got."""
+        own = self._own_cost_usd
+        return own if self.aside_usd is None else (own or 0.0) + self.aside_usd
+
     def attempts(self) -> tuple[str, ...]:
-        """One text per failed try: `provider/model: kind: message`."""
-        return tuple(
-            f"{o.candidate.provider}/{o.candidate.model}: {o.failure.tag}: {o.failure.message}"
-            for o in self.tried
-        )
+        """One text per try that gave no answer to send: `provider/model: kind: message`."""
+        return tuple(self._tries)
 
     @property
     def overhead_ms(self) -> float | None:
@@ -267,12 +366,15 @@ class Story:
             address=self.address,
             size_bytes=self.size_bytes,
             notes=tuple(self.notes),
+            queue_ms=int(self.queued_s * 1000) if self.admitted_ns else None,
             policies=self.policies,
             overhead_ms=self.overhead_ms,
             asked_ms=_ms(self.attempt_ns),
             connect_ms=None if self.connect_s is None else round(self.connect_s * 1000),
             head_ms=_ms(self.head_ns),
             left_host=self.left_host,
+            decision=self.decision,
+            tried=tuple(self.tried) if self.decision is not None else (),
         )
 
     def _kept_request(self) -> Request | None:

@@ -16,13 +16,18 @@ from typing import TYPE_CHECKING
 import trio
 
 from llmrouterd.guard.contexts import seems_cut
-from llmrouterd.model import GiveUp, Outcome, Try, Wait
+from llmrouterd.model import GiveUp, Outcome, Step, Wait
+from llmrouterd.pipeline import admit
 from llmrouterd.pipeline.answers import object_of
+from llmrouterd.pipeline.aside import last_word
 from llmrouterd.pipeline.attempt import attempt
+from llmrouterd.pipeline.hedge import Race
 from llmrouterd.route.facts import context_of
-from llmrouterd.route.plan import next_step
+from llmrouterd.route.plan import next_beside, next_step
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from formats.errors import Failure
     from llmrouterd.model import Candidate, EndState, Fleet, Verdict
     from llmrouterd.pipeline.work import Work
@@ -30,43 +35,110 @@ if TYPE_CHECKING:
 
 async def walk(work: Work, verdict: Verdict, fleet: Fleet) -> EndState:
     """Try candidates until one has answered, or nobody is left."""
-    story, reply, daemon = work.story, work.reply, work.daemon
-    retries = {name: p.max_retries for name, p in work.gen.providers.items()}
-    jitter = (fleet.seed % 1000) / 1000
-    while True:
-        step = next_step(
-            verdict,
-            story.tried,
-            now=trio.current_time(),
-            deadline=None,
-            retries=retries,
-            jitter=jitter,
+    return await _Walk(work, verdict, fleet).run()
+
+
+class _Walk:
+    """One request on its way from candidate to candidate."""
+
+    def __init__(self, work: Work, verdict: Verdict, fleet: Fleet) -> None:
+        self._work = work
+        self._verdict = verdict
+        self._fleet = fleet
+        self._retries = {name: p.max_retries for name, p in work.gen.providers.items()}
+        self._jitter = (fleet.seed % 1000) / 1000
+
+    async def run(self) -> EndState:
+        work = self._work
+        while True:
+            step = next_step(
+                self._verdict,
+                work.story.tried,
+                now=trio.current_time(),
+                deadline=work.patience.until,
+                retries=self._retries,
+                jitter=self._jitter,
+            )
+            if isinstance(step, GiveUp):
+                failure = await last_word(work) if work.kept else step.failure
+                if failure is None:
+                    _keep(work)
+                    return "complete"
+                await work.reply.fail(failure)
+                return _end_state(failure)
+            if isinstance(step, Wait):
+                await work.reply.sleep(step.seconds)
+            failure = await self._asked(step.candidate)
+            if failure is None:
+                return "complete"
+            if work.reply.content_sent:
+                await work.reply.fail(failure)
+                return _end_state(failure, broken=True)
+
+    def _out(self, candidate: Candidate) -> Failure | None:
+        """Why it is left alone since this walk began, noted as skipped: another request found it ill,
+        or is the one that tries it."""
+        health, now = self._work.daemon.health, trio.current_time()
+        if health.spotless or self._has_tried(candidate):
+            return None
+        found = health.out(candidate, now)
+        if found is None:
+            return None
+        code, failure = found
+        place = (candidate.provider, candidate.model)
+        step = Step(candidate.rule, "skipped", failure.message, *place, code)
+        self._work.story.skipped(
+            Outcome(candidate, failure, 0.0, now, connected=False, asked=False), step
         )
-        if isinstance(step, GiveUp):
-            await reply.fail(step.failure)
-            return _end_state(step.failure)
-        if isinstance(step, Wait):
-            await reply.sleep(step.seconds)
-            step = Try(step.candidate)
-        begun, begun_ns = trio.current_time(), story.elapsed_ns()
-        failure = await _one(work, step.candidate, fleet)
+        return failure
+
+    def _has_tried(self, candidate: Candidate) -> bool:
+        place = (candidate.provider, candidate.model)
+        tried = (outcome.candidate for outcome in self._work.story.tried)
+        return any((each.provider, each.model) == place for each in tried)
+
+    async def _asked(self, candidate: Candidate) -> Failure | None:
+        """One attempt, or two beside each other."""
+        if not candidate.hedge_after_ms or self._beside([candidate]) is None:
+            return await self._attempt(self._work, candidate)
+        return await Race(self._work, self._attempt, self._beside).run(candidate)
+
+    def _beside(self, running: Sequence[Candidate]) -> Candidate | None:
+        """Who would be asked next, if it may be asked."""
+        while True:
+            found = next_beside(self._verdict, self._work.story.tried, running)
+            if found is None or self._out(found) is None:
+                return found
+
+    async def _attempt(self, work: Work, candidate: Candidate) -> Failure | None:
+        """An attempt, and what everybody learns from it. work: the request's, or that of an attempt
+        beside another."""
+        out = self._out(candidate)
+        if out is not None:
+            return out
+        begun = trio.current_time()
+        failure = await _one(work, candidate, self._fleet)
+        if failure is None or failure.kind == "tagged":
+            _note_health(work, candidate)
         if failure is None:
-            _note_health(work, step.candidate, begun_ns)
-            if story.session:
-                place = (step.candidate.provider, step.candidate.model)
-                daemon.seats.sit(story.session, place, trio.current_time())
-            _keep(work)
-            if not story.usage_estimated and work.embed is None:
-                _compare(work, step.candidate, fleet)
-            return "complete"
-        now = trio.current_time()
-        threshold = work.gen.providers[step.candidate.provider].circuit_failures
-        daemon.health.failed(step.candidate, failure, now, jitter=jitter, threshold=threshold)
-        connected = failure.clock != "connect" and not story.unreached
-        story.failed(Outcome(step.candidate, failure, now - begun, now, connected))
-        if reply.content_sent:
-            await reply.fail(failure)
-            return _end_state(failure, broken=True)
+            _served(work, candidate, self._fleet)
+            return None
+        now, health = trio.current_time(), work.daemon.health
+        threshold = work.gen.providers[candidate.provider].circuit_failures
+        health.failed(candidate, failure, now, jitter=self._jitter, threshold=threshold)
+        connected = failure.clock != "connect" and not work.story.unreached
+        work.story.failed(Outcome(candidate, failure, now - begun, now, connected))
+        return failure
+
+
+def _served(work: Work, candidate: Candidate, fleet: Fleet) -> None:
+    story = work.story
+    if story.session:
+        place = (candidate.provider, candidate.model)
+        work.daemon.seats.sit(story.session, place, trio.current_time())
+    _keep(work)
+    if not story.usage_estimated and work.embed is None:
+        _compare(work, candidate, fleet)
 
 
 def _keep(work: Work) -> None:
@@ -80,7 +152,17 @@ def _keep(work: Work) -> None:
 
 
 async def _one(work: Work, candidate: Candidate, fleet: Fleet) -> Failure | None:
+    """Try the candidate, once there is a place for it."""
     work.story.routed(candidate)
+    if work.gen.providers[candidate.provider].slots is None and work.caller.allowance is None:
+        return await _asked(work, candidate, fleet)
+    async with admit.slot(work, candidate) as failure:
+        return failure or await _asked(work, candidate, fleet)
+
+
+async def _asked(work: Work, candidate: Candidate, fleet: Fleet) -> Failure | None:
+    work.story.asks(candidate)
+    work.asked_at = trio.current_time()
     at, health = work.daemon.in_flight_at, work.daemon.health
     at[candidate.provider] = at.get(candidate.provider, 0) + 1
     tried = () if health.spotless else health.enters(candidate, trio.current_time())
@@ -116,22 +198,23 @@ def _compare(work: Work, candidate: Candidate, fleet: Fleet) -> None:
     calibration.learn(candidate, story.size_tokens, story.usage)
 
 
-def _note_health(work: Work, candidate: Candidate, begun_ns: int) -> None:
-    """A whole answer came. begun_ns: when its attempt began, on the story's clock."""
-    story = work.story
-    first_ns = story.first_token_ns if work.request.stream else None
+def _note_health(work: Work, candidate: Candidate) -> None:
+    """A whole answer came."""
+    story, now = work.story, trio.current_time()
+    begun = work.asked_at
+    first = work.reply.begun_at if work.request.stream else None
     usage = None if story.usage_estimated else story.usage
     work.daemon.health.answered(
         candidate,
-        trio.current_time(),
-        first_token_ms=None if first_ns is None else max(0, first_ns - begun_ns) / 1e6,
-        tokens=usage.output if usage is not None and first_ns is not None else None,
-        writing_s=0.0 if first_ns is None else (story.elapsed_ns() - first_ns) / 1e9,
+        now,
+        first_token_ms=None if first is None else max(0.0, first - begun) * 1000,
+        tokens=usage.output if usage is not None and first is not None else None,
+        writing_s=0.0 if first is None else now - first,
     )
 
 
 _BROKEN: dict[str, EndState] = {"timeout": "stalled", "truncated": "truncated"}
-_CLIENT_FAULTS = frozenset(
+_REFUSALS = frozenset(
     {
         "bad_request",
         "unsupported",
@@ -140,6 +223,8 @@ _CLIENT_FAULTS = frozenset(
         "forbidden",
         "too_large",
         "refused_by_upstream",
+        "queue_full",
+        "queue_timeout",
     }
 )
 
@@ -148,4 +233,6 @@ def _end_state(failure: Failure, *, broken: bool = False) -> EndState:
     """The one true state for a request that failed with `failure`."""
     if broken:  # an answer had begun: whatever its error says, it is not the client's fault
         return _BROKEN.get(failure.kind, "upstream_error")
-    return "refused" if failure.kind in _CLIENT_FAULTS else "upstream_error"
+    if failure.kind == "over_budget":
+        return "over_budget"
+    return "refused" if failure.kind in _REFUSALS else "upstream_error"

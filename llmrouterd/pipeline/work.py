@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llmrouterd.guard.egress import FREE, Label
+from llmrouterd.model import ANYBODY
+from llmrouterd.pipeline.patience import ENDLESS, Patience
 
 if TYPE_CHECKING:
     from formats.canonical import Image, Request
     from formats.embeddings import EmbedRequest
-    from llmrouterd.model import Headers, Secret
+    from llmrouterd.model import Caller, Headers, Secret
     from llmrouterd.pipeline.answers import Resumed
+    from llmrouterd.pipeline.aside import Kept
     from llmrouterd.pipeline.daemon import Daemon, Generation, Memory
     from llmrouterd.pipeline.extend import Extensions
     from llmrouterd.pipeline.reply import Reply
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
 class Work:
     """strict: a loss in translation is refused, not noted. key: which of a provider's several. embed: vectors are asked for, no chat.
     resumed: what a request of the Responses API went on from. fetched: pictures by their URL, None
-    for those that could not be had. label: where its bytes may go, by the owner's policies."""
+    for those that could not be had. caller: whose key it came with. label: where its bytes may go, by the owner's policies. patience:
+    how long the client waits for its answer to begin. kept: an answer that is given if nobody has a
+    better one. asked_at: when the last attempt began to be made, on trio's clock."""
 
     request: Request
     incoming: Headers
@@ -37,11 +42,15 @@ class Work:
     gen: Generation
     daemon: Daemon
     strict: bool = False
+    caller: Caller = ANYBODY
     key: Secret | None = None
     embed: EmbedRequest | None = None
     resumed: Resumed | None = None
     fetched: dict[str, Image | None] = field(default_factory=dict)
     label: Label = FREE
+    asked_at: float = 0.0
+    patience: Patience = ENDLESS
+    kept: list[Kept] = field(default_factory=list)
 
     @property
     def memory(self) -> Memory:
@@ -49,6 +58,14 @@ class Work:
         return self.daemon.memory(self.story.client)
 
     @property
+    def unwelcome(self) -> tuple[str, ...]:
+        """Tags with which an answer of the candidate in hand is not yet the last word."""
+        place = self.story.candidate
+        if place is None or not place.retry_on_tags or self.embed is not None:
+            return ()
+        return place.retry_on_tags if self.gen.response_classifiers else ()
+
+    @property
     def keep(self) -> bool:
         """Somebody wants to know what the answer said."""
-        return self.ext.wants_response or self.daemon.keep_bodies
+        return self.ext.wants_response or self.daemon.keep_bodies or bool(self.unwelcome)

@@ -19,6 +19,7 @@ Laws:
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from formats.errors import Failure, FailureKind
 from llmrouterd.model import (
@@ -36,6 +37,9 @@ from llmrouterd.route.estimate import fits, with_margin
 from llmrouterd.route.facts import context_of, embedding_only, lacks, looks_embedding_only
 from llmrouterd.route.policies import bounds, forbids, runs_elsewhere
 from llmrouterd.route.rules import RULES, claims, find, known_models, seated, unmet, why_passed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PLUGIN = "plugin"
 WISH = "X-Router-Provider"
@@ -138,13 +142,21 @@ def _rule(walk: _Walk, spec: RuleSpec, facts: Facts, fleet: Fleet) -> None:
     found = rule(spec, facts, fleet) if rule is not None else ()
     if spec.sticky:
         found = seated(found, fleet.seat)
-    for candidate in found:
+    for candidate in _carrying(spec, found):
         walk.offer(candidate, by_name=candidate.written_out or spec.type == "discover")
     if not found:
         walk.passed(spec.where, why_passed(spec, facts))
         if spec.type == "discover":
             walk.unreached(spec, facts.model)
     return None
+
+
+def _carrying(spec: RuleSpec, found: Sequence[Candidate]) -> Sequence[Candidate]:
+    """The candidates with what their rule says of the walk from them on."""
+    after_ms, tags = spec.hedge_after_ms, spec.retry_on_tags
+    if not (after_ms or tags):
+        return found
+    return [replace(each, hedge_after_ms=after_ms, retry_on_tags=tags) for each in found]
 
 
 def _implicit(walk: _Walk, facts: Facts, fleet: Fleet, *, named: bool) -> None:

@@ -19,7 +19,7 @@ from llmrouterd.model import Facts, ModelInfo, Provider
 from llmrouterd.route import estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 _CHAT = frozenset({"completion", "chat", "tools", "vision", "insert"})
 
@@ -57,10 +57,19 @@ def context_of(provider: Provider, info: ModelInfo | None) -> int:
     most = info.context_length if info is not None else 0
     if provider.grow_context:
         return most
+    loaded = info.loaded_context if info is not None else 0
     configured: object = provider.options.get("num_ctx")
     if isinstance(configured, int) and configured > 0:
-        return min(configured, most) if most else configured
-    return (info.loaded_context if info is not None else 0) or most
+        size = max(configured, loaded)
+        return min(size, most) if most else size
+    return loaded or most
+
+
+def listed_by_owner(provider: Provider) -> Mapping[str, ModelInfo] | None:
+    """Models that need no asking: the configured list; without one an echo has one model."""
+    names = provider.models or (("echo",) if provider.format == "echo" else ())
+    infos = (ModelInfo(name, context_length=provider.context_length) for name in names)
+    return {info.name: info for info in infos} or None
 
 
 def needs(request: Request) -> frozenset[str]:

@@ -30,6 +30,8 @@ _BACKOFF_S = 0.5
 _LONGEST_WAIT_S = 10.0
 _SLACK_S = 0.001
 _SHOWN_CHARS = 200
+_SHOWN_SKIPS = 6
+_NO_SKIP = frozenset({"repeated", "on_demand"})  # it was listed before, or nobody asked for it
 
 # the client's mistakes, which some servers answer with a 500
 _CLIENTS: frozenset[FailureKind] = frozenset({"bad_request", "refused_by_upstream"})
@@ -42,12 +44,16 @@ _TELLING: tuple[FailureKind, ...] = (
     "rate_limit",
     "quota",
     "context_too_long",
+    "queue_full",
+    "queue_timeout",
     "overloaded",
     "timeout",
     "upstream",
     "truncated",
+    "over_budget",
     "credential",
     "model_not_found",
+    "tagged",
 )
 
 
@@ -64,7 +70,7 @@ def next_step(
     if tried and not walks_on(tried[-1].failure):
         return GiveUp(_for_client(tried[-1].failure))
     if deadline is not None and now >= deadline:
-        return GiveUp(_in_sum(tried) if tried else _out_of_time())
+        return GiveUp(_in_sum(verdict, tried) if tried else _out_of_time())
     last: dict[tuple[str, str], Outcome] = {_place(o.candidate): o for o in tried}
     for candidate in verdict.candidates:
         if _place(candidate) not in last:
@@ -83,9 +89,18 @@ def next_step(
         if best is None or due < best[0]:
             best = (due, candidate)
     if best is None or (deadline is not None and best[0] >= deadline):
-        return GiveUp(_in_sum(tried))
+        return GiveUp(_in_sum(verdict, tried))
     due, candidate = best
     return Try(candidate) if due <= now + _SLACK_S else Wait(due - now, candidate)
+
+
+def next_beside(
+    verdict: Verdict, tried: Sequence[Outcome], running: Sequence[Candidate]
+) -> Candidate | None:
+    """Who is asked beside those that are silent: the next one that nobody has tried. To ask the
+    same place twice at once would only make it slower."""
+    taken = {_place(o.candidate) for o in tried} | {_place(each) for each in running}
+    return next((each for each in verdict.candidates if _place(each) not in taken), None)
 
 
 def walks_on(failure: Failure) -> bool:
@@ -116,17 +131,38 @@ def _pause(outcome: Outcome, retried: int, jitter: float) -> float | None:
 # --- what the client is told ----------------------------------------------------------------------
 
 
-def _in_sum(tried: Sequence[Outcome]) -> Failure:
-    """The most telling failure; with several places tried its message names each."""
+def _in_sum(verdict: Verdict, tried: Sequence[Outcome]) -> Failure:
+    """The most telling failure; with several places in question its message names each, and why it
+    did not serve."""
     if not tried:
         return Failure("no_provider", "no provider configured")
-    last = {_place(o.candidate): o.failure for o in tried}
-    chosen = _for_client(min(last.values(), key=_telling))
-    if len(last) == 1:
+    last = {_place(o.candidate): o for o in tried}
+    asked = {place: o.failure for place, o in last.items() if o.asked}
+    failures = asked or {place: o.failure for place, o in last.items()}
+    chosen = _for_client(min(failures.values(), key=_telling))
+    passed_over = _passed_over(verdict, last)
+    if len(failures) == 1 and not passed_over:
         return chosen
-    listed = "; ".join(f"{p}/{m}: {_short(f.message)}" for (p, m), f in last.items())
-    words = f"{chosen.message} (all {len(last)} candidates failed: {listed})"
-    return replace(chosen, message=words, native=None)
+    parts = []
+    if len(failures) > 1:
+        listed = "; ".join(f"{p}/{m}: {_short(f.message)}" for (p, m), f in failures.items())
+        parts.append(f"all {len(failures)} candidates failed: {listed}")
+    if passed_over:
+        parts.append(f"not asked: {'; '.join(passed_over)}")
+    return replace(chosen, message=f"{chosen.message} ({'; '.join(parts)})", native=None)
+
+
+def _passed_over(verdict: Verdict, last: Mapping[tuple[str, str], Outcome]) -> list[str]:
+    """Who was not asked, and why; a place that was asked after all is none of them."""
+    skips = [s for s in verdict.trace if s.outcome == "skipped" and s.provider]
+    skips = [s for s in skips if s.code not in _NO_SKIP]
+    reasons = {(s.provider, s.model): s.reason for s in skips}
+    reasons |= {_place(c): "no time was left" for c in verdict.candidates if _place(c) not in last}
+    reasons |= {place: o.failure.message for place, o in last.items() if not o.asked}
+    asked = {place for place, o in last.items() if o.asked}
+    left = [(place, why) for place, why in reasons.items() if place not in asked]
+    shown = [f"{_short(p)}/{_short(m)}: {_short(why)}" for (p, m), why in left[:_SHOWN_SKIPS]]
+    return shown + ([f"and {len(left) - _SHOWN_SKIPS} more"] if len(left) > _SHOWN_SKIPS else [])
 
 
 def _telling(failure: Failure) -> tuple[int, float]:
@@ -143,7 +179,9 @@ def _for_client(failure: Failure) -> Failure:
 
 
 def _out_of_time() -> Failure:
-    return Failure("timeout", "the total time for this request ran out", clock="total")
+    return Failure(
+        "timeout", "the client's time was over before anybody was asked", clock="request"
+    )
 
 
 def _place(candidate: Candidate) -> tuple[str, str]:

@@ -17,13 +17,15 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from llmrouterd.model import Facts, ModelInfo, Policy, Provider
 
+REMOTE: Mapping[str, object] = MappingProxyType({"remote_model": True})  # a list entry that says so
 _CLOUD = (":cloud", "-cloud")  # how Ollama names what it has run at its maker's
 
 
@@ -81,8 +83,12 @@ def runs_elsewhere(provider: Provider, model: str, info: ModelInfo | None) -> bo
     if provider.format == "echo":
         return False
     named = model.lower().removesuffix(":latest").endswith(_CLOUD)
-    native = info.native if info is not None else {}
-    return named or bool(native.get("remote_host") or native.get("remote_model"))
+    return named or (info is not None and passed_on(info))
+
+
+def passed_on(info: ModelInfo) -> bool:
+    """Whether the server's own list says that it passes the model's requests on."""
+    return bool(info.native.get("remote_host") or info.native.get("remote_model"))
 
 
 # --- which bind -----------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llmrouterd.model import Provider, ProviderState
 
 _OFTEN = 0.5  # a share of failures above this is no accident
+_AS_LOAD = 10.0  # requests in flight that one who fails always would count for
 
 
 def blended_cost(provider: Provider, model: str = "") -> float:
@@ -51,7 +52,7 @@ def by_latency(
     states: Iterable[ProviderState], most: float | None = None, *, measured: bool = False
 ) -> list[ProviderState]:
     """Fastest first by milliseconds; none above `most`. measured: by what was seen, declared figures
-    fading beside it; one that fails a lot comes behind those that do not, and one of which nothing
+    fading beside it, what fails counted in; one that fails a lot comes behind those that do not, and one of which nothing
     is known comes last."""
     if not measured:
         timed = [(state.provider.latency_ms, state) for state in states]
@@ -59,7 +60,9 @@ def by_latency(
         return [state for _, state in sorted(kept, key=lambda pair: pair[0])]
     seen = [(_seen(s.first_token_ms, s.provider.latency_ms), s) for s in states]
     able = [(ms, s) for ms, s in seen if most is None or ms is None or ms <= most]
-    able.sort(key=lambda pair: (_fails(pair[1]), pair[0] is None, pair[0] or 0.0))
+    able.sort(
+        key=lambda pair: (_fails(pair[1]), pair[0] is None, (pair[0] or 0.0) / _share(pair[1]))
+    )
     return [state for _, state in able]
 
 
@@ -71,9 +74,19 @@ def _fails(state: ProviderState) -> bool:
     return state.failing > _OFTEN
 
 
+def _share(state: ProviderState) -> float:
+    """The share of its requests that it answers: to ask one in vain costs time, too."""
+    return max(1.0 - state.failing, 0.01)
+
+
 def by_load(states: Iterable[ProviderState]) -> list[ProviderState]:
-    """The fewest requests in flight first. Who fails a lot has few in flight because of it."""
-    return sorted(states, key=lambda state: (_fails(state), state.in_flight))
+    """The fewest requests in flight first. Who fails quickly has few in flight because of it, so
+    failures count as load."""
+
+    def load(state: ProviderState) -> tuple[bool, float]:
+        return _fails(state), state.in_flight + _AS_LOAD * state.failing
+
+    return sorted(states, key=load)
 
 
 def by_throughput(
@@ -83,7 +96,9 @@ def by_throughput(
     if measured:
         seen = [(_seen(s.tokens_per_s, s.provider.throughput_tokens_per_sec), s) for s in states]
         able = [(tps, s) for tps, s in seen if least is None or tps is None or tps >= least]
-        able.sort(key=lambda pair: (_fails(pair[1]), pair[0] is None, -(pair[0] or 0.0)))
+        able.sort(
+            key=lambda pair: (_fails(pair[1]), pair[0] is None, -(pair[0] or 0.0) * _share(pair[1]))
+        )
         return [state for _, state in able]
     rated = [(state.provider.throughput_tokens_per_sec, state) for state in states]
     kept = [(tps, s) for tps, s in rated if tps is not None and (least is None or tps >= least)]

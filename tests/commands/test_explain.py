@@ -84,6 +84,16 @@ def test_wrong_questions(config, capsys, args, said):
     assert "Traceback" not in err
 
 
+def test_a_client_of_the_file_is_held_to_its_models(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("ANN", "secret-ann")
+    path = tmp_path / "c.toml"
+    path.write_text(CONFIG + '[[clients]]\nname = "ann"\nkey_env = "ANN"\nmodels = ["tiny"]\n')
+    for model, wanted in (("large", 1), ("tiny", 0)):
+        code, out, _ = explained(capsys, str(path), "--model", model, "--client", "ann")
+        assert code == wanted
+        assert ("may not ask for the model 'large'" in out) is bool(wanted)
+
+
 def test_a_request_that_would_be_refused(config, capsys, tmp_path):
     path = tmp_path / "r.json"
     path.write_text('{"model": "x"}')

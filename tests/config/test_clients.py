@@ -3,7 +3,7 @@
 import pytest
 
 from llmrouterd.config import parse
-from llmrouterd.model import Caller, ConfigError, Secret
+from llmrouterd.model import Allowance, Caller, ConfigError, Secret
 
 ECHO = '[[providers]]\nname = "e"\nformat = "echo"\n'
 KEYS = {"ANN": "key-of-ann", "BOB": "key-of-bob", "ROUTER": "key-of-all"}
@@ -65,6 +65,36 @@ def test_with_clients_there_is_a_key_and_others_may_be_let_in():
     assert "there is no key" in problems(server)[0]
 
 
-@pytest.mark.parametrize("line", ["rpm = 5", "tpm = 5", "max_concurrency = 1"])
-def test_limits_of_later_are_refused(line):
-    assert "not available in this version" in problems(client(more=line))[0]
+def test_limits_budget_and_priority_are_read():
+    more = "rpm = 5\ntpm = 1000\nmax_concurrency = 2\nbudget_usd_per_day = 1.5\n"
+    [holder] = read(client(more=more + 'priority = "batch"')).clients
+    assert holder.caller.allowance == Allowance(5, 1000, 2, 1.5)
+    assert holder.caller.batch
+
+
+def test_without_limits_there_is_no_allowance():
+    [holder] = read(client(more='rpm = 0\npriority = "interactive"')).clients
+    assert holder.caller.allowance is None
+    assert not holder.caller.batch
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("rpm = -1", "whole number of at least 0"),
+        ("tpm = 1.5", "whole number of at least 0"),
+        ("budget_usd_per_day = -0.5", "a number of at least 0"),
+        ('priority = "high"', 'expected one of "interactive", "batch"'),
+    ],
+)
+def test_wrong_limits_are_refused(line, said):
+    assert said in problems(client(more=line))[0]
+
+
+def test_a_budget_before_a_provider_without_prices_is_warned_of():
+    cloud = '[[providers]]\nname = "c"\nformat = "openai"\nbase_url = "https://c.example"\n'
+    budget = client(more="budget_usd_per_day = 1")
+    [warning] = read(budget + cloud).warnings
+    assert 'no prices are declared for "c"' in warning
+    assert not read(budget + cloud + "cost_per_1m_tokens = 0\n").warnings
+    assert not read(client() + cloud).warnings

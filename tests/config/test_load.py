@@ -241,20 +241,8 @@ def test_features_of_later_are_refused_by_name() -> None:
     assert all(line.endswith("not available in this version") for line in said)
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "max_concurrency = 2",
-        "max_queue = 1",
-        "queue_timeout = 1",
-    ],
-)
-def test_provider_keys_of_later_are_refused(line: str) -> None:
-    assert "not available" in problems(ECHO + line)[0]
-
-
 def test_provider_keys_of_later_that_are_off() -> None:
-    off = 'dialect = "auto"\nmax_concurrency = 0\ncredentials = "provider"\napi_key_file = ""\n'
+    off = 'dialect = "auto"\ncredentials = "provider"\napi_key_file = ""\n'
     parse(ECHO + off + "api_key_envs = []\n", "x", {})
 
 

@@ -7,7 +7,7 @@ import pytest
 from llmrouterd.config import Config, parse
 from llmrouterd.config.providers import is_local_host, masked
 from llmrouterd.guard import egress
-from llmrouterd.model import ConfigError, Provider, Secret
+from llmrouterd.model import ConfigError, Provider, Secret, Slots
 
 ECHO = '[[providers]]\nname = "spare"\nformat = "echo"\n'
 
@@ -270,3 +270,51 @@ def test_one_key_and_several_are_too_many() -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text, "f.toml", {"ONE": "k1", "TWO": "k2"})
     assert "give one of api_key_env and api_key_envs, not both" in caught.value.problems[0]
+
+
+# ---- places and queues ---------------------------------------------------------------------------
+
+WAITS = 'format = "ollama"\nbase_url = "http://localhost:1"\n'
+
+
+def test_without_a_limit_there_is_no_queue() -> None:
+    assert provider(WAITS).slots is None
+    assert provider(WAITS + "max_concurrency = 0\nmodel_concurrency = {}\n").slots is None
+
+
+def test_any_limit_makes_one() -> None:
+    assert provider(WAITS + "max_concurrency = 2").slots == Slots(at_once=2)
+    assert provider(WAITS + "max_loaded_models = 1").slots == Slots(max_loaded=1)
+    per_model = 'model_concurrency = { "Big:latest" = 1, "x*" = 4 }'
+    assert provider(WAITS + per_model).slots == Slots(per_model=(("big", 1), ("x*", 4)))
+
+
+def test_how_one_waits() -> None:
+    text = "max_concurrency = 1\nmax_loaded_models = 2\nmax_queue = 0\nqueue_timeout = 0\n"
+    text += "swap_wait = 1\nmin_residency = 2.5\nbatch_wait = 3\n"
+    assert provider(WAITS + text).slots == Slots(1, (), 0, 0.0, 2, 1.0, 2.5, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("max_concurrency = -1", "whole number of at least 0"),
+        ('model_concurrency = { "a" = 0 }', '"a" must be a whole number of at least 1, got 0'),
+        (
+            'model_concurrency = { "a" = true }',
+            '"a" must be a whole number of at least 1, got true',
+        ),
+        ("model_concurrency = 3", 'expected a table like {"name" = 2}, got 3'),
+    ],
+)
+def test_wrong_limits(line: str, said: str) -> None:
+    assert said in problems(WAITS + line)
+
+
+def test_a_key_that_has_nothing_to_act_on_is_warned_of() -> None:
+    [warning] = config_with(WAITS + "max_queue = 5").warnings
+    assert warning.endswith(
+        "nobody waits without one of max_concurrency, model_concurrency, max_loaded_models"
+    )
+    [warning] = config_with(WAITS + "max_concurrency = 1\nswap_wait = 5").warnings
+    assert warning.endswith("swap_wait: it means nothing without max_loaded_models")

@@ -108,8 +108,8 @@ def test_a_rule_of_each_type(text: str, spec: RuleSpec) -> None:
         ('type = "price"\nmax_cost_per_1m_tokens = -1', "of at least 0"),
         ('type = "price"\nquality_bias = 1', "quality_bias: unknown key"),
         ('type = "fallback"\nquality_bias = 2', "from 0 to 1"),
-        ('type = "fallback"\nhedge_after_ms = 500', "hedge_after_ms: not available"),
-        ('type = "fallback"\nretry_on_tags = ["refusal"]', "retry_on_tags: not available"),
+        ('type = "fallback"\nhedge_after_ms = -1', "hedge_after_ms: "),
+        ('type = "fallback"\nretry_on_tags = [""]', "retry_on_tags: must not hold an empty text"),
         ('type = "random"\nweight = [1]', "weight: unknown key"),
         ('type = "discover"\nprovider = "a"\nproviders = ["a"]', "either provider or providers"),
         ('type = "model"\nmatch = "x"', "either provider or targets"),
@@ -135,6 +135,19 @@ def test_a_wrong_rule(text: str, said: str) -> None:
 
 def test_what_means_off_is_no_feature_of_later() -> None:
     rule('type = "latency"\nmeasured = false\nsticky = false\nhedge_after_ms = 0')
+
+
+def test_hedging_and_tags_go_with_any_type() -> None:
+    found = rule('type = "latency"\nhedge_after_ms = 800\nretry_on_tags = ["refusal"]')
+    assert (found.hedge_after_ms, found.retry_on_tags) == (800, ("refusal",))
+
+
+@pytest.mark.parametrize("classifier", ["", "\n[response_classifiers.refusal]\nenabled = true"])
+def test_tags_that_no_classifier_can_set_are_warned_of(classifier: str) -> None:
+    text = '[[routers]]\ntype = "fallback"\nretry_on_tags = ["refusal"]'
+    config = parse(BASE + text + classifier, "x.toml", {})
+    said = [w for w in config.warnings if "no response classifier is enabled" in w]
+    assert len(said) == (0 if classifier else 1)
 
 
 def test_candidates_leave_the_rest_of_a_random_rule_aside() -> None:

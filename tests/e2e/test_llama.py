@@ -621,6 +621,28 @@ def test_a_client_that_goes_away_in_a_stream_frees_the_slot(path, via, daemon, l
     assert daemon.in_flight() == 0
 
 
+def test_beside_a_stream_too_a_client_of_a_whole_answer_that_goes_away_frees_its_slot(
+    via, daemon, llama
+):
+    """llama.cpp by itself writes such an answer to its end: it looks for the client only when idle."""
+    server = llama["slow"]
+    assert server.becomes(0)
+    body = {"model": f"slow-{via}/tiny-slow", "max_tokens": 4000}
+    body["messages"] = [{"role": "user", "content": PROMPT}]
+    url = f"{daemon.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=body | {"stream": True}, timeout=PATIENCE_S) as other:
+        pieces = other.iter_bytes()  # held: when it goes, so does the connection
+        next(pieces)
+        data = json.dumps(body).encode()
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", daemon.port), PATIENCE_S) as sock:
+            sock.sendall(head.encode() + data)
+            assert server.becomes(2)
+        assert server.becomes(1), "llama.cpp still works for a client that is gone"
+    assert server.becomes(0)
+
+
 def test_a_client_that_goes_away_while_it_waits_for_a_whole_answer_frees_the_slot(
     via, daemon, llama
 ):

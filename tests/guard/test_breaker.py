@@ -134,3 +134,27 @@ def test_chance_moves_the_rest_by_a_quarter(jitter):
     breaker = Breaker(threshold=1, base_s=4)
     breaker.failed("p", 0.0, "x", jitter=jitter)
     assert breaker.circuit("p").until == 4 * (0.75 + 0.5 * jitter)
+
+
+def test_what_is_mended_is_closed_and_opens_again_at_the_next_failure_for_longer():
+    breaker = Breaker(threshold=3, base_s=2.0)
+    for _ in range(3):
+        breaker.failed("p", 0.0, "broke", jitter=0.5)
+    breaker.mended("p")
+    assert breaker.circuit("p").state(0.0) == "closed"
+    assert breaker.admits("p", 0.0)
+    breaker.failed("p", 10.0, "broke", jitter=0.5)
+    assert breaker.circuit("p").until == 14.0
+    breaker.succeeded("p")
+    breaker.failed("p", 20.0, "broke", jitter=0.5)
+    assert breaker.circuit("p").state(20.0) == "closed"
+
+
+def test_what_was_never_open_is_not_mended():
+    breaker = Breaker()
+    breaker.failed("p", 0.0, "broke", jitter=0.5)
+    before = breaker.circuit("p")
+    breaker.mended("p")
+    breaker.mended("q")
+    assert breaker.circuit("p") == before
+    assert "q" not in breaker.circuits()

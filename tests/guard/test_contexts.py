@@ -22,6 +22,10 @@ def test_what_is_configured_holds_whatever_is_asked_or_loaded():
     assert size(contexts, configured=16_384) == 16_384
 
 
+def test_what_somebody_has_loaded_with_more_is_not_shrunk():
+    assert size(Contexts(), configured=16_384, loaded=65_536) == 65_536
+
+
 def test_a_loaded_model_is_not_loaded_anew():
     contexts = Contexts()
     assert size(contexts, loaded=8192) == 8192

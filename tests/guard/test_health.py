@@ -30,6 +30,9 @@ def shown(health, now=0.0):
         ("model_not_found", "model"),
         ("rate_limit", "pace"),
         ("quota", "pace"),
+        ("queue_full", "router"),
+        ("queue_timeout", "router"),
+        ("over_budget", "router"),
         ("bad_request", "nobody"),
         ("refused_by_upstream", "nobody"),
         ("context_too_long", "nobody"),
@@ -37,7 +40,13 @@ def shown(health, now=0.0):
     ],
 )
 def test_whom_a_failure_speaks_against(kind, whom):
-    assert against(Failure(kind, "x")) == whom
+    assert against(Failure(kind, "x", 418)) == whom
+
+
+def test_a_credential_that_was_kept_back_speaks_against_nobody():
+    """Nobody was asked. When all keys of a provider rest, it says until when."""
+    assert against(Failure("credential", "x")) == "nobody"
+    assert against(Failure("credential", "x", retry_after_s=9)) == "key"
 
 
 def test_nothing_wrong_shows_the_states_as_they_are():
@@ -128,3 +137,58 @@ def test_a_server_that_answers_a_question_is_tried_at_once():
     failed(health, "upstream", "upstream", "upstream", "upstream")
     health.reached("p", 0.5)
     assert shown(health, 0.5).healthy
+
+
+def test_who_was_not_even_asked_is_neither_well_nor_ill() -> None:
+    """A request that found the queue full must not take another one's trial away."""
+    health = Health()
+    failed(health, "upstream", "upstream", "upstream")
+    later = shown(health).back_s + 1.0
+    assert health.enters(HERE, later)
+    assert not shown(health, later).healthy
+    failed(health, "queue_full", now=later)
+    assert not shown(health, later).healthy
+
+
+def test_who_is_left_alone_at_the_moment_and_with_which_words():
+    health = Health()
+    assert health.out(HERE, 0) is None
+    failed(health, "model_not_found", status=404)
+    assert health.out(HERE, 1) == (
+        "model_out",
+        Failure("model_not_found", "model_not_found: words"),
+    )
+    assert health.out(Candidate("p", "another", "r"), 1) is None
+    failed(health, "rate_limit", status=429, retry_after_s=9)
+    code, failure = health.out(HERE, 2)
+    assert (code, failure.kind, failure.retry_after_s) == ("rest", "rate_limit", 7)
+    failed(health, *["upstream"] * 3)
+    code, failure = health.out(HERE, 0.5)
+    assert (code, failure.kind) == ("health", "overloaded")
+    assert "3 failures in a row" in failure.message
+
+
+def test_the_clients_own_time_speaks_against_nobody():
+    health = Health()
+    failed(health, *["timeout"] * 5, clock="request")
+    assert health.spotless
+    assert health.seen == {}
+
+
+def test_one_that_is_never_left_alone_has_its_failures_counted_all_the_same():
+    health = Health()
+    health.failed(HERE, Failure("upstream", "x"), 0.0, jitter=0.5, threshold=0)
+    assert health.spotless
+    assert health.seen["p"].failing.value == 1.0
+
+
+def test_a_probe_opens_the_way_for_a_request_then_for_all():
+    health = Health()
+    failed(health, *["upstream"] * 3)
+    assert not health.breaker.admits("p", 0.5)
+    health.probe_answered("p", 0.5)
+    assert health.breaker.circuit("p").state(0.5) == "half_open"
+    health.probe_answered("p", 0.6)
+    assert health.breaker.circuit("p").state(0.6) == "closed"
+    failed(health, "upstream", now=1.0)
+    assert health.breaker.circuit("p").state(1.0) == "open"

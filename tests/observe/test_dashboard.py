@@ -212,7 +212,7 @@ async def test_the_state_of_everything_for_the_page() -> None:
     assert said.status == 200
     common = {"on_demand": False, "in_flight": 0, "healthy": True, "circuit": "closed"}
     common |= {"back_s": None, "models_out": {}, "loaded": [], "failing": 0.0}
-    common |= {"first_token_ms": None, "tokens_per_s": None, "paused": False}
+    common |= {"first_token_ms": None, "tokens_per_s": None, "paused": False, "queue": None}
     assert said.json == {
         "version": "",
         "ready": True,

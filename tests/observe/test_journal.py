@@ -7,6 +7,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,21 @@ import trio
 import trio.testing
 
 from formats.canonical import Message, Request, Response, Text
-from llmrouterd.model import Opened, Record
+from llmrouterd.model import (
+    Decision,
+    Facts,
+    Fleet,
+    ModelInfo,
+    Opened,
+    Provider,
+    ProviderState,
+    Record,
+    Routing,
+)
 from llmrouterd.observe import journal as journal_module
 from llmrouterd.observe.journal import Journal
+from llmrouterd.observe.shapes import as_text
+from llmrouterd.route.decide import decide
 
 PATIENCE_S = 30
 
@@ -238,6 +251,74 @@ async def test_tell_never_fails_whatever_has_become_of_the_log(tmp_path: Path) -
     await write(journal)
     journal.tell(record(1))
     assert journal.lost == 1
+
+
+# --- decisions ------------------------------------------------------------------------------------
+
+
+def routed(number: int) -> Record:
+    """A record of a request that was decided over a provider with a list of models."""
+    listed = {f"model-{n}": ModelInfo(f"model-{n}", context_length=n) for n in range(9)}
+    fleet = Fleet({"p": ProviderState(Provider("p", "openai"), listed)})
+    facts, routing = Facts("model-1"), Routing(implicit=True)
+    made = Decision(facts, fleet, routing, decide(facts, fleet, routing))
+    return replace(record(number), decision=made)
+
+
+def decisions(path: Path) -> list[Any]:
+    return [json.loads(line)["decision"] for line in path.read_text().splitlines()]
+
+
+async def test_a_line_says_what_was_decided_with_bodies_or_without(tmp_path: Path) -> None:
+    for bodies in ("full", "none"):
+        path = tmp_path / bodies
+        journal = journal_at(path, bodies=bodies)
+        journal.tell(routed(1))
+        await write(journal, 2)
+        made, never = decisions(path)
+        assert made["facts"]["model"] == "model-1"
+        assert made["candidates"] == [["p", "model-1", "implicit discover"]]
+        assert never is None
+
+
+async def test_every_file_has_the_lists_that_its_lines_name(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    size = 4 * len(as_text(routed(1)))
+    journal = journal_at(path, max_bytes=size, keep=99)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(journal.run)
+        for number in range(1, 21):
+            journal.tell(routed(number))
+            await until(lambda number=number: journal.written == number)
+        journal.close()
+    files = [tmp_path / name for name in names_in(tmp_path)]
+    assert len(files) > 2
+    for file in files:
+        first, *others = decisions(file)
+        assert set(first["lists"]) == {first["fleet"]["p"]["models"]}
+        assert not any("lists" in other for other in others)
+    assert any(len(decisions(file)) > 1 for file in files)
+
+
+async def test_a_list_that_was_lost_or_taken_away_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "RETRY_S", 0.001)
+    path = tmp_path / "x.jsonl"
+    await write(journal_at(path), 1)
+    journal = journal_at(path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(journal.run)
+        with full_disk(path.stat().st_size + 100):
+            journal.tell(routed(2))
+            await until(lambda: journal.lost == 1)
+        journal.tell(routed(3))
+        await until(lambda: journal.written == 1)
+        assert "lists" in decisions(path)[-1]
+        path.rename(tmp_path / "elsewhere")
+        journal.tell(routed(4))
+        journal.close()
+    assert "lists" in decisions(path)[0]
 
 
 # --- the end --------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from llmrouterd.model import (
     FirstToken,
     Opened,
     Progress,
+    Queued,
     Record,
     Routed,
     Step,
@@ -337,7 +338,7 @@ def test_a_request_that_was_never_understood_has_a_record_too() -> None:
 
 def test_every_field_of_a_record_is_told_or_known_to_be_left_out() -> None:
     """A new field is either told or named here."""
-    elsewhere = {"usage", "request", "size_bytes"}
+    elsewhere = {"usage", "request", "size_bytes", "decision", "tried"}
     missing = {f.name for f in fields(Record)} - set(complete(RECORD)) - elsewhere
     assert not missing
 
@@ -449,7 +450,17 @@ def test_our_own_types_are_not_the_originals() -> None:
     }
     for telling in (Opened(1, 5, "m", 2), Classified(1, 5, ()), Routed(1, 5, "p", "m"), RECORD):
         assert is_original(telling) is (shape(telling)["type"] in EVENTS) is True
-    for telling in (first, progress, failed):
+    queued = Queued(1, 5, "p", "m", 3, None)
+    assert shape(queued) == {
+        "type": "queued",
+        "id": 1,
+        "ts_ms": 5,
+        "provider": "p",
+        "model": "m",
+        "position": 3,
+        "estimate_ms": None,
+    }
+    for telling in (first, progress, failed, queued):
         assert is_original(telling) is (shape(telling)["type"] in EVENTS) is False
 
 

@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import pytest
 import trio
+import trio.testing
 
 from llmrouterd.config import Config, Server
 from llmrouterd.edge.pool import Pool
 from llmrouterd.model import Candidate, ConfigError, Provider, Routing, Secret
 from llmrouterd.ops.current import Current
 from llmrouterd.ops.generation import build
+from llmrouterd.ops.probes import Probes
 from llmrouterd.pipeline.daemon import Daemon
 from tests.fakes.upstream import FakeUpstream
 from tests.ops.stage import ask
@@ -149,3 +151,29 @@ async def test_the_generation_does_not_change_under_a_request() -> None:
     with pytest.raises(AttributeError):
         it.generation.number = 2  # type: ignore[misc]
     assert replace(it.generation, number=2).number == 2
+
+
+async def test_probes_are_those_of_the_configuration_in_force(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    probed: list[str] = []
+
+    async def probe(self: Probes, provider: Provider) -> None:
+        probed.append(provider.name)
+
+    monkeypatch.setattr(Probes, "probe", probe)
+
+    def one(name: str) -> Provider:
+        return Provider(
+            name, "openai", "http://127.0.0.1:9/v1", models=("m",), probe_interval_s=10.0
+        )
+
+    async with current(config(one("a"))) as (it, file):
+        await trio.sleep(100)
+        assert set(probed) == {"a"}
+        file.says = config(one("b"))
+        assert await it.reload()
+        probed.clear()
+        await trio.sleep(100)
+        assert set(probed) == {"b"}
+        assert 8 <= len(probed) <= 12

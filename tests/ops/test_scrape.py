@@ -74,7 +74,7 @@ async def test_one_that_was_never_asked_counts_as_up() -> None:
 
 async def test_an_open_circuit_is_shown() -> None:
     daemon = Daemon(Pool())
-    failure = Failure("credential", "no")
+    failure = Failure("credential", "no", 401)
     daemon.health.failed(Candidate("p", "m", ""), failure, Fleet({}).now + 1e9, jitter=0.5)
     found = read(scrape_of(daemon=daemon).text())
     shown = [

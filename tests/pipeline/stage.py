@@ -23,6 +23,7 @@ from llmrouterd.edge.wire import StreamWire
 from llmrouterd.guard.egress import Label
 from llmrouterd.hooks import Plugin
 from llmrouterd.model import (
+    Caller,
     Fleet,
     Headers,
     ModelInfo,
@@ -218,6 +219,7 @@ class Stage:
         self.upstream_pair = trio.testing.lockstep_stream_pair  # one send is one read
         self.limits = Limits()
         self.client: Client | None = None
+        self.callers: dict[str, Caller] = {}
         self.pool = Pool(dialer=self._dial)
         self.daemon = Daemon(self.pool, sinks=(self.sink,))
         self._states = states
@@ -262,6 +264,8 @@ class Stage:
 
     async def _answer(self, incoming: Incoming, client: Client) -> None:
         self.client = client
+        name = incoming.headers.get("x-router-key")
+        incoming.caller = self.callers.get(name or "", incoming.caller)
         wish = incoming.headers.get("x-router-provider")
         embeds = EMBEDS.get(incoming.path)
         if embeds is None:
@@ -354,6 +358,7 @@ class Stage:
         assert daemon.in_flight == 0
         assert not any(daemon.in_flight_at.values()), daemon.in_flight_at
         assert self.pool.leased == 0
+        assert daemon.admission.idle
 
 
 @asynccontextmanager
@@ -393,6 +398,7 @@ async def stage(
     with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
             it = Stage(nursery, gen, states, scripts)
+            nursery.start_soon(it.daemon.admission.timer.run)
             yield it
             it.pool.close()
             it.assert_settled()

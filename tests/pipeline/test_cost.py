@@ -4,7 +4,7 @@ import pytest
 
 from formats.canonical import Usage
 from llmrouterd.model import Price, Provider
-from llmrouterd.pipeline.cost import cost_usd
+from llmrouterd.pipeline.cost import cost_usd, estimated_usd
 
 
 def provider(**prices: float) -> Provider:
@@ -37,6 +37,18 @@ def test_cached_input_has_its_own_price_where_one_is_declared() -> None:
 
 def test_a_free_provider_costs_nothing_and_says_so() -> None:
     assert cost_usd(provider(cost_per_1m_tokens=0.0), Usage(10, 10)) == 0.0
+
+
+def test_what_may_be_used_costs_what_it_would_cost_without_a_cache() -> None:
+    prices = {"input_cost_per_1m": 3.0, "output_cost_per_1m": 15.0, "cached_input_cost_per_1m": 0.3}
+    assert estimated_usd(provider(**prices), "m", 1_000_000, 200_000) == pytest.approx(6.0)
+    assert estimated_usd(provider(cost_per_1m_tokens=2.0), "m", 400_000, 100_000) == 1.0
+
+
+def test_a_price_of_nothing_is_a_price() -> None:
+    assert provider(cost_per_1m_tokens=0.0).is_priced
+    assert not provider().is_priced
+    assert estimated_usd(provider(), "m", 1, 1) is None
 
 
 def test_a_models_own_price_and_what_a_cache_costs() -> None:

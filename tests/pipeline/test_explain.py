@@ -1,11 +1,12 @@
 """Where a request would go, told without sending it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from llmrouterd.classifiers.llm import LLM
-from llmrouterd.model import Routing, RuleSpec, When
+from llmrouterd.model import Caller, Routing, RuleSpec, When
 from llmrouterd.pipeline.daemon import Installed
 from llmrouterd.pipeline.explain import Question, explain, lines
 from tests.pipeline.stage import chat_answer, ollama, openai, replies, request, stage
@@ -42,6 +43,16 @@ async def test_every_rule_and_candidate_with_its_reason(autojump_clock) -> None:
     assert answer["size_tokens"] > 0
 
 
+async def test_what_else_sends_the_walk_on_is_told(autojump_clock) -> None:
+    rule = RuleSpec("fallback", "r", ("a", "b"), hedge_after_ms=700, retry_on_tags=("refusal",))
+    answer = await told(asked(), Routing(rules=(rule,)))
+    assert answer["candidates"][0]["hedge_after_ms"] == 700
+    assert answer["candidates"][0]["retry_on_tags"] == ["refusal"]
+    line = next(line for line in lines(answer) if "1. a/m" in line)
+    assert "after 700 ms of silence the next one beside it" in line
+    assert "on after an answer tagged refusal" in line
+
+
 async def test_tags_and_wishes_count_as_they_would(autojump_clock) -> None:
     tagged = await told(asked(tags=("code",)))
     assert tagged["tags"] == ["code"]
@@ -68,6 +79,14 @@ async def test_a_wrong_question_is_told_as_one(autojump_clock, question, said: s
     answer = await told(question)
     assert answer["error"] == {"kind": "bad_request", "message": said}
     assert list(lines(answer)) == [f"refused (bad_request): {said}"]
+
+
+async def test_a_client_that_may_not_ask_for_the_model_is_told_so(autojump_clock) -> None:
+    answer = await told(replace(asked(), caller=Caller("ann", ("other-*",))))
+    assert answer["error"]["kind"] == "forbidden"
+    assert "client 'ann' may not ask for the model 'm'" in answer["error"]["message"]
+    allowed = await told(replace(asked(), caller=Caller("ann", ("m*",))))
+    assert allowed["candidates"]
 
 
 async def test_a_walk_in_words(autojump_clock) -> None:

@@ -6,15 +6,20 @@ import pytest
 import trio.testing
 
 from llmrouterd.config.dialects import PRESETS
-from llmrouterd.model import Dialect, ModelInfo, Provider, Secret
+from llmrouterd.model import Clocks, Dialect, ModelInfo, Provider, Secret
 from tests.pipeline.stage import (
     STREAM,
     chat_answer,
     chat_stream,
+    chunk,
     replies,
     request,
+    role_chunk,
+    said,
+    sse,
     stage,
     streams,
+    usage_chunk,
 )
 
 STRICT = [("x-router-strict", "1")]
@@ -254,3 +259,119 @@ async def test_a_limit_beyond_the_model_s_own_is_lowered_and_told() -> None:
         out = await st.ask("openai", request("openai", max_tokens=1000))
         assert st.asked["a"][0].json["max_tokens"] == 64
     assert out.headers.get("x-router-dropped") == "max_tokens"
+
+
+# --- whole answers, asked for as streams ----------------------------------------------------------
+
+LLAMA = PRESETS["llama.cpp"]
+OF_LLAMA = {"a": {"a-model": ModelInfo("a-model", native={"owned_by": "llamacpp"})}}
+
+
+def folding(*, name: str = "a", fmt: str = "openai", up=None, models=None, **more):
+    script = up or streams(STREAM["openai"], chat_stream("Hel", "lo"))
+    return stage(provider(name, fmt, **more), up={name: script}, models=models)
+
+
+@pytest.mark.parametrize("fmt", ["openai", "anthropic", "ollama", "responses"])
+async def test_llama_is_asked_for_a_stream_where_a_whole_answer_is_due(
+    fmt: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """It hears with the next token that nobody reads a stream, and of a whole answer hardly ever."""
+    async with folding(dialect=LLAMA) as st:
+        out = await st.ask(fmt, request(fmt))
+    sent = st.asked["a"][0]
+    assert sent.json["stream"] is True
+    assert sent.json["stream_options"] == {"include_usage": True}
+    assert sent.headers.get("accept") == "text/event-stream"
+    assert out.headers.get("content-type") == "application/json"
+    assert b"Hello" in out.body
+    assert st.record.stream is False
+    assert (st.record.usage.input, st.record.usage.output) == (7, 3)
+    assert out.headers.get("x-router-output-tokens") == "3"
+
+
+async def test_llama_is_known_by_its_list_of_models(autojump_clock) -> None:
+    async with folding(models=OF_LLAMA) as st:
+        await st.ask("openai", request("openai"))
+    assert st.asked["a"][0].json["stream"] is True
+
+
+async def test_others_are_asked_for_whole_answers_and_their_bytes_pass(autojump_clock) -> None:
+    answer = chat_answer("Hello", timings={"n": 1})
+    async with folding(up=replies(200, answer), dialect=PRESETS["vllm"]) as st:
+        out = await st.ask("openai", request("openai"))
+    assert st.asked["a"][0].json["stream"] is False
+    assert out.json == answer
+
+
+@pytest.mark.parametrize(("how", "streamed"), [("always", True), ("never", False), ("auto", True)])
+async def test_the_owner_has_the_last_word(how: str, streamed: bool, autojump_clock) -> None:
+    dialect = Dialect() if how == "always" else LLAMA
+    up = None if streamed else replies(200, chat_answer("Hello"))
+    async with folding(up=up, dialect=dialect, stream_upstream=how) as st:
+        out = await st.ask("openai", request("openai"))
+    assert st.asked["a"][0].json["stream"] is streamed
+    assert b"Hello" in out.body
+
+
+@pytest.mark.parametrize(
+    "more", [{"n": 2}, {"logprobs": True}, {"modalities": ["audio"]}, {"n_probs": 3}], ids=str
+)
+async def test_what_only_a_whole_answer_brings_is_not_asked_for_as_a_stream(
+    more: dict, autojump_clock
+) -> None:
+    async with folding(up=replies(200, chat_answer("x")), dialect=LLAMA) as st:
+        await st.ask("openai", request("openai", **more))
+    assert st.asked["a"][0].json["stream"] is False
+
+
+async def test_a_server_that_answers_whole_all_the_same_is_heard(autojump_clock) -> None:
+    answer = chat_answer("Hello", timings={"n": 1})
+    async with folding(up=replies(200, answer), dialect=LLAMA) as st:
+        out = await st.ask("openai", request("openai"))
+    assert out.json == answer
+
+
+async def test_nothing_of_a_whole_answer_is_sent_before_its_stream_has_ended(
+    autojump_clock,
+) -> None:
+    """So that one that is cut can still be walked past."""
+    begun = chat_stream("Hel").split(b"data: [DONE]")[0].split(b'"finish_reason": "stop"')[0]
+    cut = streams(STREAM["openai"], begun[: begun.rfind(b"data: ")], cut=True)
+    providers = [provider("a", dialect=LLAMA), provider("b")]
+    async with stage(*providers, up={"a": cut, "b": replies(200, chat_answer("whole"))}) as st:
+        out = await st.ask("openai", request("openai"))
+    assert out.json["choices"][0]["message"]["content"] == "whole"
+    assert "a/a-model: truncated" in st.record.attempts[0]
+
+
+async def test_the_clocks_of_a_stream_hold_for_a_folded_answer(autojump_clock) -> None:
+    """A long answer may take longer than a first token."""
+    pieces = [sse(role_chunk(), done=False)]
+    pieces += [sse(said("x"), done=False)] * 8
+    pieces += [sse(chunk({}, "stop"), usage_chunk())]
+    slow = streams(STREAM["openai"], *pieces, pause_s=5)
+    clocks = Clocks(first_token_s=12, idle_s=6)
+    async with folding(up=slow, dialect=LLAMA, clocks=clocks) as st:
+        out = await st.ask("openai", request("openai"))
+    assert out.json["choices"][0]["message"]["content"] == "xxxxxxxx"
+
+
+@pytest.mark.parametrize("fmt", ["openai", "anthropic", "ollama", "responses"])
+@pytest.mark.parametrize("stream", [None, False], ids=["absent", "false"])
+async def test_the_clients_own_text_is_only_told_to_stream(
+    fmt: str, stream, autojump_clock
+) -> None:
+    body = request(fmt)
+    del body["stream"]
+    if stream is not None:
+        body["stream"] = stream
+    async with stage(
+        provider("a", fmt, stream_upstream="always"), up={"a": replies(500, {})}
+    ) as st:
+        await st.ask(fmt, body)
+    sent = st.asked["a"][0].json
+    assert sent.pop("stream") is True
+    sent.pop("stream_options", None)
+    body.pop("stream", None)
+    assert sent == {**body, "model": "a-model"}

@@ -129,7 +129,7 @@ def test_an_attempt_begins_with_a_clean_slate(story: Story) -> None:
 
 def test_attempts_in_words(story: Story) -> None:
     failure = Failure("timeout", "too slow", clock="idle")
-    story.tried.append(Outcome(PLACE, failure))
+    story.failed(Outcome(PLACE, failure))
     assert story.attempts() == ("a/llama: timeout:idle: too slow",)
 
 
@@ -138,6 +138,8 @@ FAULTS = {
     "plugin": "owner",
     "credential": "owner",
     "quota": "owner",
+    "queue_full": "router",
+    "queue_timeout": "router",
     "draining": "router",
     "internal": "router",
     "model_not_found": "upstream",
@@ -170,3 +172,64 @@ def test_no_upstream_is_at_fault_before_one_was_asked(story: Story, kind: str, f
 def test_without_a_failure_it_was_ours(story: Story) -> None:
     assert story.fault("internal_error") == "router"
     assert story.record("internal_error").error is None
+
+
+# --- attempts beside each other -------------------------------------------------------------------
+
+DEAR = Provider("a", "openai", input_cost_per_1m=1e6, output_cost_per_1m=2e6)
+
+
+def test_a_twins_notes_of_its_attempt_are_its_own_until_they_are_adopted(story: Story) -> None:
+    twin = story.twin()
+    twin.routed(PLACE)
+    twin.asks(PLACE)
+    twin.begin(Ledger(), "anthropic")
+    twin.usage, twin.priced_by = Usage(3, 4), DEAR
+    twin.notes.append("a note")
+    assert (story.candidate, story.usage, story.ledger) == (None, None, None)
+    assert story.asked == [PLACE]  # who was asked is the request's affair
+    assert story.notes == ["a note"]
+    story.adopt(twin)
+    assert (story.candidate, story.usage, story.upstream_format) == (
+        PLACE,
+        Usage(3, 4),
+        "anthropic",
+    )
+    assert story.cost_usd == pytest.approx(11)
+
+
+def test_a_cancelled_attempt_is_counted_told_and_paid_for(story: Story, sink: Sink) -> None:
+    story.size_tokens = 5
+    twin = story.twin()
+    twin.asks(PLACE)
+    twin.priced_by, twin.left_host = DEAR, True
+    story.cancelled(twin, PLACE, "the first token came from b/m", 1.5)
+    story.usage, story.priced_by = Usage(1, 1), DEAR
+    record = story.record("complete")
+    assert record.attempts == ("a/llama: hedged: cancelled: the first token came from b/m",)
+    assert record.cost_usd == pytest.approx(5 + 3)  # its prompt, and the answer
+    assert (story.tries, story.left_host) == (2, True)
+    assert sink.told[-1].kind == "hedged"
+
+
+def test_what_a_cancelled_attempt_had_read_and_written_is_better_known_than_an_estimate(
+    story: Story,
+) -> None:
+    story.size_tokens = 5
+    twin = story.twin()
+    twin.priced_by, twin.usage = DEAR, Usage(7, 1)
+    story.cancelled(twin, PLACE, "why", 0.0)
+    assert story.cost_usd == pytest.approx(9)
+
+
+def test_an_answer_set_aside_is_paid_for_once_also_when_it_is_given_after_all(story: Story) -> None:
+    story.asks(PLACE)
+    story.usage, story.priced_by = Usage(1, 1), DEAR
+    story.set_aside()
+    kept = story.twin()
+    story.failed(Outcome(PLACE, Failure("tagged", "its answer was tagged refusal")))
+    story.usage = None
+    assert story.cost_usd == pytest.approx(3)
+    story.has_last_word(kept)
+    assert story.cost_usd == pytest.approx(3)
+    assert story.tries == 1

@@ -4,9 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from llmrouterd.model import (
-    Routed,
-)
+from llmrouterd.model import Clocks, Routed
 from tests.pipeline.stage import (
     REFUSED,
     STREAM,
@@ -16,6 +14,9 @@ from tests.pipeline.stage import (
     openai,
     replies,
     request,
+    role_chunk,
+    said,
+    sse,
     stage,
     streams,
 )
@@ -157,3 +158,74 @@ async def test_a_credential_that_fails_is_never_taken_for_the_clients(
     assert out.headers.get("x-should-retry") == "false"
     assert out.json["error"].get("code") != "invalid_api_key"
     assert st.record.fault == "owner"
+
+
+# --- the clocks -----------------------------------------------------------------------------------
+
+
+async def hangs_after(up: Up, *chunks: bytes) -> None:
+    await up.request()
+    await up.head(SSE)
+    for piece in chunks:
+        await up.chunk(piece)
+    await up.closed()
+
+
+async def role_only(up: Up) -> None:
+    await hangs_after(up, sse(role_chunk(), done=False), b": hm\n\n")
+
+
+async def one_word(up: Up) -> None:
+    await hangs_after(up, sse(role_chunk(), said("Hel"), done=False))
+
+
+async def word_by_word(up: Up) -> None:
+    await up.request()
+    await up.head(SSE)
+    while True:
+        await up.chunk(sse(said("x"), done=False))
+        await trio.sleep(1)
+
+
+@pytest.mark.parametrize(
+    ("clocks", "script", "name", "seconds"),
+    [
+        ({"connect_s": 3}, None, "connect", 3),
+        ({"first_token_s": 7}, silent, "first_token", 7),
+        ({"first_token_s": 7}, role_only, "first_token", 7),  # those are no token
+        ({"idle_s": 4}, one_word, "idle", 4),
+        ({"total_s": 9}, word_by_word, "total", 9),
+    ],
+    ids=["connect", "silent", "role only", "idle", "total"],
+)
+async def test_each_clock_says_its_name_and_what_it_was_set_to(
+    clocks: dict, script, name: str, seconds: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    provider = openai("a", clocks=Clocks(**clocks), max_retries=0)
+    async with stage(provider, up={"a": script or silent}) as st:
+        if script is None:
+
+            async def dial(*args, **more):
+                await trio.sleep_forever()
+
+            st.pool._dial = dial
+        begun = trio.current_time()
+        out = await st.ask("openai", request("openai", stream=True))
+        assert trio.current_time() - begun == pytest.approx(seconds, abs=0.1)
+    assert f"{name} clock ran out after {seconds} s" in out.body.decode()
+    assert st.record.error_kind == f"timeout:{name}"
+    assert st.record.attempts[0].startswith(f"a/a-model: timeout:{name}: ")
+
+
+async def test_a_stream_that_stalls_before_its_first_token_is_walked_past(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its 200, its head and its role chunk are not the client's yet."""
+    provider = openai("a", clocks=Clocks(first_token_s=7))
+    up = {"a": role_only, "b": answering("from b", stream=True)}
+    async with stage(provider, openai("b"), up=up, life_sign_s=5) as st:
+        out = await st.ask("openai", request("openai", stream=True))
+    assert out.pieces[0].startswith(b":")  # the head went with a life sign
+    assert b"from b" in out.body
+    assert out.body.count(b'"role"') == 1
+    assert st.record.end == "complete"

@@ -17,7 +17,7 @@ from llmrouterd.pipeline.work import Work
 def test_an_answer_is_kept_when_somebody_wants_to_know(
     wants: bool, bodies: bool, keep: bool
 ) -> None:
-    some = cast("Any", SimpleNamespace(wants_response=wants, keep_bodies=bodies))
+    some = cast("Any", SimpleNamespace(wants_response=wants, keep_bodies=bodies, candidate=None))
     work = Work(Request("openai", "m"), Headers(), "", some, some, some, some, some)
     assert work.keep is keep
     assert not work.strict

@@ -1,12 +1,14 @@
 """After an attempt: walk on, wait and retry, or give up, and with which words."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from formats.errors import STATUS, Failure
-from llmrouterd.model import Candidate, GiveUp, Outcome, Try, Verdict, Wait
-from llmrouterd.route.plan import next_step, walks_on
+from llmrouterd.model import Candidate, GiveUp, Outcome, Step, Try, Verdict, Wait
+from llmrouterd.route.plan import next_beside, next_step, walks_on
 
 A, B, C = (Candidate(name, "m", "routers[0] fallback") for name in "abc")
 RETRIES = {"a": 1, "b": 1, "c": 0}
@@ -63,6 +65,9 @@ def test_without_candidates_there_is_nothing_to_try() -> None:
         Failure("credential", "not allowed", 403),
         Failure("truncated", "cut before the first token"),
         Failure("unsupported", "tools[0]: this format cannot carry it"),
+        Failure("queue_full", "100 wait"),
+        Failure("queue_timeout", "too late"),
+        Failure("over_budget", "spent"),
     ],
 )
 def test_what_another_provider_could_cure_walks_on_at_once(failure: Failure) -> None:
@@ -196,10 +201,12 @@ def test_a_retry_that_would_come_after_the_deadline_is_not_waited_for() -> None:
 
 
 def test_after_the_deadline_nothing_is_tried() -> None:
-    assert step(verdict(A, B), failed(A, BUSY), deadline=100.0) == GiveUp(BUSY)
+    left = GiveUp(replace(BUSY, message="busy (not asked: b/m: no time was left)"))
+    assert step(verdict(A, B), failed(A, BUSY), deadline=100.0) == left
+    assert step(verdict(A), failed(A, BUSY), deadline=100.0) == GiveUp(BUSY)
     answer = step(verdict(A), deadline=99.0)
     assert isinstance(answer, GiveUp)
-    assert (answer.failure.kind, answer.failure.clock) == ("timeout", "total")
+    assert (answer.failure.kind, answer.failure.clock) == ("timeout", "request")
 
 
 # --- what the client is told ----------------------------------------------------------------------
@@ -315,3 +322,65 @@ def test_every_walk_ends_within_its_bound(candidates, script, retries, jitter, t
         now += 0.01
         tried.append(Outcome(answer.candidate, failure, 0.01, now, connected))
         assert len(tried) <= bound
+
+
+# --- who was passed over --------------------------------------------------------------------------
+
+
+def skip(name: str, reason: str, code: str = "health") -> Step:
+    return Step("routers[0] fallback", "skipped", reason, name, "m", code)
+
+
+def in_sum(*tried: Outcome, trace: tuple[Step, ...] = (), candidates=(A,)) -> str:
+    answer = step(Verdict(candidates, trace), *tried, retries={})
+    assert isinstance(answer, GiveUp)
+    return answer.failure.message
+
+
+def test_who_was_not_asked_is_named_with_its_reason() -> None:
+    trace = (skip("b", "unhealthy: it broke"), skip("c", "the model lacks 'tools'"))
+    said = "busy (not asked: b/m: unhealthy: it broke; c/m: the model lacks 'tools')"
+    assert in_sum(failed(A, BUSY), trace=trace) == said
+
+
+def test_who_was_asked_after_all_or_listed_twice_is_not_among_them() -> None:
+    trace = (skip("a", "already listed before", "repeated"), skip("b", "x"), skip("b", "y"))
+    trace += (skip("d", "serves only models asked for by name", "on_demand"),)
+    assert in_sum(failed(A, BUSY), trace=trace) == "busy (not asked: b/m: y)"
+
+
+def test_one_that_was_passed_over_on_the_way_is_not_the_most_telling() -> None:
+    out = Failure("overloaded", "unhealthy: 3 failures in a row", retry_after_s=9)
+    tried = (failed(A, BROKEN), failed(B, out, asked=False))
+    answer = step(verdict(A, B), *tried, retries={})
+    assert isinstance(answer, GiveUp)
+    assert (answer.failure.kind, answer.failure.status) == ("upstream", 500)
+    assert answer.failure.message == "boom (not asked: b/m: unhealthy: 3 failures in a row)"
+    only = step(verdict(B), tried[1], retries={})
+    assert isinstance(only, GiveUp)
+    assert (only.failure.kind, only.failure.retry_after_s) == ("overloaded", 9)
+
+
+def test_the_list_of_those_is_bounded() -> None:
+    trace = tuple(skip(f"p{n}", "x" * 999) for n in range(50))
+    said = in_sum(failed(A, BUSY), trace=trace)
+    assert said.endswith("and 44 more)")
+    assert len(said) < 2000
+
+
+# --- beside one that is silent --------------------------------------------------------------------
+
+
+def test_beside_a_silent_one_the_next_in_order_is_asked_that_nobody_has_tried() -> None:
+    on = verdict(A, B, C)
+    assert next_beside(on, [], [A]) == B
+    assert next_beside(on, [failed(B, BUSY)], [A]) == C
+    assert next_beside(on, [failed(A, BUSY)], [B]) == C
+    assert next_beside(on, [failed(A, BUSY), failed(C, BUSY)], [B]) is None
+    assert next_beside(verdict(A), [], [A]) is None
+
+
+def test_an_answer_that_is_not_the_last_word_walks_on_and_is_not_asked_for_again() -> None:
+    tagged = Failure("tagged", "its answer was tagged refusal")
+    assert step(verdict(A, B), failed(A, tagged)) == Try(B)
+    assert isinstance(step(verdict(A), failed(A, tagged), retries={"a": 5}), GiveUp)

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrouterd.model import Price, Provider, ProviderState
-from llmrouterd.route.rank import blended_cost, by_latency, by_price, by_quality, by_throughput
+from llmrouterd.route.rank import (
+    blended_cost,
+    by_latency,
+    by_load,
+    by_price,
+    by_quality,
+    by_throughput,
+)
 
 
 def at(name: str, **figures) -> ProviderState:
@@ -117,3 +124,22 @@ def test_every_ordering_is_stable(figures: list[float | None]) -> None:
         for first, second in itertools.pairwise(ranked):
             if getattr(first.provider, key) == getattr(second.provider, key):
                 assert int(first.provider.name) < int(second.provider.name)
+
+
+def seen(name: str, **figures) -> ProviderState:
+    return ProviderState(Provider(name, "openai"), **figures)
+
+
+def test_failures_count_as_load() -> None:
+    """Who fails fast has few in flight because of it."""
+    quick = seen("a", in_flight=0, failing=0.4)
+    assert names(by_load([quick, seen("b", in_flight=3)])) == "ba"
+    assert names(by_load([quick, seen("b", in_flight=5)])) == "ab"
+    assert names(by_load([seen("a", failing=0.6), seen("b", in_flight=500)])) == "ba"
+
+
+def test_a_measured_figure_has_the_failures_in_it() -> None:
+    quick, slow = seen("a", first_token_ms=600, failing=0.5), seen("b", first_token_ms=1000)
+    assert names(by_latency([quick, slow], measured=True)) == "ba"
+    fast, steady = seen("a", tokens_per_s=90, failing=0.5), seen("b", tokens_per_s=50)
+    assert names(by_throughput([fast, steady], measured=True)) == "ba"

@@ -189,3 +189,16 @@ def test_any_body_is_a_failure_with_words(body):
         failure = parse_error(status, body)
         assert failure.message
         assert error_object(failure)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[json.exception.out_of_range.403] key 'function' not found",
+        "Failed to parse tools: no type",
+        "Unable to generate parser for this template.",
+    ],
+)
+def test_llamas_500_for_a_mistake_of_the_request(words: str) -> None:
+    value = {"error": {"code": 500, "message": words, "type": "server_error"}}
+    assert said(500, value).kind == "refused_by_upstream"
