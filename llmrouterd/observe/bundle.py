@@ -9,7 +9,7 @@ Laws:
    Content-Security-Policy names them by their hashes.
 2. A source is a JavaScript module that says what it takes from which other one, so that editors and
    readers understand it; here they become one script in the order of `SCRIPTS`, each after those it
-   imports, and so no two of them may use the same name on the outside.
+   imports, in one block of strict code: a name that two of them use is a mistake that no browser runs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _EXPORT = re.compile(r"^export ", re.MULTILINE)
 def page() -> tuple[list[tuple[str, str]], bytes]:
     """Its header fields, and the document."""
     style = "\n" + "".join(source(f"{name}.css") for name in STYLES)
-    script = '\n"use strict";\n' + "".join(map(_script, SCRIPTS))
+    script = '\n"use strict";\n{\n' + "".join(map(_script, SCRIPTS)) + "}\n"
     html = source("page.html").replace("/* style */", style).replace("/* script */", script)
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
