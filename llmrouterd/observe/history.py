@@ -35,8 +35,18 @@ SPANS: Mapping[int, int] = {300: 5, 3600: 60, 86_400: 1200}
 class Bin:
     """One bin, while it is the newest."""
 
-    __slots__ = ("at_ms", "cost", "durations", "errors", "input", "left", "output", "rates")
-    __slots__ += ("requests", "ttfts")
+    __slots__ = (
+        "at_ms",
+        "cost",
+        "durations",
+        "errors",
+        "input",
+        "left",
+        "output",
+        "rates",
+        "requests",
+        "ttfts",
+    )
 
     def __init__(self, at_ms: int) -> None:
         self.at_ms = at_ms

@@ -186,6 +186,7 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "asked_ms": record.asked_ms,
         "connect_ms": record.connect_ms,
         "head_ms": record.head_ms,
+        "left_host": record.left_host,
         "overhead_ms": None if record.overhead_ms is None else round(record.overhead_ms, 3),
         "input_tokens": usage.input if usage else None,
         "output_tokens": usage.output if usage else None,

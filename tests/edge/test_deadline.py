@@ -81,3 +81,15 @@ async def test_exceptions_pass() -> None:
     with pytest.raises(KeyError):
         with Deadline(CLOCKS):
             raise KeyError
+
+
+async def test_it_notes_how_long_making_a_connection_took(autojump_clock) -> None:
+    with Deadline(CLOCKS) as deadline:
+        deadline.enter("send")
+        assert deadline.connect_s is None  # one was there already
+        deadline.enter("connect")
+        await trio.sleep(0.25)
+        deadline.enter("send")
+        await trio.sleep(0.5)
+        deadline.enter("first_token")
+    assert deadline.connect_s == pytest.approx(0.25)

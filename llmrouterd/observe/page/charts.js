@@ -2,7 +2,7 @@
 import { at, button, clip, clock, dollars, drawn, duration, element, short } from "./words.js";
 
 const SPANS = [[300, "5 min"], [3600, "1 h"], [86400, "24 h"]];
-const WIDE = 460, HIGH = 176, LEFT = 52, RIGHT = 8, TOP = 10, FOOT = 20;
+const HIGH = 176, LEFT = 52, RIGHT = 8, TOP = 10, FOOT = 20;
 export const charts = { span: 300, told: null };
 const small = (n) => short.format(n);
 const at50 = { name: "median", hue: "h1" }, at90 = { name: "90 %", hue: "h2" }, at99 = { name: "99 %", hue: "h5" };
@@ -15,8 +15,8 @@ const PLOTS = [
     { name: "client left", hue: "h8", of: (bin) => bin.left }] },
   { id: "errors", title: "Failed, of all", kind: "lines", unit: (n) => `${n.toFixed(n < 10 && n % 1 ? 1 : 0)} %`, least: 1, series: () => [
     { name: "failed", hue: "h5", of: (bin) => (bin.requests ? 100 * bin.errors / bin.requests : null) }] },
-  { id: "latency", title: "Time to the end", kind: "lines", unit: duration, series: () => third("duration_ms") },
-  { id: "ttft", title: "Time to the first token", kind: "lines", unit: duration, series: () => third("ttft_ms") },
+  { id: "latency", title: "Time to the end", kind: "lines", unit: duration, axis: (n) => (n ? duration(n).replace(/\.0+ s/, " s") : "0"), series: () => third("duration_ms") },
+  { id: "ttft", title: "Time to the first token", kind: "lines", unit: duration, axis: (n) => (n ? duration(n).replace(/\.0+ s/, " s") : "0"), series: () => third("ttft_ms") },
   { id: "rate", title: "Tokens a second, as streams are written", kind: "lines", unit: (n) => n.toFixed(n < 10 && n % 1 ? 1 : 0), series: () => [{ ...at50, of: (bin) => bin.tokens_per_s?.[0] ?? null }, { ...at90, of: (bin) => bin.tokens_per_s?.[1] ?? null }] },
   { id: "tokens", title: "Tokens", kind: "bars", unit: small, series: () => [{ name: "in", hue: "h1", of: (bin) => bin.input_tokens }, { name: "out", hue: "h2", of: (bin) => bin.output_tokens }] },
   { id: "cost", title: "Cost by provider", kind: "bars", unit: dollars, least: 1e-6, series: costs },
@@ -38,7 +38,10 @@ export function scale(greatest, least) {
   return { step, high: Math.ceil(top / step - 1e-9) * step };
 }
 
-function plot(spec, told) {
+// Pixels, so that letters keep their shape: of a column of the grid, without what is round a plot.
+const column = () => Math.max(240, parseFloat(getComputedStyle(at("plots")).gridTemplateColumns) - 32);
+
+function plot(spec, told, WIDE) {
   const series = spec.series(told.bins), box = element("figure", undefined, "plot"), end = told.now_ms - (told.now_ms % told.step_ms) + told.step_ms;
   box.id = `plot-${spec.id}`;
   const begin = end - told.span_ms, wide = WIDE - LEFT - RIGHT, high = HIGH - TOP - FOOT;
@@ -46,18 +49,19 @@ function plot(spec, told) {
   const heights = values.map((row) => (spec.kind === "bars" ? row.reduce((sum, n) => sum + n, 0) : Math.max(0, ...row.filter((n) => n !== null))));
   const { step, high: most } = scale(Math.max(0, ...heights), spec.least ?? 4);
   const x = (ms) => LEFT + wide * (ms - begin) / told.span_ms, y = (n) => TOP + high * (1 - n / most);
-  const picture = drawn("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", role: "img", tabindex: 0 });
+  const picture = drawn("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", tabindex: 0 });
   for (let n = 0; n <= most + step / 2; n += step) {
     picture.append(drawn("line", { class: "grid", x1: LEFT, x2: WIDE - RIGHT, y1: y(n), y2: y(n) }));
-    picture.append(drawn("text", { x: LEFT - 6, y: y(n) + 4, "text-anchor": "end" }, spec.unit(n)));
+    picture.append(drawn("text", { x: LEFT - 6, y: y(n) + 4, "text-anchor": "end" }, (spec.axis ?? spec.unit)(n)));
   }
-  for (let n = 0; n <= 4; n += 1) {
-    const ms = begin + told.span_ms * n / 4, text = new Date(ms).toLocaleTimeString([], { hour12: false, ...(told.span_ms > 3e5 && { hour: "2-digit", minute: "2-digit" }) });
-    picture.append(drawn("text", { x: x(ms), y: HIGH - 4, "text-anchor": n === 0 ? "start" : n === 4 ? "end" : "middle" }, text));
+  const parts = WIDE < 400 ? 2 : 4;
+  for (let n = 0; n <= parts; n += 1) {
+    const ms = begin + told.span_ms * n / parts, text = new Date(ms).toLocaleTimeString([], { hour12: false, ...(told.span_ms > 3e5 && { hour: "2-digit", minute: "2-digit" }) });
+    picture.append(drawn("text", { x: x(ms), y: HIGH - 4, "text-anchor": n === 0 ? "start" : n === parts ? "end" : "middle" }, text));
   }
   if (spec.kind === "bars" ? heights.some((n) => n > 0) : values.some((row) => row.some((n) => n !== null))) (spec.kind === "bars" ? bars : curves)(picture, series, bins, values, { x, y, told });
   else picture.append(drawn("text", { class: "nothing", x: LEFT + wide / 2, y: TOP + high / 2, "text-anchor": "middle" }, "nothing in this time"));
-  annotate(box, picture, spec, series, bins, values, { x, told, begin });
+  annotate(box, picture, spec, series, bins, values, { x, told, begin, WIDE });
   return box;
 }
 
@@ -92,7 +96,7 @@ function curves(picture, series, bins, values, { x, y, told }) {
   });
 }
 
-function annotate(box, picture, spec, series, bins, values, { x, told, begin }) {
+function annotate(box, picture, spec, series, bins, values, { x, told, begin, WIDE }) {
   const top = element("div", undefined, "top"), headline = element("span", "", "headline"), legend = element("ul", undefined, "legend");
   top.append(element("h3", spec.title), headline);
   const last = values.length - 1, of = (n) => (n === null ? "\u2013" : spec.unit(n));
@@ -144,7 +148,12 @@ export async function drawCharts() {
   } catch { return; }
   if (span !== charts.span || at("plots").matches(":hover, :focus-within") && charts.told?.span_ms === told.span_ms) return; // nothing moves under a reader's cursor
   charts.told = told;
-  at("plots").replaceChildren(...PLOTS.map((spec) => plot(spec, told)));
+  paintCharts();
+}
+
+export function paintCharts() {
+  const wide = column();
+  if (charts.told) at("plots").replaceChildren(...PLOTS.map((spec) => plot(spec, charts.told, wide)));
 }
 
 export function choose(span) {

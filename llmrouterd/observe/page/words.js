@@ -16,10 +16,8 @@ export function button(text, act, kind) {
   return node;
 }
 
-export const SVG = "http:" + "//www.w3.org/2000/svg"; // a name, not an address
-
 export function drawn(name, members, text) {
-  const node = document.createElementNS(SVG, name);
+  const node = document.createElementNS(at("ink").namespaceURI, name);
   for (const key of Object.keys(members)) node.setAttribute(key, members[key]);
   if (text !== undefined) node.textContent = text;
   return node;
