@@ -33,6 +33,7 @@ COMMANDS = MappingProxyType(
         "serve": "run the router in the foreground",
         "check": "read and check a configuration, print what it says",
         "explain": "where a request would go, and why, without sending it",
+        "selftest": "how this router bears every fault of a misbehaving upstream, on this machine",
         "stats": "add up request logs: requests, errors, tokens, cost, times",
         "watch": "follow a running router: each request as it goes on",
         "tui": "the same on the whole screen, with figures, providers and a chat",
@@ -44,7 +45,7 @@ COMMANDS = MappingProxyType(
     }
 )
 # Named, so that who asks for one learns that it was no typing error.
-NOT_YET = frozenset(("init", "selftest", "audit"))
+NOT_YET = frozenset(("init", "audit"))
 DEBUG = "show the traceback of an internal error"
 
 

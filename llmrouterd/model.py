@@ -251,6 +251,7 @@ class Provider:
     options: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     stream_upstream: Literal["auto", "always", "never"] = "auto"  # for whole answers, too
     grow_context: bool = False  # num_ctx may grow with the prompts
+    strip_nonces: bool | None = None  # leave out what changes every prompt; None: where it is local
     slots: Slots | None = None  # None: it takes whatever comes
     on_demand: bool = False  # found by a key in the environment: only for models asked for by name
 
@@ -336,8 +337,12 @@ class Facts:
     unknown_tags: frozenset[str] = frozenset()
 
     def may_be(self, tag: str) -> bool:
-        """Whether the request has this tag, or nobody knows: what must hold for a tag fails closed."""
-        return tag in self.tags or not self.unknown_tags.isdisjoint((tag, ANY_TAG))
+        """Whether the request has this tag, in any case, or nobody knows: what must hold for a tag
+        fails closed."""
+        if ANY_TAG in self.unknown_tags:
+            return True
+        wanted = tag.casefold()
+        return any(wanted == each.casefold() for each in (*self.tags, *self.unknown_tags))
 
 
 @dataclass(frozen=True, slots=True)
@@ -674,6 +679,7 @@ class Record:
     size_bytes: int = 0
     notes: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
+    generation: int = 1  # the number of the configuration it ran under
     overhead_ms: float | None = None
     queue_ms: int | None = None
     asked_ms: int | None = None

@@ -62,6 +62,12 @@ def test_the_start_is_measured_on_every_surface(built: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+def test_hundreds_of_clients_that_vanish_leave_nothing_behind(built: Path) -> None:
+    """It ends with 1, and says what is left, when a gauge stays up or an upstream was not left."""
+    rows = tables("vanish.py", built, "--clients", "400")
+    assert {row[0] for row in rows} >= {"prefill", "stream", "queued", "all"}
+
+
 def test_a_short_soak_ends_with_nothing_in_flight(built: Path) -> None:
     rows = [row for row in tables("soak.py", built, "--requests", "400") if row[0].isdigit()]
     assert [int(row[0]) for row in rows] == list(range(40, 401, 40))

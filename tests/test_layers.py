@@ -50,13 +50,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "llmrouterd.observe": ("formats", "llmrouterd.model", "llmrouterd.route.recorded", "trio"),
     "llmrouterd.ops": ("formats", "llmrouterd", "trio"),
+    "llmrouterd.selftest": ("formats", "llmrouterd", "trio"),
     "llmrouterd.commands": ("formats", "llmrouterd", "llmrouter", "trio"),
     "llmrouter": (),  # a command's module is imported by name, when it runs
 }
 
-# ops is the top of the daemon: only the commands stand above it.
+# ops is the top of the daemon: only the self-test and the commands stand above it.
 MAY_NOT_IMPORT: dict[str, tuple[str, ...]] = {
-    "llmrouterd.ops": ("llmrouterd.commands", "llmrouter"),
+    "llmrouterd.ops": ("llmrouterd.commands", "llmrouterd.selftest", "llmrouter"),
+    "llmrouterd.selftest": ("llmrouterd.commands", "llmrouter"),
 }
 
 # Pure rooms decide from values: a clock, chance, a log or a socket would make the same question
@@ -296,6 +298,8 @@ def test_every_exception_is_still_needed(sources: list[Source]) -> None:
         (forbidden_imports, "llmrouterd/pipeline/x.py", "import h11"),
         (forbidden_imports, "llmrouterd/plugins/x.py", "import llmrouterd.edge.dial as d"),
         (forbidden_imports, "llmrouterd/ops/x.py", "from llmrouterd.commands import serve"),
+        (forbidden_imports, "llmrouterd/ops/x.py", "from llmrouterd.selftest import upstream"),
+        (forbidden_imports, "llmrouterd/selftest/x.py", "from llmrouterd.commands import serve"),
         (forbidden_imports, "llmrouterd/__init__.py", "from llmrouterd import model"),
         (forbidden_imports, "llmrouter.py", "import trio"),
         (impurities, "llmrouterd/route/x.py", "import time"),

@@ -13,6 +13,7 @@ _llmrouter() {
     --request) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     esac
     case $path in
+    "selftest "*) COMPREPLY=($(compgen -W "-h --help --debug --json" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "provider "*) COMPREPLY=($(compgen -W "-h --help --debug --url --key-env --timeout list pause resume drain" -- "$cur")) ;;
     "explain "*) COMPREPLY=($(compgen -W "-h --help --debug --model --prompt --request --format --tag --provider --client --url --key-env --json" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "service "*) COMPREPLY=($(compgen -W "-h --help --debug --user --socket --config --force print install uninstall" -- "$cur")) ;;
@@ -24,7 +25,7 @@ _llmrouter() {
     "stats "*) COMPREPLY=($(compgen -W "-h --help --debug --config --by --since --until --json --csv" -- "$cur")) ;;
     "watch "*) COMPREPLY=($(compgen -W "-h --help --debug --key-file --ca-file --filter --json --brief" -- "$cur")) ;;
     "tui "*) COMPREPLY=($(compgen -W "-h --help --debug --key-file --ca-file --filter" -- "$cur")) ;;
-    *) COMPREPLY=($(compgen -W "serve check explain stats watch tui replay launch provider service version --help --version" -- "$cur")) ;;
+    *) COMPREPLY=($(compgen -W "serve check explain selftest stats watch tui replay launch provider service version --help --version" -- "$cur")) ;;
     esac
 }
 complete -o filenames -F _llmrouter llmrouter

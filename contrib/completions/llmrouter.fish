@@ -3,6 +3,7 @@ complete -c llmrouter -f
 complete -c llmrouter -n __fish_use_subcommand -a serve -d 'run the router in the foreground'
 complete -c llmrouter -n __fish_use_subcommand -a check -d 'read and check a configuration, print what it says'
 complete -c llmrouter -n __fish_use_subcommand -a explain -d 'where a request would go, and why, without sending it'
+complete -c llmrouter -n __fish_use_subcommand -a selftest -d 'how this router bears every fault of a misbehaving upstream, on this machine'
 complete -c llmrouter -n __fish_use_subcommand -a stats -d 'add up request logs: requests, errors, tokens, cost, times'
 complete -c llmrouter -n __fish_use_subcommand -a watch -d 'follow a running router: each request as it goes on'
 complete -c llmrouter -n __fish_use_subcommand -a tui -d 'the same on the whole screen, with figures, providers and a chat'
@@ -37,6 +38,10 @@ complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l url -r -d 'ask
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l key-env -r -d 'the variable with the router\'s key, if it wants one (ROUTER_API_KEY)'
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l json -d 'print JSON'
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -F
+complete -c llmrouter -n '__fish_seen_subcommand_from selftest' -s h -l help -d 'show this help message and exit'
+complete -c llmrouter -n '__fish_seen_subcommand_from selftest' -l debug -d 'show the traceback of an internal error'
+complete -c llmrouter -n '__fish_seen_subcommand_from selftest' -l json -d 'print JSON'
+complete -c llmrouter -n '__fish_seen_subcommand_from selftest' -F
 complete -c llmrouter -n '__fish_seen_subcommand_from stats' -s h -l help -d 'show this help message and exit'
 complete -c llmrouter -n '__fish_seen_subcommand_from stats' -l debug -d 'show the traceback of an internal error'
 complete -c llmrouter -n '__fish_seen_subcommand_from stats' -l config -r -F -d 'the configuration file (default: the first that exists of ./llmrouter.toml, ./config.toml, $XDG_CONFIG_HOME/llmrouter/llmrouter.toml, /etc/llmrouter/llmrouter.toml)'

@@ -52,6 +52,9 @@ _loads = json.loads
 # A block of text or thinking that is opened with nothing in it yet.
 _EMPTY_BLOCK = re.compile(rb'"content_block"\s*:\s*\{[^{}]*"(?:text|thinking)"\s*:\s*""[^{}]*\}')
 _ERROR_NAME = re.compile(rb"^event: ?error\s", re.MULTILINE)
+_WHOLE = (b"}\n\n", b"}\r\n\r\n")  # how a delta ends that was not cut
+_NOT_JSON = "the upstream sent an event that is not JSON"
+_NO_FIGURES = {"input_tokens": 0, "output_tokens": 0}
 _CUT = Failure("truncated", "the upstream's stream ended before the answer was complete")
 # A repeated thinking text is only looked for up to this many characters: it is a rare mistake, and
 # remembering a long text for it would be a cost without a bound.
@@ -127,9 +130,7 @@ class Decoder:
             except (ValueError, RecursionError):
                 if data == "[DONE]":  # of another format, sent by some gateways as well
                     continue
-                events += self._failed(
-                    Failure("upstream", "the upstream sent an event that is not JSON")
-                )
+                events += self._failed(Failure("upstream", _NOT_JSON))
                 break
             if type(value) is not dict:
                 continue
@@ -381,7 +382,7 @@ _READERS: dict[str, Callable[[Decoder, _Object], list[Event]]] = {
 
 class Observer:
     """A stream that passes through unchanged. Looks for a few quoted words, which inside a JSON
-    string would be escaped, and parses only the events that have one of them."""
+    string would be escaped, and parses whatever is not a delta: what cannot be read does not pass."""
 
     def __init__(self, *, limit: int) -> None:
         self._framer = SSEFramer(limit=limit)
@@ -389,6 +390,7 @@ class Observer:
         self.ended = False  # message_stop
         self._reason = False  # why the model stopped
         self._stray = b""
+        self._unreadable = False  # an event came that is none: it does not pass, nor what follows
         self.content = False
         self.usage: Usage | None = None
         self.failure: Failure | None = None
@@ -396,15 +398,20 @@ class Observer:
 
     def feed(self, data: bytes) -> bytes:
         """The whole events in what has come so far. Raises TooLong."""
-        events = self._framer.feed(data)
-        for raw in events:
-            self._look(raw)
-        return b"".join(events)
+        out: list[bytes] = []
+        for raw in self._framer.feed(data):
+            passing = None if self._unreadable else self._look(raw)
+            if passing is None:
+                self._unreadable = True
+                break
+            out.append(passing)
+        return b"".join(out)
 
     def eof(self) -> Failure | None:
         """None when the stream ended well."""
-        if rest := self._framer.rest():
-            self._look(rest)
+        failure = self.failure
+        if (rest := self._framer.rest()) and self._look(rest) is None:
+            self.failure = failure  # it was cut in its middle
         if self.failure is not None:
             return self.failure
         if self.ended or self._reason:
@@ -413,34 +420,29 @@ class Observer:
             return stray_failure(self._stray)
         return _CUT
 
-    def _look(self, raw: bytes) -> None:
-        if b"content_block_delta" in raw:
+    def _look(self, raw: bytes) -> bytes | None:
+        """The event as it passes; None: it cannot be read, and would break the client."""
+        if b"content_block_delta" in raw and b'"error"' not in raw and raw.endswith(_WHOLE):
             self.content = True
-            if b'"error"' not in raw:
-                return
-        elif b"content_block_start" in raw and _EMPTY_BLOCK.search(raw) is None:
-            self.content = True
-        if (
-            b'"usage"' in raw
-            or b'"error"' in raw
-            or b'"message_stop"' in raw
-            or b'"stop_reason"' in raw
+            return raw
+        if b"data:" not in raw:
+            if not self.content and len(self._stray) < 2048:
+                self._stray += raw[:2048]
+            return raw
+        value = _data_of(raw)
+        if value is None:
+            self.failure = self.failure or Failure("upstream", _NOT_JSON)
+            return None
+        self._note(value)
+        if b"content_block_delta" in raw or (
+            b"content_block_start" in raw and _EMPTY_BLOCK.search(raw) is None
         ):
-            for line in raw.splitlines():
-                if line.startswith(b"data:"):
-                    self._parse(line[5:])
-            # readers of this format go by the event's name
-            self.told = self.failure is not None and _ERROR_NAME.search(raw) is not None
-        elif b"data:" not in raw and not self.content and len(self._stray) < 2048:
-            self._stray += raw[:2048]
+            self.content = True
+        # readers of this format go by the event's name
+        self.told = self.failure is not None and _ERROR_NAME.search(raw) is not None
+        return _with_figures(raw, value)
 
-    def _parse(self, data: bytes) -> None:
-        try:
-            value = _loads(data)
-        except (ValueError, RecursionError):
-            return
-        if type(value) is not dict:
-            return
+    def _note(self, value: _Object) -> None:
         match value.get("type"):
             case "message_start":
                 message = value.get("message")
@@ -462,3 +464,27 @@ class Observer:
     def _merge(self, usage: JSON) -> None:
         self._figures |= figures(usage)
         self.usage = usage_of(self._figures)
+
+
+def _data_of(raw: bytes) -> _Object | None:
+    """What an event says; empty when that is nothing for a reader of this format, None when it cannot
+    be read."""
+    data = b"\n".join(line[5:] for line in raw.splitlines() if line.startswith(b"data:"))
+    try:
+        value = _loads(data)
+    except (ValueError, RecursionError):
+        return {} if data.strip() in (b"", b"[DONE]") else None
+    return value if type(value) is dict else {}
+
+
+def _with_figures(raw: bytes, value: _Object) -> bytes:
+    """The event with figures of nothing where it must have some and has none: the official libraries
+    take them for granted."""
+    kind = value.get("type")
+    holder = value.get("message") if kind == "message_start" else value
+    if kind not in ("message_start", "message_delta") or type(holder) is not dict:
+        return raw
+    if type(holder.get("usage")) is dict:
+        return raw
+    holder["usage"] = dict(_NO_FIGURES)
+    return f"event: {kind}\ndata: ".encode() + jsontext.dump(value) + b"\n\n"

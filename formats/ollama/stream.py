@@ -414,7 +414,8 @@ class Observer:
         """Whether the line may pass: what is none of this format would break the client."""
         # a line's last member is the line's own: nothing that it holds can stand there
         going_on = line.endswith(b'"done":false}\n') or _DONE.search(line) is None
-        if self.content and going_on and b'"error"' not in line and line.startswith(b"{"):
+        whole = line.startswith(b"{") and b'"done"' in line and line.rstrip().endswith(b"}")
+        if self.content and going_on and whole and b'"error"' not in line:
             return True
         try:
             value = jsontext.loads(line.decode())

@@ -5,8 +5,10 @@ that is taken out of it, and the one that is put in.
 Refuses to know: how events are translated; what it takes out is only what the router asked for.
 
 Laws:
-1. Whole events go out, byte for byte as they came; what is no whole event at the end is held back.
-2. Once content has been seen, only events that may tell something are parsed.
+1. Whole events go out, byte for byte as they came, unless they number calls wrongly (indices.py);
+   what is no whole event at the end is held back.
+2. Once content has been seen, only events that may tell something are parsed, and those that do not
+   look like a chunk: what cannot be read never reaches the client.
 3. An answer that the server ends without a finish_reason gets one: there are agents that ask again
    and again until they see it.
 """
@@ -21,6 +23,7 @@ from formats.framing import SSEFramer
 from formats.jsontext import dump, loads
 from formats.openai_chat.answer import BROKEN_OFF, failure_in, usage_of
 from formats.openai_chat.errors import failure_of
+from formats.openai_chat.indices import Indices
 from formats.openai_chat.parse import reasoning_of
 from formats.openai_chat.stream import ERROR_FIELD, TRUNCATED, not_a_stream
 from formats.sse import SSEDecoder
@@ -48,12 +51,26 @@ def _tells(whole: bytes) -> bool:
     return (
         b'"error"' in whole
         or b"[DONE]" in whole
+        or b'"tool_calls"' in whole
         or b'"timings"' in whole
         or b"error:" in whole
         or b"event: error" in whole
         or _STOPPED.search(whole) is not None
         or _FIGURES.search(whole) is not None
     )
+
+
+def _are_chunks(whole: bytes, count: int) -> bool:
+    """Whether so many events look like chunks, as far as can be seen without parsing them. The
+    member's name within a text would have its quotes escaped; a text has no raw line end."""
+    return whole.count(b'"choices"') >= count and whole.count(b"}\n\n") >= count
+
+
+def _is_chunk(event: bytes) -> bool:
+    """The same of one event; a comment is as good."""
+    if event.startswith(b":"):
+        return True
+    return b'"choices"' in event and event.endswith((b"}\n\n", b"}\r\n\r\n"))
 
 
 class ChatObserver:
@@ -65,9 +82,11 @@ class ChatObserver:
         "_framer",
         "_head",
         "_included",
+        "_indices",
         "_seen",
         "_sse",
         "_stopped",
+        "_unreadable",
         "content",
         "ended",
         "failure",
@@ -82,10 +101,12 @@ class ChatObserver:
         self.told = False
         self.ended = False
         self._included = request.include_usage
+        self._indices = Indices()
         self._framer = SSEFramer(limit=limit)
         self._sse = SSEDecoder(limit=limit)
         self._seen = False  # a chunk has passed
         self._done = False  # a finish_reason or the end mark has passed
+        self._unreadable = False  # an event came that is none: it does not pass, nor what follows
         self._stopped = False  # a finish_reason has passed
         self._calls = False  # a tool call has passed
         self._head: dict[str, JSON] = {}  # what all chunks of the stream have
@@ -93,14 +114,21 @@ class ChatObserver:
     def feed(self, data: bytes, /) -> bytes:
         """The whole events in what has come so far. Raises TooLong."""
         events = self._framer.feed(data)
-        if not events:
+        if not events or self._unreadable:
             return b""
         whole = b"".join(events) if len(events) > 1 else events[0]
         if not self._calls:
             self._calls = _CALLS.search(whole) is not None
-        if self.content and not _tells(whole):
+        if self.content and not _tells(whole) and _are_chunks(whole, len(events)):
             return whole
-        return b"".join([self._finish() + event for event in events if not self._is_ours(event)])
+        out: list[bytes] = []
+        for event in events:
+            passing = self._passing(event)
+            if passing:
+                out += (self._finish(), passing)
+            if self._unreadable:
+                break  # nor does what follows it pass
+        return b"".join(out)
 
     def _finish(self) -> bytes:
         """Before the end mark: the chunk that the server left out."""
@@ -128,15 +156,19 @@ class ChatObserver:
             return not_a_stream(self._sse.stray)
         return Failure("truncated", TRUNCATED)
 
-    def _is_ours(self, event: bytes) -> bool:
-        """Reads an event, if it may tell something; whether it is the usage chunk that only the
-        router asked for."""
-        if self.content and not _tells(event):
-            return False
-        ours = False
-        for obj in self._read(event):
+    def _passing(self, event: bytes) -> bytes:
+        """Reads an event, if it may tell something. Returns what goes on of it: nothing of what cannot
+        be read, or is the usage chunk that only the router asked for."""
+        if self.content and not _tells(event) and _is_chunk(event):
+            return event
+        ours = changed = False
+        objects = self._read(event)
+        for obj in objects:
             ours = self._look(obj) or ours
-        return ours
+            changed = self._indices.repaired(obj) or changed
+        if ours or self._unreadable:
+            return b""
+        return b"".join(b"data: %b\n\n" % dump(obj) for obj in objects) if changed else event
 
     def _read(self, event: bytes, *, last: bool = False) -> list[dict[str, JSON]]:
         found: list[dict[str, JSON]] = []
@@ -150,6 +182,7 @@ class ChatObserver:
                     self._note_failure(name, obj)
                     found.append(obj)
         except (ValueError, FormatError):
+            self._unreadable = True
             if self.failure is None:
                 why = "an event of the upstream's stream cannot be read"
                 self.failure = Failure("upstream", why)

@@ -75,7 +75,11 @@ _SHAPES: Mapping[str, type[logging.Formatter]] = {"plain": Plain, "journal": Jou
 
 
 def one_line(text: str) -> str:
-    return "\\n".join(text.splitlines())
+    """A text that a terminal may be shown: what it says may be a stranger's, escape sequences and all."""
+    text = "\\n".join(text.splitlines())
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def to_stderr(level: str, shape: str, environ: Mapping[str, str]) -> Generation:

@@ -184,6 +184,12 @@ def check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def selftest(parser: argparse.ArgumentParser) -> None:
+    own = "try with the settings of this file (default: with none)"
+    parser.add_argument("config", metavar="CONFIG", nargs="?", type=Path, help=own)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 def _config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", nargs="?", type=Path, help=CONFIG)
 
@@ -199,6 +205,7 @@ COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "serve": serve,
     "check": check,
     "explain": explain,
+    "selftest": selftest,
     "replay": replay,
     "stats": stats,
     "watch": watch,

@@ -187,6 +187,7 @@ PROVIDER: Keys = {
     "http_proxy": Key("text", ""),
     "options": Key("table", MappingProxyType({})),
     "grow_context": Key("switch", False),
+    "strip_nonces": Key("switch"),
     "stream_upstream": Key("text", "auto", one_of=("auto", "always", "never")),
 }
 

@@ -184,6 +184,7 @@ def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Prov
         http_proxy=values["http_proxy"],
         options=values["options"],
         grow_context=values["grow_context"],
+        strip_nonces=values["strip_nonces"],
         stream_upstream=values["stream_upstream"] or "auto",
     )
 

@@ -53,7 +53,7 @@ class Dashboard:
     async def page(self, incoming: Asking, client: Answering) -> None:
         key = parse_qs(incoming.query).get("api_key")
         if key:
-            fields = [("location", "/dashboard"), *cookie_fields(key[0])]
+            fields = [("location", "/dashboard"), *cookie_fields(key[0], incoming.scheme)]
             return await client.respond(303, fields, b"")
         return await client.respond(200, *bundle.page())
 
@@ -179,6 +179,8 @@ def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def cookie_fields(key: str) -> list[tuple[str, str]]:
+def cookie_fields(key: str, scheme: str) -> list[tuple[str, str]]:
+    """The cookie; one that came by HTTPS is not sent without it."""
     cookie = f"{COOKIE}={quote(key, safe='')}; Path=/dashboard; HttpOnly; SameSite=Strict"
+    cookie += "; Secure" if scheme == "https" else ""
     return [("set-cookie", cookie), ("cache-control", "no-store")]

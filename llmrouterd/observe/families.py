@@ -133,6 +133,7 @@ _ALL = (
     _counter("llmrouter_log_lines_written_total", "Lines written to the request log."),
     _counter("llmrouter_log_lines_dropped_total", "Lines of the request log that were lost."),
     _gauge("llmrouter_build_info", "1; the labels say what runs.", "version", "python"),
+    _gauge("llmrouter_event_loop_tasks", "Tasks that live in the event loop."),
     _gauge("process_start_time_seconds", "When the process began, in seconds since 1970."),
     _counter("process_cpu_seconds_total", "CPU time used by the process, user and system."),
     _gauge("process_resident_memory_bytes", "Resident memory."),

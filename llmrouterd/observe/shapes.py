@@ -201,6 +201,7 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "address": record.address,
         "notes": list(record.notes),
         "policies": list(record.policies),
+        "generation": record.generation,
     }
     return out
 

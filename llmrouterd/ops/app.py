@@ -216,7 +216,7 @@ class _House:
                 LOG.error("the certificate stays as it was: %s", problem)
 
     def _service(self, config: Config) -> Service:
-        return _service(config, self.current, self.hangups, self.connections)
+        return service(config, self.current, self.hangups, self.connections)
 
     def _reopen(self) -> None:
         if self.journal is not None:
@@ -233,9 +233,10 @@ def _keeps_bodies(config: Config) -> bool:
     return config.server.dashboard or logs
 
 
-def _service(
+def service(
     config: Config, current: Current, hangups: Hangups, connections: Connections
 ) -> Service:
+    """How connections are served under this configuration."""
     server = config.server
     limits = Limits(
         max_body_bytes=server.max_body_bytes,

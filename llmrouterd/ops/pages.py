@@ -12,7 +12,6 @@ Laws:
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -99,9 +98,26 @@ def format_of(path: str, headers_name_anthropic: bool = False) -> str:
 
 def tags_of(fields: Headers) -> tuple[str, ...]:
     """The tags that a client gives its own request, as X-Router-Tags names them."""
-    given = (tag.strip() for line in fields.all("x-router-tags") for tag in line.split(","))
-    fit = (tag for tag in given if tag and len(tag) <= _TAG_CHARS and tag.isprintable())
-    return tuple(itertools.islice(fit, _TAGS))
+    given = (tag.strip() for line in fields.all("x-router-tags") for tag in _words(line).split(","))
+    return tuple(tag for tag in given if tag)
+
+
+def _words(line: str) -> str:
+    """A field's value as its sender meant it: most write UTF-8, whatever the standard says."""
+    try:
+        return line if line.isascii() else line.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return line
+
+
+def check_tags(incoming: Incoming) -> Failure | None:
+    """Refuse tags that cannot be taken: one that is left out in silence may be the very one for which
+    a policy keeps the request here."""
+    tags = tags_of(incoming.headers)
+    if len(tags) <= _TAGS and all(len(t) <= _TAG_CHARS and t.isprintable() for t in tags):
+        return None
+    words = f"X-Router-Tags: at most {_TAGS} tags of at most {_TAG_CHARS} printable characters"
+    return Failure("bad_request", words)
 
 
 def refuse(path: str, failure: Failure) -> tuple[int, Fields, bytes]:
@@ -192,7 +208,7 @@ class Pages:
             if failure is not None and self._is_browser(path, incoming):
                 assert self._dashboard is not None
                 return await self._dashboard.door(client)
-            failure = failure or access.check_rights(incoming, path)
+            failure = failure or access.check_rights(incoming, path) or check_tags(incoming)
             if failure is not None:
                 return await self._refuse(incoming, client, failure)
         if path.startswith(PLAYGROUND) and self._dashboard is not None:
@@ -223,7 +239,7 @@ class Pages:
         if caller is None or not caller.admin:
             failure = Failure("unauthorized", "that is not a key for this page")
             return await self._refuse(incoming, client, failure)
-        return await client.respond(204, cookie_fields(key), b"")
+        return await client.respond(204, cookie_fields(key, incoming.scheme), b"")
 
     async def _chat(
         self,

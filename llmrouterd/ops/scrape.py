@@ -81,6 +81,7 @@ class Scrape:
         figures: dict[str, float] = {
             "llmrouter_requests_in_flight": daemon.in_flight,
             "llmrouter_draining": int(daemon.draining),
+            "llmrouter_event_loop_tasks": trio.lowlevel.current_statistics().tasks_living,
         }
         if self._connections is not None:
             figures["llmrouter_connections_open"] = self._connections.open

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from llmrouterd.guard.fairqueue import Place, Refusal
     from llmrouterd.guard.limits import Exceeded
     from llmrouterd.model import Allowance, Caller, Candidate, Headers, Provider
+    from llmrouterd.pipeline.daemon import Daemon
     from llmrouterd.pipeline.work import Work
 
 DAY_MS = 86_400_000
@@ -199,6 +200,23 @@ async def slot(work: Work, candidate: Candidate) -> AsyncIterator[Failure | None
                 work.story.admitted(trio.current_time() - begun)
             _learn(work, ticket.waiter)
             gate.leave(ticket, served=work.reply.client.finished)
+
+
+@asynccontextmanager
+async def place(
+    daemon: Daemon, provider: Provider, waiter: Waiter
+) -> AsyncIterator[Refusal | None]:
+    """A place for a question of the router's own. A Refusal: there is none in time."""
+    if provider.slots is None:
+        yield None
+        return
+    gate, ticket = daemon.admission.gate(provider), Ticket(waiter, None)
+    ended = False
+    try:
+        yield await gate.enter(ticket)
+        ended = True
+    finally:
+        gate.leave(ticket, served=ended)
 
 
 def _ticket(work: Work, candidate: Candidate) -> Ticket:

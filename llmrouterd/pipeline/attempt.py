@@ -42,8 +42,10 @@ from llmrouterd.pipeline.patience import ENDLESS
 from llmrouterd.pipeline.recall import Listener, hear_whole
 from llmrouterd.pipeline.refused import not_reached, refused
 from llmrouterd.pipeline.relay import CONTENT, TAIL_S, PassLane, TurnLane, pump
+from llmrouterd.pipeline.steady import NOTE, steady
 
 if TYPE_CHECKING:
+    from formats.canonical import Request
     from llmrouterd.edge.exchange import Exchange
     from llmrouterd.guard.keyring import Keyring
     from llmrouterd.model import Candidate, ModelInfo
@@ -120,12 +122,22 @@ def _is_own(work: Work) -> bool:
     return request.origin == "anthropic" == work.story.upstream_format and request.raw is not None
 
 
+def _steady(work: Work, request: Request) -> Request:
+    lean = steady(request)
+    if lean is not request and NOTE not in work.story.notes:
+        work.story.notes.append(NOTE)
+    return lean
+
+
 async def _once(
     work: Work, candidate: Candidate, info: ModelInfo | None, *, sealed: bool = True
 ) -> Failure | None:
     """sealed: hand back what a vendor sealed; it may be another than this one."""
     ledger = Ledger()
-    request = await with_images(work, work.gen.providers[candidate.provider])
+    provider = work.gen.providers[candidate.provider]
+    request = await with_images(work, provider)
+    if provider.local if provider.strip_nonces is None else provider.strip_nonces:
+        request = _steady(work, request)
     if not sealed:
         path = field(request.origin, "reasoning")
         bare = unsigned(request.messages, ledger, path)
@@ -313,6 +325,8 @@ async def _whole(
     if passes and fmt.NAME in ("ollama", "generate") and response.model != work.request.model:
         # Its clients know a model by the name they asked for.
         body = parse_body(body).spliced({"model": work.request.model})
+    if fmt.NAME == "anthropic" and response.usage is None:
+        passes = False  # its clients take for granted that there are figures
     return await deliver(work, response, body) if passes else await _figured(work, response)
 
 

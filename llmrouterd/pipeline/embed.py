@@ -124,7 +124,7 @@ async def _exchange(
     ) as exchange:
         work.story.noted(exchange.receipt, exchange.headers)
         if exchange.status != 200:
-            return await refused_by(exchange, sent.provider, sent.spoken, origin)
+            return await refused_by(exchange, sent.provider, sent.spoken, origin, sent.fields)
         return await _answered(work, asked, exchange, sent, deadline)
 
 

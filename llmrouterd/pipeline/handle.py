@@ -33,7 +33,7 @@ from llmrouterd.pipeline.extend import Extensions
 from llmrouterd.pipeline.patience import patience
 from llmrouterd.pipeline.reply import Reply
 from llmrouterd.pipeline.story import Story
-from llmrouterd.pipeline.walk import walk
+from llmrouterd.pipeline.walk import end_state, walk
 from llmrouterd.pipeline.work import Work
 from llmrouterd.route.decide import decide, lists_wanted, no_candidate
 from llmrouterd.route.facts import facts
@@ -63,6 +63,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
     story = Story(daemon, client_format=call.format, endpoint=call.endpoint)
     story.client = call.incoming.caller.name
     story.given_tags = call.tags
+    story.generation = gen.number
     reply = Reply(client, FORMATS[call.format], story, life_sign_s=gen.life_sign_s)
     end: EndState = "internal_error"
     ext: Extensions | None = None
@@ -96,12 +97,12 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         end = await _admitted(call, work)
         return end
     except ClientGone:
-        end = "client_gone"
+        end = _left(reply)
         return end
     except (trio.Cancelled, BaseExceptionGroup) as error:
         if not _is_cancelled(error):
             raise
-        end = "client_gone" if client.gone else "refused"
+        end = _left(reply) if client.gone else "refused"
         if not client.gone:
             story.failure = story.failure or Failure("draining", "the router was stopped")
         raise
@@ -114,6 +115,13 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
             daemon.tell(record)
             if ext is not None and awaited:
                 await ext.end(record)  # noqa: ASYNC102 - shielded and bounded in there
+
+
+def _left(reply: Reply) -> EndState:
+    """The client has gone. One that was told, or was just being told, that its answer had failed may
+    go: then that is how it ended."""
+    failure = reply.story.failure
+    return "client_gone" if failure is None else end_state(failure, broken=reply.content_sent)
 
 
 def _is_cancelled(error: BaseException) -> bool:

@@ -162,10 +162,14 @@ _SENSITIVE = re.compile("auth|cookie|key|pass|secret|sign|token")
 _SHORTEST_SECRET = 6  # what is shorter is a word, and masking it would spoil the message
 
 
-def without_credentials(body: bytes, provider: Provider, proxy_login: str | None) -> bytes:
+def without_credentials(
+    body: bytes, provider: Provider, proxy_login: str | None, sent: Fields | None = None
+) -> bytes:
     """An upstream's error body, without the credentials it was sent: there are servers, and proxies
-    before them, that repeat what they did not accept."""
-    secrets = [value for name, value in provider.headers if _SENSITIVE.search(name.lower())]
+    before them, that repeat what they did not accept. sent: all fields of the request; a client's own
+    credential that went along stands there, and is no more for the log than the owner's."""
+    fields = (*provider.headers, *(sent or ()))
+    secrets = [value for name, value in fields if _SENSITIVE.search(name.lower())]
     secrets += [key.reveal() for key in (provider.key, *provider.keys) if key is not None]
     if proxy_login is not None:
         secrets.append(proxy_login)

@@ -29,10 +29,11 @@ from formats.jsontext import dump
 from formats.ledger import Ledger
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
+from llmrouterd.guard.fairqueue import Waiter
 from llmrouterd.guard.keyring import Resting
 from llmrouterd.hooks import AskFailed
 from llmrouterd.model import Candidate, Clocks, Headers, Outcome
-from llmrouterd.pipeline import headers
+from llmrouterd.pipeline import admit, headers
 from llmrouterd.pipeline.binding import unclassified
 from llmrouterd.pipeline.refused import not_reached, refused_by
 from llmrouterd.pipeline.story import Story
@@ -262,6 +263,16 @@ class Inquiry:
         return body
 
     async def _exchanged(self, call: _Call, provider: Provider, story: Story) -> bytes:
+        """In the provider's queue like everybody's, and no longer there than the question may take."""
+        until = trio.current_time() + call.timeout_s
+        waiter = Waiter(story.client, call.model, float(story.size_tokens), until=until)
+        async with admit.place(self._daemon, provider, waiter) as refusal:
+            if refusal is not None:
+                words = f"{provider.name} has no place for it in time"
+                raise _Failed(Failure("queue_timeout", words))
+            return await self._sent(call, provider, story)
+
+    async def _sent(self, call: _Call, provider: Provider, story: Story) -> bytes:
         path, body = call.written()
         origin, prefix = self._gen.upstreams[provider.name]
         fields = headers.for_upstream(

@@ -332,6 +332,7 @@ async def pump(
         if lane.failure is not None:
             await _told(lane, reply, out, lane.failure)
             if reply.error_told:
+                reply.story.failure = lane.failure  # the client may go now
                 await _rest(exchange, lane, reply)
             return lane.failure
         if lane.content and reply.gate is not None:

@@ -31,6 +31,7 @@ from llmrouterd.model import (
     Unread,
 )
 from llmrouterd.pipeline.cost import cost_usd
+from llmrouterd.route.estimate import answer_tokens
 
 if TYPE_CHECKING:
     from formats.canonical import Request, Response
@@ -111,6 +112,7 @@ class Story:
         self.unknown_tags: frozenset[str] = frozenset()  # their classifiers failed
         self.given_tags: tuple[str, ...] = ()  # by the client itself
         self.policies: tuple[str, ...] = ()  # that bind it
+        self.generation = 1  # the configuration it runs under
         self.response_tags: tuple[str, ...] = ()
         self.plugins: list[str] = []
         self.candidate: Candidate | None = None
@@ -247,6 +249,18 @@ class Story:
             AttemptFailed(self.id, now_ms, place.provider, place.model, kind, words, took_ms)
         )
 
+    def estimate(self) -> None:
+        """A whole answer without figures gets estimated ones, as far as its words are at hand."""
+        known = self.usage
+        if known is not None and known.input is not None and known.output is not None:
+            return
+        answer = self.response
+        answer = answer.response() if isinstance(answer, Unread) else answer
+        said = answer_tokens(answer) if answer is not None else 0
+        if said:
+            self.usage = Usage(self.size_tokens, said).merged(known or Usage())
+            self.usage_estimated = True
+
     # --- attempts beside each other, answers set aside --------------------------------------------
 
     def twin(self) -> Story:
@@ -368,6 +382,7 @@ class Story:
             notes=tuple(self.notes),
             queue_ms=int(self.queued_s * 1000) if self.admitted_ns else None,
             policies=self.policies,
+            generation=self.generation,
             overhead_ms=self.overhead_ms,
             asked_ms=_ms(self.attempt_ns),
             connect_ms=None if self.connect_s is None else round(self.connect_s * 1000),

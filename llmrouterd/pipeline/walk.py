@@ -65,7 +65,7 @@ class _Walk:
                     _keep(work)
                     return "complete"
                 await work.reply.fail(failure)
-                return _end_state(failure)
+                return end_state(failure)
             if isinstance(step, Wait):
                 await work.reply.sleep(step.seconds)
             failure = await self._asked(step.candidate)
@@ -73,7 +73,7 @@ class _Walk:
                 return "complete"
             if work.reply.content_sent:
                 await work.reply.fail(failure)
-                return _end_state(failure, broken=True)
+                return end_state(failure, broken=True)
 
     def _out(self, candidate: Candidate) -> Failure | None:
         """Why it is left alone since this walk began, noted as skipped: another request found it ill,
@@ -139,6 +139,7 @@ def _served(work: Work, candidate: Candidate, fleet: Fleet) -> None:
     _keep(work)
     if not story.usage_estimated and work.embed is None:
         _compare(work, candidate, fleet)
+        story.estimate()
 
 
 def _keep(work: Work) -> None:
@@ -229,9 +230,11 @@ _REFUSALS = frozenset(
 )
 
 
-def _end_state(failure: Failure, *, broken: bool = False) -> EndState:
+def end_state(failure: Failure, *, broken: bool = False) -> EndState:
     """The one true state for a request that failed with `failure`."""
     if broken:  # an answer had begun: whatever its error says, it is not the client's fault
+        if failure.clock == "total":
+            return "truncated"  # it was still speaking, and was cut off
         return _BROKEN.get(failure.kind, "upstream_error")
     if failure.kind == "over_budget":
         return "over_budget"

@@ -24,6 +24,7 @@ from formats.canonical import (
     Message,
     Part,
     Request,
+    Response,
     Text,
     Thought,
     ToolResult,
@@ -68,6 +69,16 @@ def tokens(request: Request) -> int:
     for index, message in enumerate(request.messages):
         total += _message(message, thoughts_count=index > asked_last)
     return math.ceil(total)
+
+
+def answer_tokens(response: Response) -> int:
+    """The estimated tokens of an answer, thoughts and calls included."""
+    return math.ceil(
+        sum(
+            text_tokens(part.text) if isinstance(part, Text) else _part(part, _PROSE)
+            for part in response.parts
+        )
+    )
 
 
 def with_margin(estimate: int) -> int:

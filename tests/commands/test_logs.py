@@ -40,6 +40,11 @@ def test_under_systemd_the_priority_stands_first_and_no_time() -> None:
     assert Journal().format(record("no", logging.ERROR)).startswith("<3>")
 
 
+def test_no_escape_sequence_reaches_a_terminal() -> None:
+    line = Plain().format(record("said \x1b]0;x\x07\x9b31m \u202e gr\u00fc\u00df"))
+    assert line.endswith(": said \\x1b]0;x\\x07\\x9b31m \\u202e gr\u00fc\u00df")
+
+
 def test_json() -> None:
     line = json.loads(Json().format(record("a\nb", logging.WARNING)))
     assert line.pop("ts").endswith("Z")

@@ -91,6 +91,12 @@ async def test_a_key_in_the_address_becomes_a_cookie_and_leaves_the_address() ->
     assert "s3cret" not in back.body.decode()
 
 
+def test_a_cookie_that_came_by_https_stays_there() -> None:
+    (_, plain), _ = dashboard_module.cookie_fields("k", "http")
+    (_, safe), _ = dashboard_module.cookie_fields("k", "https")
+    assert safe == f"{plain}; Secure"
+
+
 async def test_a_wrong_key_gets_no_cookie() -> None:
     said = await ask(pages_of(KEYED, feed=Feed()).answer, "GET", "/dashboard?api_key=wrong")
     assert (said.status, said.get("set-cookie")) == (401, None)

@@ -457,11 +457,26 @@ async def test_a_clients_wish_reaches_the_routing() -> None:
 
 
 def test_the_tags_a_client_gives_its_own_request() -> None:
-    fields = Headers([(b"x-router-tags", b"pii, code ,,"), (b"x-router-tags", b"x\x1b[0m,late")])
+    fields = Headers([(b"x-router-tags", b"pii, code ,,"), (b"x-router-tags", b"late")])
     assert tags_of(fields) == ("pii", "code", "late")
     assert tags_of(Headers()) == ()
-    many = ",".join(f"t{n}" for n in range(100)).encode()
-    assert len(tags_of(Headers([(b"x-router-tags", many), (b"x-router-tags", b"y" * 65)]))) == 32
+    for coding in ("utf-8", "latin-1"):
+        assert tags_of(Headers([(b"x-router-tags", "stra\u00dfe".encode(coding))])) == (
+            "stra\u00dfe",
+        )
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [",".join(f"t{n}" for n in range(33)), "y" * 65, "pii,a\x85b"],
+    ids=["many", "long", "odd"],
+)
+async def test_a_tag_that_cannot_be_taken_is_refused_and_not_left_out(tags: str) -> None:
+    """It may be the one that keeps the request here."""
+    field = ("x-router-tags", tags)
+    said = await ask(pages_of().answer, "POST", "/v1/chat/completions", field, body=CHAT)
+    assert said.status == 400
+    assert "X-Router-Tags" in said.json["error"]["message"]
 
 
 async def test_a_clients_tags_reach_the_routing() -> None:

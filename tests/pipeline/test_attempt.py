@@ -431,4 +431,19 @@ async def test_where_bytes_pass_nothing_is_added(autojump_clock: trio.testing.Mo
     async with stage(ollama(), up={"a": streams(STREAM["ollama"], lines)}) as st:
         out = await st.ask("ollama", request("ollama", stream=True))
     assert out.body == lines
-    assert st.record.usage is None
+    assert st.record.usage is not None
+    assert (st.record.usage.output, st.record.usage_estimated) == (7, True)
+
+
+async def test_anthropics_clients_get_figures_from_a_server_that_gives_none(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    said = {"type": "text", "text": "eight words that nobody has counted for us"}
+    body = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [said]}
+    body |= {"stop_reason": "end_turn", "stop_sequence": None}
+    async with stage(anthropic(), up={"a": replies(200, body)}) as st:
+        out = await st.ask("anthropic", request("anthropic"))
+    assert json.loads(out.body)["usage"]["output_tokens"] > 0
+    assert st.record.usage_estimated
+    assert st.record.usage is not None
+    assert st.record.usage.output

@@ -22,6 +22,7 @@ from llmrouterd.model import (
     RuleSpec,
 )
 from tests.pipeline.stage import (
+    GOLDEN,
     REFUSED,
     STREAM,
     Stage,
@@ -276,7 +277,7 @@ async def test_the_total_clock_bounds_a_stream(autojump_clock: trio.testing.Mock
         begun = trio.current_time()
         out = await st.ask("openai", request("openai", stream=True))
         assert trio.current_time() - begun == pytest.approx(20, abs=0.5)
-    assert st.record.end == "stalled"
+    assert st.record.end == "truncated"  # it was still speaking
     assert st.record.error_kind == "timeout:total"
     assert b'"error"' in out.body
 
@@ -317,6 +318,33 @@ async def test_a_client_that_leaves_ends_everything_at_once(
         assert record.response.response().text == "Hel"
     else:
         assert record.status == 0
+
+
+async def test_a_client_that_leaves_once_it_was_told_of_an_error_changes_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The libraries close as soon as they read it, while what the upstream still says is awaited."""
+    begun = (GOLDEN / "anthropic-messages" / "plain.sse").read_bytes()
+    first = begun[: begun.index(b"event: content_block_stop")]
+    error = {"type": "error", "error": {"type": "api_error", "message": "it broke"}}
+
+    async def script(up: Up) -> None:
+        await up.request()
+        await up.head(SSE)
+        await up.chunk(first)
+        await trio.sleep(1)
+        await up.chunk(b"event: error\n" + sse(error, done=False))
+        await up.closed()
+
+    async with stage(anthropic(), up={"a": script}) as st:
+
+        async def leave() -> None:
+            await trio.sleep(1.1)
+            st.hang_up()
+
+        await st.ask("anthropic", request("anthropic", stream=True), before_read=leave)
+    assert (st.record.end, st.record.fault) == ("upstream_error", "upstream")
+    assert (st.record.error, st.record.status) == ("it broke", 200)
 
 
 async def test_a_stop_of_the_router_is_the_routers_own_doing(
@@ -463,3 +491,10 @@ async def test_many_at_once_have_their_own_ids_and_records(
     records = st.sink.records
     assert sorted(r.id for r in records) == list(range(1, 21))
     assert len({r.request_id for r in records}) == 20
+
+
+async def test_the_record_says_which_configuration_the_request_ran_under(autojump_clock) -> None:
+    async with stage(openai(), up={"a": answering()}) as st:
+        st.gen = replace(st.gen, number=7)
+        await st.ask("openai", request("openai"))
+    assert st.record.generation == 7

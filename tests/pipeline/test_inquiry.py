@@ -8,7 +8,7 @@ import trio
 from llmrouterd.classifiers.llm import LLM
 from llmrouterd.guard.egress import Label
 from llmrouterd.hooks import AskFailed
-from llmrouterd.model import ModelInfo, Policy, Routing, Secret
+from llmrouterd.model import ModelInfo, Policy, Routing, Secret, Slots
 from llmrouterd.pipeline.daemon import Installed
 from llmrouterd.pipeline.inquiry import Inquiry, leaves
 from llmrouterd.pipeline.story import Story
@@ -319,3 +319,23 @@ async def test_a_policy_for_a_tag_that_nobody_could_judge_binds(autojump_clock) 
             assert st.dialled == (["a"] if tag == "legal" else ["a", "far"])
         statuses.append(out.status)
     assert statuses == [403, 200]
+
+
+async def test_a_question_waits_for_a_place_like_everybody_and_not_for_ever(autojump_clock) -> None:
+    """The one place is taken by a request that takes an hour."""
+
+    async def slow(up) -> None:
+        await up.request()
+        await trio.sleep(3600)
+        await up.reply(200, SAID["openai"])
+
+    async with stage(openai("a", slots=Slots(at_once=1)), up={"a": slow}) as st:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(st.ask, "openai", request("openai"))
+            await trio.sleep(1)
+            begun = trio.current_time()
+            with pytest.raises(AskFailed, match="no place for it in time"):
+                await inquiry(st).ask("a", "m", "which?", timeout_s=5.0)
+            assert trio.current_time() - begun == pytest.approx(5.0, abs=0.1)
+        gate = st.daemon.admission.gates["a"]
+        assert gate.queue.idle

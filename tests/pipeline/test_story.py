@@ -2,7 +2,7 @@
 
 import pytest
 
-from formats.canonical import Request, Usage
+from formats.canonical import Request, Response, Text, Usage
 from formats.errors import STATUS, Failure
 from formats.jsontext import parse_body
 from formats.ledger import Ledger
@@ -17,6 +17,7 @@ from llmrouterd.model import (
     Receipt,
     Record,
     Routed,
+    Unread,
 )
 from llmrouterd.pipeline.daemon import Daemon
 from llmrouterd.pipeline.story import PROGRESS_NS, Story
@@ -114,6 +115,37 @@ def test_the_record_of_a_whole_story(story: Story) -> None:
     assert record.ttft_ms is not None
     assert record.cost_usd == pytest.approx(3e-6)
     assert record.fault == ""
+
+
+def test_an_answer_without_figures_gets_estimates_that_are_marked(story: Story) -> None:
+    story.size_tokens = 20
+    story.response = Response("i", "m", (Text("eight words that nobody has counted for us"),))
+    story.estimate()
+    assert story.usage is not None
+    assert story.usage.input == 20
+    assert 8 <= (story.usage.output or 0) <= 16
+    assert story.usage_estimated
+
+
+def test_the_figures_that_there_are_stay(story: Story) -> None:
+    story.size_tokens = 20
+    story.response = Unread(lambda: Response("i", "m", (Text("words"),)))
+    story.usage = Usage(input=7)
+    story.estimate()
+    assert story.usage == Usage(7, 2)
+    assert story.usage_estimated
+    story.usage, story.usage_estimated = Usage(7, 9), False
+    story.estimate()
+    assert (story.usage, story.usage_estimated) == (Usage(7, 9), False)
+
+
+@pytest.mark.parametrize("answer", [None, Response("i", "m")])
+def test_an_answer_of_which_no_words_are_known_is_not_guessed_at(
+    story: Story, answer: Response | None
+) -> None:
+    story.response = answer
+    story.estimate()
+    assert (story.usage, story.usage_estimated) == (None, False)
 
 
 def test_an_attempt_begins_with_a_clean_slate(story: Story) -> None:

@@ -18,6 +18,7 @@ from formats.canonical import (
     OutputFormat,
     Part,
     Request,
+    Response,
     Text,
     Thought,
     Tool,
@@ -26,6 +27,7 @@ from formats.canonical import (
 )
 from formats.jsontext import dumps, parse_body
 from llmrouterd.route.estimate import (
+    answer_tokens,
     fits,
     image_size,
     image_tokens,
@@ -263,3 +265,13 @@ def test_a_big_agent_request_is_estimated_in_far_less_than_it_takes_to_parse() -
         tokens(request)
         best = min(best, time.perf_counter() - begun)
     assert best < 0.005  # measured 0.0001; generous for a busy machine
+
+
+def test_an_answer_counts_its_words_thoughts_and_calls() -> None:
+    said = Text("x" * 38)
+    call = ToolUse("c", "f", '{"a":1}')
+    words = answer_tokens(Response("i", "m", (said,)))
+    assert words == 10
+    assert answer_tokens(Response("i", "m", (said, Thought("y" * 38)))) == 20
+    assert answer_tokens(Response("i", "m", (said, call))) > words
+    assert answer_tokens(Response("i", "m")) == 0

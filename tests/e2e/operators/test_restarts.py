@@ -162,7 +162,13 @@ def pieces(number: int) -> list[bytes]:
                 "object": "chat.completion.chunk",
                 "created": 1,
                 "model": "m",
-                "choices": [{"index": 0, "delta": {"content": f"{number}/{each} "}}],
+                "choices": [
+                    {
+                        "index": 0,
+                        "delta": {"content": f"{number}/{each} "},
+                        "finish_reason": "stop" if each == CHUNKS - 1 else None,
+                    }
+                ],
             }
         ).encode()
         for each in range(CHUNKS)

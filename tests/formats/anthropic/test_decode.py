@@ -488,6 +488,42 @@ def test_a_watcher_says_what_came_instead_of_a_stream():
     assert watched(b'data: {"error":{"message":"gone"}}\n\n')[2].message == "gone"
 
 
+GARBAGE = [
+    b"event: content_block_delta\ndata: {garbage\n\n",
+    b"data: {garbage}\n\n",
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"del\n\n',
+]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+@pytest.mark.parametrize("content", [False, True])
+def test_an_event_that_cannot_be_read_does_not_pass_a_watcher_nor_what_follows_it(content, garbage):
+    before = wire(start(), delta(0, "text_delta", text="a")) if content else wire(start())
+    observer, out, failure = watched(before + garbage + wire({"type": "message_stop"}))
+    assert out == before
+    assert failure is observer.failure
+    assert (failure.kind, observer.told, observer.ended) == ("upstream", False, False)
+    assert observer.content is content
+
+
+def test_an_event_cut_in_its_middle_is_a_cut_to_a_watcher():
+    observer, _, failure = watched(wire(start()) + b'data: {"type":"ping')
+    assert (failure.kind, observer.failure) == ("truncated", None)
+
+
+def test_a_watcher_puts_figures_where_a_server_has_none():
+    """The official libraries read them without asking whether they are there."""
+    begun = {"type": "message_start", "message": {"id": "m", "content": []}}
+    ended = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+    observer, out, failure = watched(wire(begun, ended, {"type": "message_stop"}))
+    values = [json.loads(line[6:]) for line in out.splitlines() if line.startswith(b"data: ")]
+    figures = {"input_tokens": 0, "output_tokens": 0}
+    assert values[0]["message"] == {"id": "m", "content": [], "usage": figures}
+    assert values[1] == {**ended, "usage": figures}
+    assert out.startswith(b"event: message_start\ndata: ")
+    assert (observer.usage, failure) == (None, None)  # they are nobody's figures
+
+
 # --- anything -------------------------------------------------------------------------------------
 
 _WORDS = (

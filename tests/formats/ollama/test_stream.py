@@ -558,6 +558,16 @@ def test_a_partial_line_is_held_back():
     assert told.kind == "truncated"
 
 
+@pytest.mark.parametrize(
+    "garbage", [b'{"model":garbage\n', b'{"model":"m","mess\n', b"{garbage}\n"]
+)
+@pytest.mark.parametrize("before", [b"", line(content="a")])
+def test_a_line_that_cannot_be_read_does_not_pass_nor_what_follows_it(before, garbage):
+    passed, observer = observed(before + garbage + line(content="b") + line(done=True))
+    assert passed == before
+    assert (observer.failure.kind, observer.told, observer.ended) == ("upstream", False, False)
+
+
 def test_content_is_seen_with_the_first_text_thought_or_call():
     for members in ({"content": "a"}, {"thinking": "a"}, {"tool_calls": [call()]}):
         _, observer = observed(line(), line(**members))

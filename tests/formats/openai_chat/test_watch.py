@@ -154,3 +154,46 @@ def test_an_event_without_end_is_refused():
     watcher = observer(ASKED, limit=100)
     with pytest.raises(TooLong):
         watcher.feed(b"data: " + b"a" * 200)
+
+
+GARBAGE = [
+    b"data: {garbage\n\n",
+    b'data: {"choices":[{"delta":{"content":"cut in its mid\n\n',
+    b"data: {}}\n\n",
+]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+@pytest.mark.parametrize("before", [b"", text("a")])
+def test_an_event_that_cannot_be_read_does_not_pass_nor_what_follows_it(before, garbage):
+    """The client's library would break on it, and an end mark behind it would say that all is well."""
+    out, watcher, failure = watched(before + garbage + text("b") + DONE)
+    assert out == before
+    assert failure is watcher.failure
+    assert (failure.kind, watcher.told, watcher.ended) == ("upstream", False, False)
+
+
+def test_comments_and_events_of_other_servers_pass_between_the_chunks():
+    odd = b": wait\n\n" + event({"prompt_progress": {"total": 5}}) + b"\n\n"
+    stream = text("a") + odd + text("b") + chunk({}, "stop") + DONE
+    assert watched(stream)[::2] == (stream, None)
+    windows = stream.replace(b"\n", b"\r\n")
+    assert watched(windows)[::2] == (windows, None)
+
+
+def piece(index, **more):
+    return chunk({"tool_calls": [{"index": index, **more}]})
+
+
+def test_calls_that_all_have_the_number_0_reach_the_client_apart():
+    calls = [piece(0, id="a"), piece(0, function={"arguments": "{}"}), piece(0, id="b"), piece(0)]
+    out, _, failure = watched(text("x"), *calls, chunk({}, "tool_calls"), DONE)
+    chunks = [json.loads(line[6:]) for line in out.splitlines() if line[6:7] == b"{"]
+    found = [c["choices"][0]["delta"].get("tool_calls") for c in chunks]
+    assert [calls[0]["index"] for calls in found if calls] == [0, 0, 1, 1]
+    assert failure is None
+
+
+def test_calls_that_are_numbered_well_pass_byte_for_byte():
+    stream = piece(0, id="a") + piece(0) + piece(1, id="b") + piece(1) + chunk({}, "tool_calls")
+    assert watched(stream + DONE)[0] == stream + DONE
