@@ -73,7 +73,7 @@ function top(it) {
 function quoted(text) { return `'${text.replaceAll("'", "'\\''")}'`; }
 
 // Without a key: whoever runs it puts one in.
-function curl(it, words) {
+function command(it, words) {
   const more = it.event.client_format === "anthropic" ? ` -H ${quoted("anthropic-version: 2023-06-01")}` : "";
   return `curl -N ${location.origin}${it.event.endpoint} -H ${quoted("content-type: application/json")}${more} -d ${quoted(words.body)}`;
 }
@@ -82,7 +82,7 @@ function tools(it, words) {
   const line = element("div", undefined, "row-of"), event = it.event;
   if (!event) { line.append(element("span", it.how ? it.why : "It is running.", it.how || "busy")); return line; }
   line.append(button("Copy id", () => copied(event.request_id, "id")));
-  if (words?.body) line.append(button("Copy as curl", () => copied(curl(it, words), "curl command")));
+  if (words?.body) line.append(button("Copy as curl", () => copied(command(it, words), "curl command")));
   const link = element("a", "JSON");
   link.href = `/dashboard/api/event?number=${it.number}`; link.target = "_blank"; link.rel = "noopener";
   if (words?.messages) line.append(link);
