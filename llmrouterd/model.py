@@ -704,6 +704,8 @@ class Record:
     trace_id: of the caller's trace, or of ours. traced: its times, where somebody wants them.
     confined: None: what is known of it may be sent anywhere; else it stays on this network, within
     these networks where there are any.
+    Of the last attempt: asked_ms (when it began) and head_ms (when its answer began, None: it did not)
+    count from the request's beginning; connect_ms is what a new connection took, None without one.
     """
 
     id: int
@@ -743,6 +745,10 @@ class Record:
     generation: int = 1  # the number of the configuration it ran under
     overhead_ms: float | None = None
     queue_ms: int | None = None
+    asked_ms: int | None = None
+    connect_ms: int | None = None
+    head_ms: int | None = None
+    left_host: bool | None = None
     decision: Decision | None = None
     tried: tuple[Outcome, ...] = ()
     trace_id: str | None = None

@@ -27,6 +27,7 @@ from llmrouterd.guard.health import Health
 from llmrouterd.model import ConfigError
 from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.feed import Feed
+from llmrouterd.observe.history import History
 from llmrouterd.observe.journal import Journal
 from llmrouterd.observe.lag import watch_lag
 from llmrouterd.observe.metrics import Metrics
@@ -124,8 +125,9 @@ class _House:
         self.feed = Feed() if config.server.dashboard else None
         self.journal = _journal(config)
         self.metrics = Metrics() if config.server.metrics else None
+        history = History() if config.server.dashboard else None
         self.telemetry = self._telemetry(config, generation, pool)
-        sinks = (self.feed, self.journal, self.metrics, self.telemetry)
+        sinks = (self.feed, history, self.journal, self.metrics, self.telemetry)
         self.daemon = Daemon(
             pool,
             health=Health(),
@@ -137,7 +139,7 @@ class _House:
         )
         self.hangups = Hangups()
         self.notifier = notifier
-        dashboard = Dashboard(self.feed) if self.feed is not None else None
+        dashboard = Dashboard(self.feed, history) if self.feed is not None else None
         self.connections = Connections(_BODIES_AT_ONCE * config.server.max_body_bytes)
         scrape = self._scrape(generation) if self.metrics is not None else None
         self.current = Current(config, generation, self.daemon, dashboard, scrape, load=load)

@@ -110,6 +110,9 @@ class Story:
         self.first_token_ns: int | None = None
         self.read_ns: int | None = None  # the request's body was there
         self.asked_ns: int | None = None  # the first upstream was about to be asked
+        self.attempt_ns: int | None = None  # the last attempt began
+        self.head_ns: int | None = None  # and its upstream to answer
+        self.connect_s: float | None = None  # what a new connection to it took
         self._told_ns = 0  # when progress was last told
         self._pieces = 0
         self._sent_bytes = 0
@@ -216,10 +219,12 @@ class Story:
 
     def begin(self, ledger: Ledger, upstream_format: str, target: str = "") -> None:
         """An attempt at an upstream: what is noted of it must not be the last one's."""
+        self.attempt_ns = self.elapsed_ns()
+        self.head_ns = self.connect_s = None
         if self.asked_ns is None:
-            self.asked_ns = self.elapsed_ns()
+            self.asked_ns = self.attempt_ns
         if self.spans is not None:
-            self.spans.asks(self.elapsed_ns(), target, self.priced_by)
+            self.spans.asks(self.attempt_ns, target, self.priced_by)
         self.ledger = ledger
         self.upstream_format = upstream_format
         self.unreached = False
@@ -233,8 +238,9 @@ class Story:
     ) -> None:
         """An upstream has begun to answer: where it is, and what it calls this request."""
         self.address = receipt.address
+        self.head_ns, self.connect_s = self.elapsed_ns(), connect_s
         if self.spans is not None:
-            self.spans.answered(self.elapsed_ns(), status, receipt.address, connect_s)
+            self.spans.answered(self.head_ns, status, receipt.address, connect_s)
         # what has left this host does not come back when somebody nearer answers after all
         self.left_host = self.left_host or receipt.left_host
         self.upstream_request_id = fields.get("request-id") or fields.get("x-request-id") or ""
@@ -425,6 +431,10 @@ class Story:
             trace_id=self.trace_id or None,
             traced=None if self.spans is None else self._traced(end),
             confined=self.confined,
+            asked_ms=_ms(self.attempt_ns),
+            connect_ms=None if self.connect_s is None else round(self.connect_s * 1000),
+            head_ms=_ms(self.head_ns),
+            left_host=self.left_host,
             decision=self.decision,
             tried=tuple(self.tried) if self.decision is not None else (),
         )
@@ -442,3 +452,7 @@ class Story:
         if self.request is None or not self.daemon.keep_bodies:
             return self.request
         return replace(self.request, raw=None)
+
+
+def _ms(elapsed_ns: int | None) -> int | None:
+    return None if elapsed_ns is None else elapsed_ns // 1_000_000

@@ -1,6 +1,8 @@
 """The door to a collector: what goes along, under which label, and what comes of trouble."""
 
 import logging
+import socket
+import threading
 
 import pytest
 import trio
@@ -116,11 +118,22 @@ async def test_nobody_there_is_no_denial() -> None:
     assert "refused" in reply.why
 
 
-async def test_a_certificate_that_nobody_knows_is_told(tmp_path) -> None:
+async def test_a_server_that_speaks_no_tls_is_told(tmp_path) -> None:
     ca = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(ca)
-    with FakeUpstream(lambda turn: turn.whole({})) as up:
-        reply = await post(up.url.replace("http://", "https://"), ca_file=str(ca))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def speaks_no_tls() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                sock.recv(65536)
+
+        server = threading.Thread(target=speaks_no_tls)
+        server.start()
+        port = listener.getsockname()[1]
+        reply = await post(f"https://127.0.0.1:{port}", ca_file=str(ca))
+        server.join()
     assert reply.status == 0
     assert "TLS" in reply.why
 
