@@ -37,6 +37,7 @@ COMMANDS = MappingProxyType(
         "stats": "add up request logs: requests, errors, tokens, cost, times",
         "watch": "follow a running router: each request as it goes on",
         "tui": "the same on the whole screen, with figures, providers and a chat",
+        "audit": "check an audit log: is every line there, in order, and as it was written",
         "replay": "what another configuration would have done with the requests of a log",
         "launch": "start a coding agent (claude, codex, copilot, opencode, qwen) on this router",
         "provider": "list, pause, resume or drain a provider of a running router",
@@ -45,7 +46,7 @@ COMMANDS = MappingProxyType(
     }
 )
 # Named, so that who asks for one learns that it was no typing error.
-NOT_YET = frozenset(("init", "audit"))
+NOT_YET = frozenset(("init",))
 DEBUG = "show the traceback of an internal error"
 
 
