@@ -28,6 +28,7 @@ from llmrouterd.config.providers import names_of, read_providers
 from llmrouterd.config.read import NOT_YET, Problems, nearest, quoted, read
 from llmrouterd.config.rules import check_name, read_aliases, read_rules
 from llmrouterd.config.server import is_host, read_server
+from llmrouterd.config.telemetry import read_telemetry
 from llmrouterd.model import ConfigError, Images, Routing
 
 if TYPE_CHECKING:
@@ -69,7 +70,6 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     named = bool(top["clients"])
     server, failover = read_server(problems, top["server"] or {}, environ, has_clients=named)
     clients = read_clients(problems, top["clients"], environ, server.api_key)
-    read(problems, ("telemetry",), top["telemetry"] or {}, keys.TELEMETRY)
     names = names_of(top["providers"])
     providers, skipped = read_providers(problems, top["providers"], environ)
     if "providers" not in document or document["providers"] == []:
@@ -87,6 +87,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     config = Config(
         server=server,
         logging=read_logging(problems, top["logging"] or {}, environ),
+        telemetry=read_telemetry(problems, top["telemetry"] or {}, environ),
         images=_images(problems, top["images"] or {}),
         clients=clients,
         providers=providers,
