@@ -142,12 +142,11 @@ class Journal:
     def _append(self, records: list[Record]) -> None:
         """Runs in a thread: serialise, rotate when due, append. No half line is left behind."""
         try:
-            path = self._file.append(partial(self._block, records), sync=self._audit is not None)
+            then = None if self._audit is None else self._audit.written
+            self._file.append(partial(self._block, records), then)
         except OSError:
             self._lists.forget()
             raise
-        if self._audit is not None:
-            self._audit.written(path)
 
     def _block(self, records: list[Record], path: Path, state: State) -> bytes | None:
         if state is not State.SAME:  # nobody knows which lists stand there

@@ -68,9 +68,14 @@ class LogFile:
         self._now = now
         self._left: tuple[int, int, int] | None = None
 
-    def append(self, compose: Callable[[Path, State], bytes | None], *, sync: bool = False) -> Path:
+    def append(
+        self,
+        compose: Callable[[Path, State], bytes | None],
+        then: Callable[[Path], None] | None = None,
+    ) -> None:
         """Append what `compose` makes of the file and the state that it is in. It is asked again when
-        the file is rotated first, and asks for that with None. Returns the file.
+        the file is rotated first, and asks for that with None. then: called before another process
+        may write, when the block is on the disk for good.
 
         Raises OSError: nothing was appended.
         """
@@ -87,15 +92,15 @@ class LogFile:
                 file = _opened(path, found)
                 block = compose(path, State.NEW)
             write_whole(file, block or b"")
-            if sync:
+            if then is not None:
                 os.fsync(file)
+                then(path)
             self._left = _mark(os.fstat(file))
         except OSError:
             self._left = None
             raise
         finally:
             os.close(file)
-        return path
 
     def _ask(
         self, compose: Callable[[Path, State], bytes | None], path: Path, found: os.stat_result

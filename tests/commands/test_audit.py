@@ -19,8 +19,7 @@ def log_at(path: Path, lines: int, key: str = "", **more: Any) -> Path:
     file = LogFile(str(path), **{"max_bytes": 0, "keep": 99, **more})
     for number in range(lines):
         text = json.dumps({"type": "complete", "ts_ms": 1_700_000_000_000 + number * 1000})
-        place = file.append(lambda p, s, text=text: audit.seal([text], p, s, 0))
-        audit.written(place)
+        file.append(lambda p, s, text=text: audit.seal([text], p, s, 0), audit.written)
     return path
 
 

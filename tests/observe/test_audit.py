@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,7 @@ class Log:
     def write(self, *numbers: int) -> None:
         texts = [json.dumps({"type": "complete", "ts_ms": number}) for number in numbers]
         seal = self.audit.seal
-        path = self.file.append(lambda p, s: seal(texts, p, s, self.lost), sync=True)
-        self.audit.written(path)
+        self.file.append(lambda p, s: seal(texts, p, s, self.lost), self.audit.written)
 
 
 def check(path: Path, key: bytes = b"") -> Check:
@@ -208,3 +208,22 @@ def test_the_head_is_read_by_those_who_read_the_log(tmp_path: Path) -> None:
     path = tmp_path / "x"
     Log(path).write(1)
     assert head_of(path).stat().st_mode & 0o777 == path.stat().st_mode & 0o777 == 0o600
+
+
+def test_daemons_that_write_at_once_write_one_chain_and_one_head(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x"
+
+    def life(log: Log) -> None:
+        for number in range(30):
+            log.write(number)
+
+    threads = [threading.Thread(target=life, args=(Log(path, max_bytes=3000),)) for _ in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = check(path)
+    assert (found.count, found.last_seq) == (0, 60)
+    assert "cannot be written" not in caplog.text
