@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import importlib
 import os
 import re
 import subprocess
@@ -25,6 +26,8 @@ VERSION_LINE = re.compile(
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Run], None]:
     """Put a function in the place of a command's module."""
+
+    importlib.import_module("llmrouterd.commands.options")  # each command line loads it
 
     def put(name: str, run: Run) -> None:
         module = ModuleType(f"llmrouterd.commands.{name}")
