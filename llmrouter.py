@@ -38,6 +38,7 @@ COMMANDS = MappingProxyType(
         "stats": "add up request logs: requests, errors, tokens, cost, times",
         "watch": "follow a running router: each request as it goes on",
         "tui": "the same on the whole screen, with figures, providers and a chat",
+        "audit": "check an audit log: is every line there, in order, and as it was written",
         "replay": "what another configuration would have done with the requests of a log",
         "launch": "start a coding agent (claude, codex, copilot, opencode, qwen) on this router",
         "provider": "list, pause, resume or drain a provider of a running router",
@@ -45,8 +46,6 @@ COMMANDS = MappingProxyType(
         "version": "print the version, the commit, and those of Python, trio and h11",
     }
 )
-# Named, so that who asks for one learns that it was no typing error.
-NOT_YET = frozenset(("audit",))
 DEBUG = "show the traceback of an internal error"
 
 
@@ -154,11 +153,8 @@ def asking_for_help(words: list[str]) -> list[str]:
 
 
 def refuse(word: str, parser: Parser) -> NoReturn:
-    """Tell a command of a later version from a slip of the finger, and name what was meant."""
-    if word in NOT_YET:
-        complain(f"{word!r} is not available in this version")
-        raise SystemExit(2)
-    near = difflib.get_close_matches(word, (*COMMANDS, *NOT_YET), n=1)
+    """A slip of the finger: name what was meant."""
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
     hint = f", did you mean {near[0]!r}?" if near else ""
     parser.error(f"there is no command {word!r}{hint}")
 

@@ -111,15 +111,6 @@ def test_the_exit_code_is_the_commands(command: Callable[[str, Run], None]) -> N
 # ---- what is refused -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(llmrouter.NOT_YET))
-def test_a_command_of_a_later_version_says_so(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert (
-        refused([name, "-x"], capsys) == f"llmrouter: {name!r} is not available in this version\n"
-    )
-
-
 def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no command 'sevre', did you mean 'serve'?" in refused(["sevre"], capsys)
 

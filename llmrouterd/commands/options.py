@@ -123,6 +123,21 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def audit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", metavar="ACTION", choices=("verify",), help="verify")
+    parser.add_argument(
+        "logs",
+        metavar="LOG",
+        nargs="*",
+        help="files, .gz too; one alone stands for what was rotated out of it as well "
+        "(default: the configured log)",
+    )
+    parser.add_argument("--config", metavar="CONFIG", type=Path, help=CONFIG)
+    text = "the key that the log was sealed with, if it was"
+    parser.add_argument("--key-file", metavar="FILE", type=Path, help=text)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 def launch(parser: argparse.ArgumentParser) -> None:
     agents = ("claude", "codex", "copilot", "opencode", "qwen")
     parser.add_argument("agent", metavar="AGENT", choices=agents, help=", ".join(agents))
@@ -219,6 +234,7 @@ COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "selftest": selftest,
     "replay": replay,
     "stats": stats,
+    "audit": audit,
     "watch": watch,
     "tui": tui,
     "launch": launch,

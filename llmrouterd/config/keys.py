@@ -102,6 +102,10 @@ LOGGING: Keys = {
     "bodies": Key("text", "full", one_of=("full", "none")),
     "max_bytes": Key("whole", 104857600, low=0),
     "keep": Key("whole", 5, low=1, high=10000),
+    "rotate": Key("text", "size", one_of=("size", "daily")),
+    "compress": Key("switch", False),
+    "audit": Key("switch", False),
+    "audit_key_file": Key("text", ""),
 }
 
 IMAGES: Keys = {

@@ -20,7 +20,8 @@ from llmrouterd import tomlpos
 from llmrouterd.config import keys
 from llmrouterd.config.classifiers import check_asking
 from llmrouterd.config.clients import check_budgets, read_clients
-from llmrouterd.config.nouns import Config, Logging
+from llmrouterd.config.logs import read_logging
+from llmrouterd.config.nouns import Config
 from llmrouterd.config.policies import read_policies
 from llmrouterd.config.prices import read_prices, with_prices
 from llmrouterd.config.providers import names_of, read_providers
@@ -85,7 +86,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     )
     config = Config(
         server=server,
-        logging=Logging(**read(problems, ("logging",), top["logging"] or {}, keys.LOGGING)),
+        logging=read_logging(problems, top["logging"] or {}, environ),
         telemetry=read_telemetry(problems, top["telemetry"] or {}, environ),
         images=_images(problems, top["images"] or {}),
         clients=clients,

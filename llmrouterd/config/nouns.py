@@ -60,13 +60,18 @@ class KeyHolder:
 
 @dataclass(frozen=True, slots=True)
 class Logging:
-    """`[logging]`. max_bytes: rotate when the file has grown to this; 0 means never."""
+    """`[logging]`. max_bytes: rotate when the file has grown to this; 0 means never. rotate: "daily"
+    is by day besides. audit_key: what the chain of an audit log is sealed with, if anything."""
 
     enabled: bool = False
     path: str = "logs/requests.jsonl"
     bodies: Literal["full", "none"] = "full"
     max_bytes: int = 100 * 1024 * 1024
     keep: int = 5
+    rotate: Literal["size", "daily"] = "size"
+    compress: bool = False
+    audit: bool = False
+    audit_key: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)

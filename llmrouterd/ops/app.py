@@ -25,6 +25,7 @@ from llmrouterd.edge.listen import Listener, Server, Service
 from llmrouterd.edge.pool import Pool
 from llmrouterd.guard.health import Health
 from llmrouterd.model import ConfigError
+from llmrouterd.observe.audit import Audit
 from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.feed import Feed
 from llmrouterd.observe.history import History
@@ -291,9 +292,13 @@ def _journal(config: Config) -> Journal | None:
     settings = config.logging
     if not settings.enabled:
         return None
+    key = settings.audit_key
     return Journal(
         settings.path,
         bodies=settings.bodies,
         max_bytes=settings.max_bytes,
         keep=settings.keep,
+        rotate=settings.rotate,
+        compress=settings.compress,
+        audit=Audit(key.reveal().encode() if key else b"") if settings.audit else None,
     )
