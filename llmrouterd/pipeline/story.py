@@ -188,6 +188,14 @@ class Story:
         if self.asked_ns is None:
             self.asked_ns = self.elapsed_ns()
         self.ledger = ledger
+        self._begin(upstream_format)
+
+    def begin_here(self) -> None:
+        """An attempt that needs no upstream: nothing of what another one said is of this answer."""
+        self.ledger = None
+        self._begin("")
+
+    def _begin(self, upstream_format: str) -> None:
         self.upstream_format = upstream_format
         self.unreached = False
         self.address = self.upstream_request_id = ""
