@@ -144,17 +144,28 @@ _SILENT: Mapping[str, frozenset[str]] = {
             *("namespace", "summary", "content", "safety_identifier"),
             "item",  # the members of the item that a part stood in: looked at by themselves
             *("previous_response_id", "conversation", "prompt", "background"),  # refused, if set
+            "store",  # who asks for it, or does not, is kept here accordingly
         ]
     )
 }
+
+
+# What a client of Responses may ask to be included, and gets whoever answers.
+_INCLUDED = frozenset({"reasoning.encrypted_content"})
 
 
 def lost(origin: str, extra: Mapping[str, Any]) -> Iterator[str]:
     """The names of those members in an `extra` whose loss is worth a word."""
     silent = _SILENT.get(origin, ())
     for name, value in extra.items():
-        if name not in silent and value is not None:
+        if name not in silent and value is not None and not _is_given(origin, name, value):
             yield name
+
+
+def _is_given(origin: str, name: str, value: Any) -> bool:
+    """Whether the answer has all the same what this member asks for."""
+    listed = (origin, name) == ("responses", "include") and type(value) is list
+    return listed and all(type(each) is str and each in _INCLUDED for each in value)
 
 
 def field(origin: str, concept: str, present: Container[str] = ()) -> str:

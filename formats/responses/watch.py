@@ -5,7 +5,8 @@ Refuses to know: how events are translated; nothing is ever taken out.
 
 Laws:
 1. Whole events go out, byte for byte as they came; what is no whole event at the end is held back.
-2. Once content has been seen, only events that may tell something are parsed.
+2. Once content has been seen, only events that may tell something are parsed, and those that do not
+   look like an event: what cannot be read never reaches the client, nor what follows it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ _TELLS = re.compile(
 )
 
 
+def _are_events(whole: bytes, count: int) -> bool:
+    """Whether so many events look like some, as far as can be seen without parsing them."""
+    return whole.count(b'"type"') >= count and whole.count(b"}\n\n") >= count
+
+
 class Observer:
     """A stream that passes through unchanged.
 
@@ -52,16 +58,28 @@ class Observer:
         self.answer: dict[str, JSON] | None = None
         self._framer = SSEFramer(limit=limit)
         self._sse = SSEDecoder(limit=limit)
+        self._unreadable = False  # an event came that is none
 
     def feed(self, data: bytes, /) -> bytes:
         """The whole events in what has come so far. Raises TooLong."""
         events = self._framer.feed(data)
-        if not events:
+        if not events or self._unreadable:
             return b""
         whole = b"".join(events) if len(events) > 1 else events[0]
-        if not self.content or _TELLS.search(whole) is not None:
-            self._read(whole)
-        return whole
+        if self._may_pass(whole, len(events)):
+            return whole
+        out: list[bytes] = []
+        for event in events:
+            if not self._may_pass(event, 1):
+                self._read(event)
+            if self._unreadable:
+                break
+            out.append(event)
+        return b"".join(out)
+
+    def _may_pass(self, whole: bytes, count: int) -> bool:
+        """Whether nothing would come of parsing so many events."""
+        return self.content and _TELLS.search(whole) is None and _are_events(whole, count)
 
     def eof(self) -> Failure | None:
         """None when the stream ended as it should, else what it was."""
@@ -88,6 +106,7 @@ class Observer:
                     kind = value.get("type")
                     self._look(kind if type(kind) is str else name, value)
         except (ValueError, FormatError):
+            self._unreadable = True
             if self.failure is None:
                 why = "an event of the upstream's stream cannot be read"
                 self.failure = Failure("upstream", why)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd import tomlpos
@@ -101,6 +102,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     _check_tiers(problems, config, names)
     check_asking(problems, config, names)
     _check_tags(problems, config)
+    _check_unheld(problems, config)
     if skipped and not providers:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped)
         problems.add((), f"every provider was skipped: {why}")
@@ -177,6 +179,24 @@ def _check_tags(problems: Problems, config: Config) -> None:
         if rule.retry_on_tags:
             path: Path = ("routers", index, "retry_on_tags")
             problems.warn(path, "does nothing: no response classifier is enabled")
+
+
+def _check_unheld(problems: Problems, config: Config) -> None:
+    """A rule chooses, and does not forbid: what a local provider cannot serve goes on elsewhere."""
+    local = {provider.name: provider.local for provider in config.providers}
+    if all(local.values()):
+        return
+    for index, rule in enumerate(config.routing.rules):
+        if rule.type != "tag" or not all(local.get(name, False) for name in rule.providers):
+            continue
+        held = (tag for policy in config.routing.policies for tag in policy.tags)
+        if not any(fnmatchcase(rule.tag.lower(), tag.lower()) for tag in held):
+            words = (
+                f"requests tagged {quoted(rule.tag)} that this provider cannot serve (images, "
+                "embeddings, a prompt too long) go on to the next rule, which may be remote; to hold "
+                f'them here add [[policies]] with tag = {quoted(rule.tag)} and require = "local"'
+            )
+            problems.warn(("routers", index, "tag"), words)
 
 
 def _check_tiers(problems: Problems, config: Config, names: Sequence[str]) -> None:

@@ -145,6 +145,11 @@ def resumed(request: Request, answers: Answers, *, upstream_may_know: bool) -> R
     references = stored.referred_ids(request)
     if kept is not None or references:
         known = answers.items_by_id(references)
+        gone = [name for name in references if name not in known]
+        if gone and not upstream_may_know:
+            words = f"Item with id '{gone[0][:100]}' not found"
+            why = "it was never kept here, or no longer is: send the item itself"
+            return Failure("bad_request", f"{words} ({why}).", param="input")
         request = stored.expanded(request, before, known)
         own = tuple(stored.input_items(request))
         before = ()

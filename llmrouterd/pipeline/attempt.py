@@ -28,6 +28,7 @@ from formats.history import unsigned
 from formats.jsontext import parse_body
 from formats.ledger import Ledger
 from formats.ollama import load_answer
+from formats.openai_chat.finish import with_finish
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
 from llmrouterd.guard.keyring import Resting
@@ -61,11 +62,13 @@ async def attempt(work: Work, candidate: Candidate, info: ModelInfo | None) -> F
     if chat and work.request.origin in ("ollama", "generate") and provider.format != "ollama":
         loaded = load_answer(work.request)
         if loaded is not None:  # nothing is asked, and elsewhere there is nothing to load
+            work.story.begin_here()
             return await deliver(work, loaded)
     if provider.format == "echo" and chat:
         if work.request.bound:
             words = f"only an upstream of the client's own format knows {work.request.bound[0]}"
             return Failure("unsupported", words)
+        work.story.begin_here()
         answer = echo.answer(work.request, candidate.model, prompt_tokens=work.story.size_tokens)
         work.story.usage_estimated = True
         return await deliver(work, answer)
@@ -325,6 +328,8 @@ async def _whole(
     if passes and fmt.NAME in ("ollama", "generate") and response.model != work.request.model:
         # Its clients know a model by the name they asked for.
         body = parse_body(body).spliced({"model": work.request.model})
+    if passes and fmt.NAME == "openai" and response.stop_native is None:
+        body = with_finish(body)
     if fmt.NAME == "anthropic" and response.usage is None:
         passes = False  # its clients take for granted that there are figures
     return await deliver(work, response, body) if passes else await _figured(work, response)
@@ -342,6 +347,7 @@ async def _folded(
             folder.add(event)
             content = content or isinstance(event, CONTENT)
         if content:
+            work.first_at = work.first_at or trio.current_time()
             deadline.off()
             await work.reply.claim()
             deadline.enter("idle")

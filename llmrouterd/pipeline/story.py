@@ -226,6 +226,14 @@ class Story:
         if self.spans is not None:
             self.spans.asks(self.attempt_ns, target, self.priced_by)
         self.ledger = ledger
+        self._begin(upstream_format)
+
+    def begin_here(self) -> None:
+        """An attempt that needs no upstream: nothing of what another one said is of this answer."""
+        self.ledger = None
+        self._begin("")
+
+    def _begin(self, upstream_format: str) -> None:
         self.upstream_format = upstream_format
         self.unreached = False
         self.address = self.upstream_request_id = ""

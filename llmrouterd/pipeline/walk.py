@@ -117,7 +117,9 @@ class _Walk:
         if out is not None:
             return out
         begun = trio.current_time()
-        failure = await _one(work, candidate, self._fleet)
+        failure, asked = await self._one(work, candidate)
+        if not asked:
+            return failure
         if failure is None or failure.kind == "tagged":
             _note_health(work, candidate)
         if failure is None:
@@ -129,6 +131,20 @@ class _Walk:
         connected = failure.clock != "connect" and not work.story.unreached
         work.story.failed(Outcome(candidate, failure, now - begun, now, connected))
         return failure
+
+    async def _one(self, work: Work, candidate: Candidate) -> tuple[Failure | None, bool]:
+        """Try the candidate, once there is a place for it. False: it was found ill by then, and left
+        alone."""
+        work.story.routed(candidate)
+        if work.gen.providers[candidate.provider].slots is None and work.caller.allowance is None:
+            return await _asked(work, candidate, self._fleet), True
+        async with admit.slot(work, candidate) as failure:
+            if failure is not None:
+                return failure, True
+            out = self._out(candidate)  # it may have waited long
+            if out is not None:
+                return out, False
+            return await _asked(work, candidate, self._fleet), True
 
 
 def _served(work: Work, candidate: Candidate, fleet: Fleet) -> None:
@@ -152,18 +168,9 @@ def _keep(work: Work) -> None:
         work.memory.answers.keep(answer, went_on.before, size, home)
 
 
-async def _one(work: Work, candidate: Candidate, fleet: Fleet) -> Failure | None:
-    """Try the candidate, once there is a place for it."""
-    work.story.routed(candidate)
-    if work.gen.providers[candidate.provider].slots is None and work.caller.allowance is None:
-        return await _asked(work, candidate, fleet)
-    async with admit.slot(work, candidate) as failure:
-        return failure or await _asked(work, candidate, fleet)
-
-
 async def _asked(work: Work, candidate: Candidate, fleet: Fleet) -> Failure | None:
     work.story.asks(candidate)
-    work.asked_at = trio.current_time()
+    work.asked_at, work.first_at = trio.current_time(), None
     at, health = work.daemon.in_flight_at, work.daemon.health
     at[candidate.provider] = at.get(candidate.provider, 0) + 1
     tried = () if health.spotless else health.enters(candidate, trio.current_time())
@@ -203,7 +210,7 @@ def _note_health(work: Work, candidate: Candidate) -> None:
     """A whole answer came."""
     story, now = work.story, trio.current_time()
     begun = work.asked_at
-    first = work.reply.begun_at if work.request.stream else None
+    first = work.reply.begun_at if work.request.stream else work.first_at
     usage = None if story.usage_estimated else story.usage
     work.daemon.health.answered(
         candidate,

@@ -31,7 +31,8 @@ class Work:
     resumed: what a request of the Responses API went on from. fetched: pictures by their URL, None
     for those that could not be had. caller: whose key it came with. label: where its bytes may go, by the owner's policies. patience:
     how long the client waits for its answer to begin. kept: an answer that is given if nobody has a
-    better one. asked_at: when the last attempt began to be made, on trio's clock."""
+    better one. asked_at: when the last attempt began to be made, on trio's clock. first_at: when the
+    first content of an answer came that is folded."""
 
     request: Request
     incoming: Headers
@@ -49,6 +50,7 @@ class Work:
     fetched: dict[str, Image | None] = field(default_factory=dict)
     label: Label = FREE
     asked_at: float = 0.0
+    first_at: float | None = None
     patience: Patience = ENDLESS
     kept: list[Kept] = field(default_factory=list)
 

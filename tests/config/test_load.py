@@ -339,3 +339,27 @@ WORDS = st.sampled_from(
 def test_any_text_gives_a_configuration_or_its_problems(words: list[str]) -> None:
     with contextlib.suppress(ConfigError):
         assert parse(" ".join(words), "x.toml", {}).providers
+
+
+# --- tags that nothing holds ----------------------------------------------------------------------
+
+NEAR = '[[providers]]\nname = "near"\nformat = "ollama"\nbase_url = "http://127.0.0.1:11434"\n'
+FAR = '[[providers]]\nname = "far"\nformat = "openai"\nbase_url = "https://far.example/v1"\n'
+TAGGED = '[[routers]]\ntype = "tag"\ntag = "pii"\nprovider = "near"\n'
+
+
+def _unheld(text: str) -> list[str]:
+    return [w for w in parse(text, "x.toml", {}).warnings if "go on to the next rule" in w]
+
+
+def test_a_tag_rule_for_a_local_provider_without_a_policy_is_a_warning() -> None:
+    [warning] = _unheld(NEAR + FAR + TAGGED)
+    assert warning.startswith("x.toml:11: routers[0].tag: ")
+    assert 'tag = "pii" and require = "local"' in warning
+
+
+def test_there_is_no_warning_where_nothing_can_leave_or_a_policy_holds_it() -> None:
+    assert _unheld(NEAR + TAGGED) == []
+    assert _unheld(NEAR + FAR + TAGGED.replace('"near"', '"far"')) == []
+    policy = '[[policies]]\ntag = "P*"\nrequire = "local"\n'
+    assert _unheld(NEAR + FAR + TAGGED + policy) == []

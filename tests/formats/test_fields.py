@@ -42,5 +42,14 @@ def test_what_says_the_same_as_something_that_was_read_is_not_worth_a_word():
     assert list(lost("openai", {"id": "x", "item": 1})) == ["id", "item"]
 
 
+def test_what_the_router_itself_sees_to_is_not_lost():
+    assert list(lost("responses", {"store": True})) == []
+    assert list(lost("openai", {"store": True})) == ["store"]
+    sealed = "reasoning.encrypted_content"
+    assert list(lost("responses", {"include": [sealed]})) == []
+    assert list(lost("responses", {"include": [sealed, "file_search_call.results"]})) == ["include"]
+    assert list(lost("responses", {"include": [{}]})) == ["include"]
+
+
 def test_a_member_that_is_null_is_nothing_to_lose():
     assert list(lost("openai", {"a": None, "b": False})) == ["b"]

@@ -110,6 +110,8 @@ NEUTRAL: dict[tuple[str, str], str] = {
     ("messages[].content[].content[].source.media_type", "image/png"): _BYTES,
     ("messages[].content[].content[].source.media_type", "image/webp"): _BYTES,
 }
+# Places that the router sees to itself, whoever answers.
+SEEN_TO = {("openai-responses", "store"): "answers are kept here, or not, as is asked"}
 # Places that the client would know by another word of its format.
 CALLED = {"input[].id": "input[].item_reference"}
 
@@ -161,7 +163,7 @@ def silent(root: str, place: str) -> list[str]:
     origin = ROOTS[root][0]
     out = []
     for probe in probed(root)[place]:
-        if (place, probe.note) in NEUTRAL:
+        if (place, probe.note) in NEUTRAL or (root, place) in SEEN_TO:
             continue
         one = whole(origin, probe.one)
         other = whole(origin, {} if probe.other is ABSENT else probe.other, beside=probe.one)

@@ -181,6 +181,25 @@ async def test_a_local_request_does_not_leave_for_a_full_queue(autojump_clock) -
         assert st.asked["b"] == []
 
 
+async def test_who_waited_while_the_circuit_opened_does_not_ask_all_the_same(
+    autojump_clock,
+) -> None:
+    async def breaks(up):
+        await up.request()
+        await trio.sleep(4.0)
+        await up.reply(500, {"error": {"message": "it broke"}})
+
+    ill = openai("a", slots=ONE, circuit_failures=1, max_retries=0)
+    async with stage(ill, openai("b"), up={"a": breaks, "b": FINE}) as st:
+        outs = await asks_all(st, 3, each_s=0.1)
+        assert [out.headers.get("x-router-provider") for out in outs] == ["b"] * 3
+        assert len(st.asked["a"]) == 1
+        assert st.daemon.admission.gates["a"].queue.idle
+        waited = [record for record in st.sink.records if record.queue_ms]
+        assert [record.attempts for record in waited] == [(), ()]
+        assert all("health" in [step.code for step in record.trace] for record in waited)
+
+
 async def test_a_retry_waits_for_a_place_again(autojump_clock) -> None:
     broken = replies(500, {"error": {"message": "it broke"}})
     provider = openai("a", slots=ONE, max_retries=1)

@@ -91,6 +91,15 @@ def test_items_may_be_referred_to_one_by_one() -> None:
     assert texts(resumed(request, kept(), upstream_may_know=False)) == ["hello", "and now?"]
 
 
+def test_an_item_that_nobody_knows_is_refused_by_its_name() -> None:
+    request = asked(input=[{"role": "user", "content": "x"}, {"id": "msg_9"}])
+    found = resumed(request, kept(), upstream_may_know=False)
+    assert isinstance(found, Failure)
+    assert found.param == "input"
+    assert "Item with id 'msg_9' not found" in found.message
+    assert isinstance(resumed(request, kept(), upstream_may_know=True), Resumed)
+
+
 # --- keeping --------------------------------------------------------------------------------------
 
 

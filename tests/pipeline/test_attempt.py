@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from llmrouterd.hooks import Plugin
-from llmrouterd.model import Candidate, Clocks
+from llmrouterd.model import Candidate, Clocks, Provider
 from tests.pipeline.stage import (
     REFUSED,
     STREAM,
@@ -18,6 +18,7 @@ from tests.pipeline.stage import (
     anthropic,
     chat_answer,
     chat_stream,
+    chunk,
     ollama,
     openai,
     replies,
@@ -370,6 +371,40 @@ async def test_a_folded_answer_has_the_idle_clock(autojump_clock: trio.testing.M
         out = await st.ask("openai", request("openai"))
     assert out.status == 504
     assert st.record.error_kind == "timeout:idle"
+
+
+async def test_the_first_token_of_a_folded_answer_is_measured(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    pieces = (sse(role_chunk(), done=False), sse(said("x"), chunk({}, "stop")))
+    up = {"a": streams(SSE, *pieces, pause_s=3.0)}
+    async with stage(openai(stream_upstream="always"), up=up) as st:
+        out = await st.ask("openai", request("openai"))
+        assert out.status == 200
+        first = st.daemon.health.seen["a"].first_token_ms.value
+    assert first == pytest.approx(3000, abs=500)
+
+
+async def test_a_whole_answer_without_a_finish_reason_gets_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    answer = chat_answer("x")
+    answer["choices"][0]["finish_reason"] = None
+    async with stage(openai(), up={"a": replies(200, answer)}) as st:
+        out = await st.ask("openai", request("openai"))
+    assert out.json["choices"][0]["finish_reason"] == "stop"
+    assert out.json["id"] == answer["id"]
+
+
+async def test_of_who_failed_nothing_is_told_when_echo_answers(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bad = replies(500, {"error": {"message": "x"}}, headers=[("x-request-id", "from-a")])
+    async with stage(openai("a"), Provider("e", "echo"), up={"a": bad}) as st:
+        out = await st.ask("openai", request("openai"))
+    assert (out.status, st.record.provider) == (200, "e")
+    assert (st.record.address, st.record.upstream_request_id) == ("", "")
+    assert "x-router-upstream-request-id" not in out.headers
 
 
 # --- figures that nobody gave ---------------------------------------------------------------------

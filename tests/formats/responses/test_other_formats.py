@@ -78,7 +78,7 @@ WHOLE = {
     "include": ["reasoning.encrypted_content"],
     "prompt_cache_key": "k",
 }
-SOFT = {"input[].id", "include", "store", "prompt_cache_key"}
+SOFT = {"input[].id", "prompt_cache_key"}
 
 
 def hard(ledger):

@@ -88,6 +88,28 @@ def test_what_is_no_stream_says_so():
     assert "cannot be read" in watcher.eof().message
 
 
+@pytest.mark.parametrize("broken", [b"data: {garbage\n\n", b'data: {"type": "x"\n\n'])
+@pytest.mark.parametrize("apart", [True, False])
+def test_what_cannot_be_read_does_not_pass_nor_what_follows_it(broken, apart):
+    pieces = [CREATED + text_delta("a"), text_delta("b"), broken, text_delta("c"), completed()]
+    watcher, passed = watched(*(pieces if apart else [pieces[0], b"".join(pieces[1:])]))
+    assert passed == b"".join(pieces[:2])
+    assert "cannot be read" in watcher.eof().message
+    assert not watcher.ended
+
+
+def test_comments_and_other_line_ends_pass_after_content():
+    rest = [
+        b": ping\n\n",
+        text_delta("b").replace(b"\n", b"\r\n"),
+        completed(),
+        b"data: [DONE]\n\n",
+    ]
+    watcher, passed = watched(CREATED + text_delta("a"), *rest)
+    assert passed == CREATED + text_delta("a") + b"".join(rest)
+    assert watcher.eof() is None
+
+
 def test_no_event_is_kept_without_a_bound():
     with pytest.raises(TooLong):
         watched(b"data: " + b"x" * 200, limit=100)
