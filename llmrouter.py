@@ -30,6 +30,7 @@ __version__ = "0.1.0"  # the one source: pyproject.toml and zipapp.sh read it he
 
 COMMANDS = MappingProxyType(
     {
+        "init": "write a first configuration, for what this machine has",
         "serve": "run the router in the foreground",
         "check": "read and check a configuration, print what it says",
         "explain": "where a request would go, and why, without sending it",
@@ -37,6 +38,7 @@ COMMANDS = MappingProxyType(
         "stats": "add up request logs: requests, errors, tokens, cost, times",
         "watch": "follow a running router: each request as it goes on",
         "tui": "the same on the whole screen, with figures, providers and a chat",
+        "audit": "check an audit log: is every line there, in order, and as it was written",
         "replay": "what another configuration would have done with the requests of a log",
         "launch": "start a coding agent (claude, codex, copilot, opencode, qwen) on this router",
         "provider": "list, pause, resume or drain a provider of a running router",
@@ -44,8 +46,6 @@ COMMANDS = MappingProxyType(
         "version": "print the version, the commit, and those of Python, trio and h11",
     }
 )
-# Named, so that who asks for one learns that it was no typing error.
-NOT_YET = frozenset(("init", "audit"))
 DEBUG = "show the traceback of an internal error"
 
 
@@ -118,7 +118,10 @@ class Parser(argparse.ArgumentParser):
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; what cannot be understood ends here with exit 2."""
-    words = list(argv)
+    words = asking_for_help(list(argv))
+    if not words:
+        build_parser().print_help(sys.stderr)
+        raise SystemExit(2)
     at = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
     parser = build_parser()
     end = words.index("--") if "--" in words and words[at : at + 1] == ["launch"] else len(words)
@@ -142,12 +145,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
+def asking_for_help(words: list[str]) -> list[str]:
+    """`help` and `help COMMAND`, which people type before they know of -h."""
+    if words[:1] != ["help"]:
+        return words
+    return [*(word for word in words[1:2] if not word.startswith("-")), "-h"]
+
+
 def refuse(word: str, parser: Parser) -> NoReturn:
-    """Tell a command of a later version from a slip of the finger, and name what was meant."""
-    if word in NOT_YET:
-        complain(f"{word!r} is not available in this version")
-        raise SystemExit(2)
-    near = difflib.get_close_matches(word, (*COMMANDS, *NOT_YET), n=1)
+    """A slip of the finger: name what was meant."""
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
     hint = f", did you mean {near[0]!r}?" if near else ""
     parser.error(f"there is no command {word!r}{hint}")
 
@@ -158,7 +165,7 @@ def build_parser() -> Parser:
         prog="llmrouter",
         allow_abbrev=False,  # a script's shortened option must not change its meaning later
         description="One address for every LLM client and every LLM server, local first.",
-        epilog="'llmrouter FILE.toml' is 'llmrouter serve FILE.toml'.",
+        epilog="'llmrouter FILE.toml' is 'llmrouter serve FILE.toml'; 'help COMMAND' is 'COMMAND -h'.",
     )
     absent = argparse.SUPPRESS
     parser.add_argument("--version", action="store_true", default=absent, help=COMMANDS["version"])

@@ -24,8 +24,10 @@ _llmrouter() {
     "check "*) COMPREPLY=($(compgen -W "-h --help --debug --json" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "stats "*) COMPREPLY=($(compgen -W "-h --help --debug --config --by --since --until --json --csv" -- "$cur")) ;;
     "watch "*) COMPREPLY=($(compgen -W "-h --help --debug --key-file --ca-file --filter --json --brief" -- "$cur")) ;;
+    "audit "*) COMPREPLY=($(compgen -W "-h --help --debug --config --key-file --json verify" -- "$cur")) ;;
+    "init "*) COMPREPLY=($(compgen -W "-h --help --debug --key --force" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "tui "*) COMPREPLY=($(compgen -W "-h --help --debug --key-file --ca-file --filter" -- "$cur")) ;;
-    *) COMPREPLY=($(compgen -W "serve check explain selftest stats watch tui replay launch provider service version --help --version" -- "$cur")) ;;
+    *) COMPREPLY=($(compgen -W "init serve check explain selftest stats watch tui audit replay launch provider service version --help --version" -- "$cur")) ;;
     esac
 }
 complete -o filenames -F _llmrouter llmrouter

@@ -123,6 +123,21 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def audit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", metavar="ACTION", choices=("verify",), help="verify")
+    parser.add_argument(
+        "logs",
+        metavar="LOG",
+        nargs="*",
+        help="files, .gz too; one alone stands for what was rotated out of it as well "
+        "(default: the configured log)",
+    )
+    parser.add_argument("--config", metavar="CONFIG", type=Path, help=CONFIG)
+    text = "the key that the log was sealed with, if it was"
+    parser.add_argument("--key-file", metavar="FILE", type=Path, help=text)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 def launch(parser: argparse.ArgumentParser) -> None:
     agents = ("claude", "codex", "copilot", "opencode", "qwen")
     parser.add_argument("agent", metavar="AGENT", choices=agents, help=", ".join(agents))
@@ -184,6 +199,16 @@ def check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def init(parser: argparse.ArgumentParser) -> None:
+    path = Path("llmrouter.toml")
+    text = "the file to write (%(default)s); -: stdout"
+    parser.add_argument("path", metavar="PATH", nargs="?", type=Path, default=path, help=text)
+    parser.add_argument(
+        "--key", action="store_true", help="make a key for clients, in a file beside it"
+    )
+    parser.add_argument("--force", action="store_true", help="over files that are there")
+
+
 def selftest(parser: argparse.ArgumentParser) -> None:
     own = "try with the settings of this file (default: with none)"
     parser.add_argument("config", metavar="CONFIG", nargs="?", type=Path, help=own)
@@ -202,12 +227,14 @@ def add(command: str, parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
+    "init": init,
     "serve": serve,
     "check": check,
     "explain": explain,
     "selftest": selftest,
     "replay": replay,
     "stats": stats,
+    "audit": audit,
     "watch": watch,
     "tui": tui,
     "launch": launch,

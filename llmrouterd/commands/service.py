@@ -119,6 +119,8 @@ def _install(args: argparse.Namespace) -> None:
     config = _config(args)
     if not config.exists():
         raise NotDoneError(f"there is no {config}: 'llmrouter init {config}' writes one")
+    if not args.user:
+        _check_homes(config)
     folder = _folder(args)
     files = {UNIT: text(args)} | ({SOCKET: template(SOCKET)} if args.socket else {})
     for name, content in files.items():
@@ -129,7 +131,20 @@ def _install(args: argparse.Namespace) -> None:
     for name, content in files.items():
         (folder / name).write_text(content, "utf-8")
         print(f"wrote {folder / name}")
+    if not args.user and not config.stat().st_mode & 0o004:
+        print(f"the service's own user cannot read {config}; it holds no keys, so:")
+        print(f"  chmod 644 {shlex.quote(str(config))}")
     _say_next(args, "enable --now", SOCKET if args.socket else UNIT)
+
+
+def _check_homes(config: Path) -> None:
+    """The unit sees no home, so that nothing it needs may lie in one."""
+    for path in (config, Path(sys.argv[0]).resolve()):
+        if path.is_relative_to("/home") or path.is_relative_to("/root"):
+            raise NotDoneError(
+                f"{path} lies in a home, which the service cannot see: put it into /usr/local/bin "
+                "or /etc/llmrouter, or install with --user"
+            )
 
 
 def _uninstall(args: argparse.Namespace) -> None:

@@ -43,7 +43,7 @@ _ROTATED = re.compile(r"\.(\d+)(\.gz)?\Z")
 _DEFAULT_BY = ("provider", "model")
 
 
-class _AskedWrongly(Exception):
+class AskedWrongly(Exception):
     """An argument that cannot be understood; the text says why."""
 
 
@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
         now_s = time.time()
         since_ms = _moment("--since", args.since, now_s)
         summary = Summary(by, since_ms=since_ms, until_ms=_moment("--until", args.until, now_s))
-        logs = [str(log) for log in args.logs] or _configured(args.config)
-    except _AskedWrongly as wrong:
+        logs = [str(log) for log in args.logs] or configured(args.config)
+    except AskedWrongly as wrong:
         print(f"llmrouter stats: {wrong}", file=sys.stderr)
         return 2
     except ConfigError as error:
@@ -88,7 +88,7 @@ def _kinds(asked: Sequence[str]) -> list[str]:
     kinds = [kind for text in asked for kind in text.split(",") if kind]
     for kind in kinds:
         if kind not in BY:
-            raise _AskedWrongly(f"--by takes {', '.join(BY)}, not {printable(kind)!r}")
+            raise AskedWrongly(f"--by takes {', '.join(BY)}, not {printable(kind)!r}")
     return list(dict.fromkeys(kinds)) or list(_DEFAULT_BY)
 
 
@@ -103,11 +103,11 @@ def _moment(option: str, text: str | None, now_s: float) -> float | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         words = "takes a span such as 90m, 24h or 7d, a date such as 2026-11-01, or a time"
-        raise _AskedWrongly(f"{option} {words}, not {printable(text)!r}") from None
+        raise AskedWrongly(f"{option} {words}, not {printable(text)!r}") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
 
 
-def _configured(config: Path | None) -> list[str]:
+def configured(config: Path | None) -> list[str]:
     """The log that the configuration names, and what was rotated out of it, the oldest first.
 
     Nothing else of the file is looked at: whoever reads logs need not have the keys.
@@ -119,7 +119,7 @@ def _configured(config: Path | None) -> list[str]:
             logging = tomllib.loads(place.read_text("utf-8-sig")).get("logging", {})
         except (OSError, ValueError) as error:
             words = getattr(error, "strerror", None) or str(error)
-            raise _AskedWrongly(f"{place}: {words}") from None
+            raise AskedWrongly(f"{place}: {words}") from None
         asked = logging.get("path", name) if isinstance(logging, dict) else name
         name = asked if isinstance(asked, str) else name
     path = Path(name)

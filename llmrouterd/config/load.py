@@ -21,13 +21,15 @@ from llmrouterd import tomlpos
 from llmrouterd.config import keys
 from llmrouterd.config.classifiers import check_asking
 from llmrouterd.config.clients import check_budgets, read_clients
-from llmrouterd.config.nouns import Config, Logging
+from llmrouterd.config.logs import read_logging
+from llmrouterd.config.nouns import Config
 from llmrouterd.config.policies import read_policies
 from llmrouterd.config.prices import read_prices, with_prices
 from llmrouterd.config.providers import names_of, read_providers
 from llmrouterd.config.read import NOT_YET, Problems, nearest, quoted, read
 from llmrouterd.config.rules import check_name, read_aliases, read_rules
 from llmrouterd.config.server import is_host, read_server
+from llmrouterd.config.telemetry import read_telemetry
 from llmrouterd.model import ConfigError, Images, Routing
 
 if TYPE_CHECKING:
@@ -69,7 +71,6 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     named = bool(top["clients"])
     server, failover = read_server(problems, top["server"] or {}, environ, has_clients=named)
     clients = read_clients(problems, top["clients"], environ, server.api_key)
-    read(problems, ("telemetry",), top["telemetry"] or {}, keys.TELEMETRY)
     names = names_of(top["providers"])
     providers, skipped = read_providers(problems, top["providers"], environ)
     if "providers" not in document or document["providers"] == []:
@@ -86,7 +87,8 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     )
     config = Config(
         server=server,
-        logging=Logging(**read(problems, ("logging",), top["logging"] or {}, keys.LOGGING)),
+        logging=read_logging(problems, top["logging"] or {}, environ),
+        telemetry=read_telemetry(problems, top["telemetry"] or {}, environ),
         images=_images(problems, top["images"] or {}),
         clients=clients,
         providers=providers,

@@ -1,6 +1,6 @@
 """What a configuration is, once it has been read and found right.
 
-Owns: `Config` and the two parts of it that are nobody else's nouns, `Server` and `Logging`.
+Owns: `Config` and the parts of it that are nobody else's nouns, `Server`, `Logging` and `Telemetry`.
 Refuses to know: TOML, files, defaults of the file's keys (keys.py has them).
 
 Laws:
@@ -60,13 +60,33 @@ class KeyHolder:
 
 @dataclass(frozen=True, slots=True)
 class Logging:
-    """`[logging]`. max_bytes: rotate when the file has grown to this; 0 means never."""
+    """`[logging]`. max_bytes: rotate when the file has grown to this; 0 means never. rotate: "daily"
+    is by day besides. audit_key: what the chain of an audit log is sealed with, if anything."""
 
     enabled: bool = False
     path: str = "logs/requests.jsonl"
     bodies: Literal["full", "none"] = "full"
     max_bytes: int = 100 * 1024 * 1024
     keep: int = 5
+    rotate: Literal["size", "daily"] = "size"
+    compress: bool = False
+    audit: bool = False
+    audit_key: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """`[telemetry]`. endpoint: without the path of a signal. headers: name and value, which may be a
+    credential. interval, timeout: seconds."""
+
+    enabled: bool = False
+    endpoint: str = "http://localhost:4318"
+    service_name: str = "llmrouter"
+    sample_ratio: float = 1.0
+    headers: tuple[tuple[str, Secret], ...] = ()
+    interval: float = 10.0
+    timeout: float = 10.0
+    ca_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +99,7 @@ class Config:
 
     server: Server = Server()
     logging: Logging = Logging()
+    telemetry: Telemetry = Telemetry()
     images: Images = field(default_factory=Images)
     clients: tuple[KeyHolder, ...] = ()
     providers: tuple[Provider, ...] = ()

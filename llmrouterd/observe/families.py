@@ -132,6 +132,17 @@ _ALL = (
     _counter("llmrouter_feed_events_dropped_total", "Events that a slow reader did not get."),
     _counter("llmrouter_log_lines_written_total", "Lines written to the request log."),
     _counter("llmrouter_log_lines_dropped_total", "Lines of the request log that were lost."),
+    _counter(
+        "llmrouter_telemetry_sent_total",
+        "Traces, metric points and log records that an OpenTelemetry collector took.",
+        "signal",
+    ),
+    _counter(
+        "llmrouter_telemetry_dropped_total",
+        "Those that did not get there: the collector did not keep up, refused them, or was not to "
+        "be reached, or they were of requests that must stay here.",
+        *("signal", "reason"),
+    ),
     _gauge("llmrouter_build_info", "1; the labels say what runs.", "version", "python"),
     _gauge("llmrouter_event_loop_tasks", "Tasks that live in the event loop."),
     _gauge("process_start_time_seconds", "When the process began, in seconds since 1970."),

@@ -1,7 +1,8 @@
 """The request log: one JSON object a line.
 
-Owns: the log file, its rotation by size, and the bounded queue before it.
-Refuses to know: what the records mean; shapes.py says how they look.
+Owns: the bounded queue before the log, what becomes of records that cannot be written, lines.
+Refuses to know: what the records mean (shapes.py says how they look), files and their rotation
+(logfile.py), chains (audit.py).
 
 Laws:
 1. A request never waits for the log. What does not fit into the queue is counted, and the count is
@@ -10,21 +11,27 @@ Laws:
    daemon goes on.
 3. Whatever was accepted before the end is written before the daemon ends.
 4. Every file can be read without the others: what its lines refer to stands in it, before them.
+5. Without bodies a line has no word of a request, an answer or an upstream's error.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import stat
-from pathlib import Path
-from typing import Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
 from llmrouterd.model import Record, Telling
+from llmrouterd.observe.discreet import discreet
+from llmrouterd.observe.logfile import LogFile, State
 from llmrouterd.observe.shapes import as_text, asked
 from llmrouterd.route.recorded import Lists, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmrouterd.observe.audit import Audit
 
 LOG = logging.getLogger("llmrouter.journal")
 QUEUE = 4096  # records waiting for the disk
@@ -37,12 +44,23 @@ class Journal:
     """A Sink that writes `complete` objects to a file. `run` is its one writer."""
 
     def __init__(
-        self, path: str, *, bodies: Literal["full", "none"], max_bytes: int, keep: int
+        self,
+        path: str,
+        *,
+        bodies: Literal["full", "none"],
+        max_bytes: int,
+        keep: int,
+        rotate: Literal["size", "daily"] = "size",
+        compress: bool = False,
+        audit: Audit | None = None,
     ) -> None:
-        self._path = Path(path)
+        """audit: seals the lines, each with the one before."""
+        self._path = path
         self._bodies = bodies == "full"
-        self._max_bytes = max_bytes
-        self._keep = keep
+        self._audit = audit
+        self._file = LogFile(
+            path, max_bytes=max_bytes, keep=keep, daily=rotate == "daily", compress=compress
+        )
         self._send, self._receive = trio.open_memory_channel[Record](QUEUE)
         self._batch: list[Record] = []  # taken from the queue, not written yet
         self._lists = Lists()  # the writing thread's
@@ -124,68 +142,27 @@ class Journal:
     def _append(self, records: list[Record]) -> None:
         """Runs in a thread: serialise, rotate when due, append. No half line is left behind."""
         try:
-            self._append_block(records)
+            then = None if self._audit is None else self._audit.written
+            self._file.append(partial(self._block, records), then)
         except OSError:
             self._lists.forget()
             raise
 
-    def _append_block(self, records: list[Record]) -> None:
-        block = self._block(records)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self._max_bytes and self._size() + len(block) > self._max_bytes:
-            self._rotate()
+    def _block(self, records: list[Record], path: Path, state: State) -> bytes | None:
+        if state is not State.SAME:  # nobody knows which lists stand there
             self._lists.forget()
-            block = self._block(records)
-        elif not self._size():  # somebody took the file away
-            self._lists.forget()
-            block = self._block(records)
-        file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            _write_whole(file, block)
-        finally:
-            os.close(file)
-
-    def _block(self, records: list[Record]) -> bytes:
-        return ("\n".join(map(self._line, records)) + "\n").encode()
+        lines = list(map(self._line, records))
+        if self._audit is not None:
+            return self._audit.seal(lines, path, state, self.lost)
+        return ("\n".join(lines) + "\n").encode()
 
     def _line(self, record: Record) -> str:
         """A record that was never routed has no decision, and says so."""
+        if not self._bodies:
+            record = discreet(record)
         made = record.decision
         decision = None if made is None else write(made, record.tried, self._lists)
         more: dict[str, Any] = {"decision": decision}
         if self._bodies and record.request is not None:
             more["asked"] = asked(record.request)
         return as_text(record, bodies=self._bodies, more=more)
-
-    def _size(self) -> int:
-        try:
-            return self._path.stat().st_size
-        except FileNotFoundError:
-            return 0
-
-    def _rotate(self) -> None:
-        """requests.jsonl -> .1 -> .2 ... -> .keep; what is older goes."""
-        if not self._path.exists() or self._size() == 0:
-            return
-        if self._keep <= 0:
-            self._path.unlink()
-            return
-        for number in range(self._keep - 1, 0, -1):
-            older = self._path.with_name(f"{self._path.name}.{number}")
-            if older.exists():
-                older.replace(self._path.with_name(f"{self._path.name}.{number + 1}"))
-        self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-
-
-def _write_whole(file: int, block: bytes) -> None:
-    """All of it or nothing. No buffer of Python's between: it would try again when it is closed,
-    and put half a line there."""
-    at = os.fstat(file).st_size
-    left = memoryview(block)
-    try:
-        while left:
-            left = left[os.write(file, left) :]
-    except OSError:
-        if stat.S_ISREG(os.fstat(file).st_mode):
-            os.ftruncate(file, at)
-        raise

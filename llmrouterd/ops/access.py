@@ -10,6 +10,7 @@ Laws:
    still name this server by a name that nobody outside of the network can have.
 3. A browser page of another origin is refused unless the owner listed it; no CORS header is ever
    sent to an unlisted one.
+4. The dashboard's cookie is a key for the dashboard's own page and nobody else.
 """
 
 from __future__ import annotations
@@ -84,6 +85,17 @@ def check_key(config: Config, incoming: Incoming, *, cookie: bool = False) -> Fa
         return Failure("unauthorized", "missing or invalid API key")
     incoming.caller = caller
     return None
+
+
+def takes_cookie(incoming: Incoming, path: str) -> bool:
+    """Whether the dashboard's cookie counts as a key here: for looking on, and for what the page
+    itself sends. Browsers name the page that sends a POST, and another port is another page: SameSite
+    alone would let it through."""
+    if not path.startswith("/dashboard"):
+        return False
+    origin = incoming.headers.get("origin")
+    own = origin is not None and _same_origin(incoming, origin)
+    return own or incoming.method in ("GET", "HEAD")
 
 
 def check_rights(incoming: Incoming, path: str) -> Failure | None:

@@ -25,12 +25,14 @@ from llmrouterd.edge.listen import Listener, Server, Service
 from llmrouterd.edge.pool import Pool
 from llmrouterd.guard.health import Health
 from llmrouterd.model import ConfigError
+from llmrouterd.observe.audit import Audit
 from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.feed import Feed
+from llmrouterd.observe.history import History
 from llmrouterd.observe.journal import Journal
 from llmrouterd.observe.lag import watch_lag
 from llmrouterd.observe.metrics import Metrics
-from llmrouterd.ops import local, signals
+from llmrouterd.ops import collector, local, signals
 from llmrouterd.ops.current import Current
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.listening import handed_down, listeners, server_context
@@ -39,10 +41,14 @@ from llmrouterd.ops.scrape import Scrape
 from llmrouterd.ops.spendings import Spendings
 from llmrouterd.ops.systemd import Notifier
 from llmrouterd.pipeline.admit import DAY_MS, Admission
+from llmrouterd.pipeline.binding import confined, unclassified
 from llmrouterd.pipeline.daemon import Daemon, Generation
+from llmrouterd.pipeline.tracing import Tracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
+
+    from llmrouterd.observe.otlp import Export
 
 LOG = logging.getLogger("llmrouter")
 # The sum of all bodies held at once: eight of the largest that one request may have.
@@ -120,23 +126,35 @@ class _House:
         self.feed = Feed() if config.server.dashboard else None
         self.journal = _journal(config)
         self.metrics = Metrics() if config.server.metrics else None
-        sinks = (self.feed, self.journal, self.metrics)
+        history = History() if config.server.dashboard else None
+        self.telemetry = self._telemetry(config, generation, pool)
+        sinks = (self.feed, history, self.journal, self.metrics, self.telemetry)
         self.daemon = Daemon(
             pool,
             health=Health(),
             sinks=tuple(sink for sink in sinks if sink is not None),
             keep_bodies=_keeps_bodies(config),
+            tracer=Tracer(config.telemetry.sample_ratio) if self.telemetry else None,
             keep_decisions=self.journal is not None,
             admission=admission,
         )
         self.hangups = Hangups()
         self.notifier = notifier
-        dashboard = Dashboard(self.feed) if self.feed is not None else None
+        dashboard = Dashboard(self.feed, history) if self.feed is not None else None
         self.connections = Connections(_BODIES_AT_ONCE * config.server.max_body_bytes)
         scrape = self._scrape(generation) if self.metrics is not None else None
         self.current = Current(config, generation, self.daemon, dashboard, scrape, load=load)
         self.server: Server | None = None
         self._in_force = in_force
+
+    def _telemetry(self, config: Config, generation: Generation, pool: Pool) -> Export | None:
+        if not config.telemetry.enabled:
+            return None
+
+        def strictest() -> tuple[str, ...] | None:
+            return confined(unclassified(self.current.generation.routing))
+
+        return collector.export(pool, config.telemetry, generation.user_agent, strictest)
 
     def _scrape(self, generation: Generation) -> Scrape:
         assert self.metrics is not None
@@ -147,6 +165,7 @@ class _House:
             self.feed,
             self.journal,
             self.connections,
+            telemetry=self.telemetry,
             fleet=lambda: self.daemon.fleet(self.current.generation, 0),
             queued=self.daemon.admission.queued,
         )
@@ -165,6 +184,8 @@ class _House:
         async with trio.open_nursery() as writing:
             if self.journal is not None:
                 writing.start_soon(self.journal.run)
+            if self.telemetry is not None:
+                writing.start_soon(self.telemetry.run)
             async with trio.open_nursery() as background:
                 heed = partial(
                     signals.heed, end=self._end, reload=self._reload, reopen=self._reopen
@@ -184,6 +205,8 @@ class _House:
                 background.cancel_scope.cancel()
             if self.journal is not None:
                 self.journal.close()
+            if self.telemetry is not None:
+                self.telemetry.close()
 
     def _end(self, at_once: bool) -> None:
         assert self.server is not None
@@ -269,9 +292,13 @@ def _journal(config: Config) -> Journal | None:
     settings = config.logging
     if not settings.enabled:
         return None
+    key = settings.audit_key
     return Journal(
         settings.path,
         bodies=settings.bodies,
         max_bytes=settings.max_bytes,
         keep=settings.keep,
+        rotate=settings.rotate,
+        compress=settings.compress,
+        audit=Audit(key.reveal().encode() if key else b"") if settings.audit else None,
     )

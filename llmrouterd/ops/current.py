@@ -23,6 +23,7 @@ from llmrouterd.ops.catalog import Catalog
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.pages import Pages
 from llmrouterd.ops.probes import Probes
+from llmrouterd.pipeline.tracing import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +70,8 @@ class Current:
 
     async def answer(self, incoming: Incoming, client: Client) -> None:
         """A request begins, and ends, under what is in force now."""
+        if CURRENT.get():  # of the last request of this connection
+            CURRENT.set("")
         await self.pages.answer(incoming, client)
 
     def _catalog_of(self, config: Config, generation: Generation) -> Catalog:
@@ -156,8 +159,11 @@ class Current:
             LOG.warning("server.%s takes a restart and stays as it was", name)
         if config.logging != self.config.logging:
             LOG.warning("[logging] takes a restart and stays as it was")
+        if config.telemetry != self.config.telemetry:
+            LOG.warning("[telemetry] takes a restart and stays as it was")
         server = replace(new, **{name: getattr(old, name) for name in changed})
-        return replace(config, server=server, logging=self.config.logging)
+        kept = self.config
+        return replace(config, server=server, logging=kept.logging, telemetry=kept.telemetry)
 
 
 def _stocked(generation: Generation, catalog: Catalog) -> Generation:

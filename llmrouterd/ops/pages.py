@@ -44,6 +44,7 @@ JSON = Any
 LOG = logging.getLogger("llmrouter")
 
 RESPONSE = "/v1/responses/"  # what stands before an answer's id in the path
+PLAYGROUND = "/dashboard/api/chat"  # stands before a chat's path when the page itself sends it
 _TAGS, _TAG_CHARS = 32, 64  # the most that a client may give its own request
 _KEY_BYTES = 4096  # the longest body in which a browser may send its key
 # What the Ollama surface says it is: clients (Codex) refuse versions below 0.13.4.
@@ -179,6 +180,8 @@ class Pages:
             table["/dashboard"] = Route((*get, "POST"), self._dashboard.page)
             table["/dashboard/events"] = Route(("GET",), self._dashboard.events)
             table["/dashboard/api/event"] = Route(get, self._dashboard.event)
+            table["/dashboard/api/history"] = Route(get, self._dashboard.history)
+            table["/dashboard/api/models"] = Route(get, models.of_providers)
             table["/dashboard/api/state"] = Route(get, self._state)
         if self._scrape is not None:
             table["/metrics"] = Route(get, self._scrape.page)
@@ -200,13 +203,18 @@ class Pages:
         if path == "/dashboard" and incoming.method == "POST" and self._dashboard is not None:
             return await self._sign_in(incoming, client)
         if path != "/health":
-            cookie = path.startswith("/dashboard") and incoming.method in ("GET", "HEAD")
+            cookie = access.takes_cookie(incoming, path)
             failure = access.check_key(self._config, incoming, cookie=cookie)
             if failure is not None and self._is_browser(path, incoming):
                 assert self._dashboard is not None
                 return await self._dashboard.door(client)
             failure = failure or access.check_rights(incoming, path) or check_tags(incoming)
             if failure is not None:
+                return await self._refuse(incoming, client, failure)
+        if path.startswith(PLAYGROUND) and self._dashboard is not None:
+            path = canonical_path(path.removeprefix(PLAYGROUND))
+            if path not in _CHATS:
+                failure = Failure("not_found", "the playground sends chats only")
                 return await self._refuse(incoming, client, failure)
         chat = _CHATS.get(path)
         embeds = _EMBEDS.get(path)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from llmrouterd.commands.logs import Generation, Journal, Json, Plain, to_stderr
+from llmrouterd.pipeline.tracing import CURRENT
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +103,23 @@ def test_the_number_of_the_configuration_in_force_stands_in_every_line(
     first, second = capsys.readouterr().err.splitlines()
     assert first.endswith("llmrouter[1]: one")
     assert second.endswith("llmrouter[2]: two")
+
+
+def test_a_line_about_a_request_names_its_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    to_stderr("info", "plain", {})
+    token = CURRENT.set("0af7")
+    try:
+        logging.getLogger("llmrouter").info("a\nb")
+    finally:
+        CURRENT.reset(token)
+    logging.getLogger("llmrouter").info("two")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("llmrouter[1]: a\\nb trace_id=0af7")
+    assert second.endswith(": two")
+
+
+def test_programs_find_the_trace_in_a_member_of_its_own() -> None:
+    made = record("words")
+    made.trace_id = "0af7"
+    assert json.loads(Json().format(made))["trace_id"] == "0af7"
+    assert Journal().format(made) == "<6>llmrouter.x[3]: words trace_id=0af7"

@@ -64,6 +64,27 @@ def test_install_and_uninstall(home: Path, capsys: pytest.CaptureFixture[str]) -
     assert run("uninstall") == 1
 
 
+def test_a_configuration_that_only_root_can_read_is_told(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The service runs as a user that exists only while it runs."""
+    (home / "x.toml").chmod(0o600)
+    assert run("install", "--config", str(home / "x.toml")) == 0
+    assert f"chmod 644 {home / 'x.toml'}" in capsys.readouterr().out
+    (home / "x.toml").chmod(0o644)
+    assert run("install", "--config", str(home / "x.toml")) == 0
+    assert "chmod" not in capsys.readouterr().out
+
+
+def test_what_lies_in_a_home_cannot_be_served(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/home/ann/llmrouter.pyz"])
+    assert run("install", "--config", str(home / "x.toml")) == 1
+    assert "lies in a home" in capsys.readouterr().err
+    assert not (home / "system").exists()
+
+
 def test_what_is_there_and_differs_stays(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unit = home / "system" / service.UNIT
     unit.parent.mkdir()
