@@ -347,6 +347,7 @@ _SLOWED = "rate_limit"
 _MISTAKES = {
     "openai": "'messages' is required",
     "anthropic": "'messages' is required",
+    "responses": "'input' is required",
     "ollama": 'option "num_predict" must be of type integer',
 }
 _MISTAKE = stops("bad_request", 400, "refused_by_upstream")

@@ -32,6 +32,7 @@ SUBJECTS = 6  # of the owner's providers so many are tried: more would take minu
 _CHOOSERS = ("pareto-router",)  # plugins that would send a case elsewhere
 _HASTY, _SECOND, _NOBODY = "selftest-hasty", "selftest-healthy", "selftest-nobody"
 _FORMATS: tuple[FormatName, ...] = ("openai", "anthropic", "ollama")
+_SPOKEN: tuple[FormatName, ...] = (*_FORMATS, "responses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +63,19 @@ class Setting:
     notes: tuple[str, ...] = ()
 
 
-def setting(config: Config | None, url: str, nobody: str) -> Setting:
-    """The misbehaving upstream at `url`, nobody at `nobody`, the owner's settings in between."""
+def setting(
+    config: Config | None, url: str, nobody: str, formats: tuple[FormatName, ...] = _FORMATS
+) -> Setting:
+    """The misbehaving upstream at `url`, nobody at `nobody`, the owner's settings in between.
+    formats: of the providers that are made up where the owner has none."""
     base = config or Config()
     notes = list(_notes(config))
-    own = _own(base, notes) or [Provider(f, f) for f in _FORMATS]
+    own = _own(base, notes) or [Provider(f, f) for f in formats]
     providers: list[Provider] = []
     for provider in own:
         providers.append(_tamed(provider, provider.name, url, LONG))
         providers.append(_tamed(provider, f"{_HASTY}-{provider.name}", url, SHORT))
-    for fmt in _FORMATS:
+    for fmt in _SPOKEN:
         bare = Provider(fmt, fmt)
         providers.append(_tamed(bare, f"{_SECOND}-{fmt}", url, LONG))
         providers.append(_tamed(bare, f"{_NOBODY}-{fmt}", nobody, LONG))

@@ -242,6 +242,91 @@ def _ollama_calls(names: tuple[str, ...]) -> list[JSON]:
     return [{"function": {"index": 0, "name": name, "arguments": {}}} for name in names]
 
 
+class Responses:
+    path = "/v1/responses"
+    stream_type = SSE
+
+    def opening(self, *, usage: bool = True) -> bytes:
+        return self._event("response.created", response=self._whole([], "in_progress"))
+
+    def text(self, words: str, *, first: bool = False) -> bytes:
+        start = self._added(0, _said("", "in_progress")) if first else b""
+        where = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+        return start + self._event("response.output_text.delta", **where, delta=words, logprobs=[])
+
+    def thought(self, words: str, *, first: bool = False) -> bytes:
+        item = {"type": "reasoning", "id": "rs_1", "summary": []}
+        start = self._added(0, item) if first else b""
+        where = {"item_id": "rs_1", "output_index": 0, "summary_index": 0}
+        return start + self._event("response.reasoning_summary_text.delta", **where, delta=words)
+
+    def calls(self, names: tuple[str, ...]) -> bytes:
+        """The calls overlap: none is done before all have come."""
+        items = list(enumerate(_responses_calls(names)))
+        out = b"".join(self._added(at, {**call, "arguments": ""}) for at, call in items)
+        for at, call in items:
+            where = {"item_id": call["id"], "output_index": at}
+            out += self._event("response.function_call_arguments.delta", **where, delta="{}")
+        done = (
+            self._event("response.output_item.done", output_index=at, item=call)
+            for at, call in items
+        )
+        return out + b"".join(done)
+
+    def closing(self, *, usage: bool = True, calls: bool = False) -> bytes:
+        return self._event("response.completed", response=self._whole([], "completed", usage))
+
+    def garbage(self) -> bytes:
+        return b"event: response.output_text.delta\ndata: {garbage\n\n"
+
+    def error_event(self, message: str) -> bytes:
+        return self._event("error", code="server_error", message=message, param=None)
+
+    def whole(self, words: str, *, usage: bool = True, calls: tuple[str, ...] = ()) -> JSON:
+        said = [_said(words, "completed")] if words else []
+        return self._whole(said + _responses_calls(calls), "completed", usage)
+
+    def error(self, kind: str, message: str) -> JSON:
+        return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+
+    def _whole(self, output: list[JSON], status: str, usage: bool = False) -> JSON:
+        head = {"id": "resp_1", "object": "response", "created_at": CREATED, "model": "selftest"}
+        figures = {"input_tokens": INPUT, "output_tokens": OUTPUT, "total_tokens": INPUT + OUTPUT}
+        shown = {"usage": figures} if usage else {}
+        return {**head, "status": status, "error": None, "output": output, **shown}
+
+    def _added(self, index: int, item: JSON) -> bytes:
+        return self._event("response.output_item.added", output_index=index, item=item)
+
+    def _event(self, kind: str, **members: JSON) -> bytes:
+        return _data({"type": kind, **members}, kind)
+
+
+def _said(words: str, status: str) -> JSON:
+    content = [{"type": "output_text", "text": words, "annotations": []}] if words else []
+    head = {"type": "message", "id": "msg_1", "status": status, "role": "assistant"}
+    return {**head, "content": content}
+
+
+def _responses_calls(names: tuple[str, ...]) -> list[JSON]:
+    return [
+        {
+            "type": "function_call",
+            "id": f"fc_{name}",
+            "call_id": f"call_{name}",
+            "name": name,
+            "arguments": "{}",
+            "status": "completed",
+        }
+        for name in names
+    ]
+
+
 VOICES: Mapping[str, Voice] = MappingProxyType(
-    {"openai": OpenAI(), "anthropic": Anthropic(), "ollama": Ollama()}
+    {
+        "openai": OpenAI(),
+        "anthropic": Anthropic(),
+        "ollama": Ollama(),
+        "responses": Responses(),
+    }
 )

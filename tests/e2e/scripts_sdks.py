@@ -177,6 +177,40 @@ class OpenAIClient(Client):
             ]
 
 
+class ResponsesClient(OpenAIClient):
+    """The same library's other half. What it yields as an event of failure is raised here, as a
+    program that is built on it must."""
+
+    def _ask(self, heard: Heard, stream: bool, request: Any) -> None:
+        request["input"] = request.pop("messages")
+        if stream:
+            self._watch(heard, request)
+        else:
+            self._note_answer(heard, self.sdk.responses.create(**request))
+
+    def _watch(self, heard: Heard, request: Any) -> None:
+        for event in self.sdk.responses.create(**request, stream=True):
+            if event.type == "error":
+                raise openai.OpenAIError(event.message)
+            if event.type == "response.failed":
+                raise openai.OpenAIError(event.response.error.message)
+            if event.type == "response.output_text.delta":
+                heard.text += event.delta
+                self._note_text(heard)
+            elif event.type == "response.output_item.done" and event.item.type == "function_call":
+                heard.calls.append(_called(event.item))
+            elif event.type in ("response.completed", "response.incomplete"):
+                heard.native = event.response.status
+
+    def _note_answer(self, heard: Heard, answer: Any) -> None:
+        heard.text, heard.native = answer.output_text, answer.status
+        heard.calls = [_called(item) for item in answer.output if item.type == "function_call"]
+
+
+def _called(item: Any) -> Call:
+    return item.call_id, item.name, json.loads(item.arguments)
+
+
 def _reasoning(message: Any) -> str:
     extra = message.model_extra or {}
     return extra.get("reasoning_content") or extra.get("reasoning") or ""

@@ -69,6 +69,7 @@ async def test_an_error_of_no_shape_is_trouble(name):
 def test_the_request_is_one_of_the_format(name):
     value = json.loads(body(name, "m", "7", stream=True))
     assert (value["model"], value["stream"]) == ("m", True)
-    assert "case 7" in value["messages"][0]["content"]
+    messages = value["input" if name == "responses" else "messages"]
+    assert "case 7" in messages[0]["content"]
     assert PATHS[name] == VOICES[name].path
     assert partial(body, name)("m", "7", stream=False) != body(name, "m", "8", stream=False)

@@ -73,11 +73,12 @@ def test_each_case_stands_for_itself():
 
 
 def test_who_differs_in_nothing_is_tried_once_and_it_is_said():
-    made = setting(own(), URL, NOBODY)
-    assert [subject.name for subject in made.subjects] == ["cloud", "box"]
+    mute = '[[providers]]\nname = "mute"\nformat = "echo"\n'
+    made = setting(own(OWN + mute), URL, NOBODY)
+    assert [subject.name for subject in made.subjects] == ["cloud", "box", "other"]
     notes = "\n".join(made.notes)
     assert "twin is tried as box" in notes
-    assert "other is not tried" in notes
+    assert "mute is not tried" in notes
     assert "response-healing" in notes
     assert "no total_timeout in the file, so that nothing ends by it: cloud, other" in notes
 

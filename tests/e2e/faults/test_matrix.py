@@ -1,5 +1,5 @@
 """Every fault, through the official libraries of three formats, before upstreams of three formats,
-streamed and whole: before the first words somebody else answers, after them the library raises."""
+streamed and whole (of the Responses API a sample): before the first words somebody else answers, after them the library raises."""
 
 import pytest
 
