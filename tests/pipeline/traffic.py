@@ -109,7 +109,7 @@ RULES = (
     + 'when = { client = "fallback" }\n'
     + '[[policies]]\ntag = "code"\nclient = ["price", "random"]\nrequire = "local"\n'
     + '[[policies]]\nclient = "fallback"\ndeny = ["b"]\n'
-    + '[[policies]]\nmodel = "x"\nclient = ["nobody", "warm"]\naction = "block"\n'
+    + '[[policies]]\nmodel = "x"\nclient = ["nobody", "price"]\naction = "block"\n'
 )
 RULED = PROVIDERS + RULES
 IMPLICIT = PROVIDERS + ON_ITS_OWN + '[models]\nfast = ["a/m", "c/y"]\n'
