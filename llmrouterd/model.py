@@ -637,6 +637,7 @@ class Record:
     overhead_ms: from the body read to the first upstream asked, with what was spent in a queue.
     queue_ms: how long it waited for places at providers; None where it needed none.
     decision: where somebody keeps those; tried: what failed of it, as `attempts` says in words.
+    worker: the process that served it, 1 and up; 0 where there is only one.
     """
 
     id: int
@@ -678,6 +679,7 @@ class Record:
     queue_ms: int | None = None
     decision: Decision | None = None
     tried: tuple[Outcome, ...] = ()
+    worker: int = 0
 
 
 Telling = Opened | Classified | Routed | Queued | FirstToken | Progress | AttemptFailed | Record

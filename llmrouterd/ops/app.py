@@ -30,19 +30,25 @@ from llmrouterd.observe.feed import Feed
 from llmrouterd.observe.journal import Journal
 from llmrouterd.observe.lag import watch_lag
 from llmrouterd.observe.metrics import Metrics
-from llmrouterd.ops import local, signals
+from llmrouterd.ops import hub, local, signals
 from llmrouterd.ops.current import Current
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.listening import handed_down, listeners, server_context
 from llmrouterd.ops.pages import refuse
 from llmrouterd.ops.scrape import Scrape
+from llmrouterd.ops.shared import Told, join
 from llmrouterd.ops.spendings import Spendings
 from llmrouterd.ops.systemd import Notifier
+from llmrouterd.ops.uplink import LAST_S, Passed, Uplink
+from llmrouterd.ops.worker import Link
 from llmrouterd.pipeline.admit import DAY_MS, Admission
 from llmrouterd.pipeline.daemon import Daemon, Generation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
+
+    from llmrouterd.model import Fleet
+    from llmrouterd.ops.worker import Child
 
 LOG = logging.getLogger("llmrouter")
 # The sum of all bodies held at once: eight of the largest that one request may have.
@@ -69,6 +75,7 @@ async def run(
     watch: bool = False,
     ready: Callable[[Running], None] = lambda running: None,
     in_force: Callable[[int], None] = lambda number: None,
+    child: Child | None = None,
 ) -> None:
     """Serve until a signal says stop. config None: look at the machine and serve what it has.
 
@@ -77,29 +84,34 @@ async def run(
         load: reads the configuration again; None: it cannot be reloaded.
         watch: reload when the file changes.
         in_force: told the number of each configuration that takes effect.
+        child: this is one of several workers, or their hub; None: it is the only process.
 
     Raises ConfigError when it cannot start, before any task is: nothing is left open then.
     """
+    if child is not None and child.listening is not None:
+        assert config is not None
+        await hub.run(child, _journal(config), config.server.drain_timeout + LAST_S)
+        return
     pool = Pool()
     seen = signals.look(config.path) if watch and config is not None else None
     try:
         if config is None:
             config = await local.found(environ, pool)
             config = overridden(config, host, port)
-        generation = build(config, 1, user_agent)
+        generation = build(config, child.generation if child else 1, user_agent)
         admission = Admission()
-        spendings = _spendings(config, admission)
-        found = listeners(config, handed_down(environ))
+        spendings = None if child else _spendings(config, admission)
+        found = list(child.listeners) if child else listeners(config, handed_down(environ))
     except ConfigError:
         pool.close()
         raise
-    notifier = Notifier(environ)
+    notifier = Link(child.link) if child else Notifier(environ)
     async with trio.open_nursery() as services:
         await services.start(pool.run)
         await services.start(admission.timer.run)
         if spendings is not None:
             await services.start(spendings.run)
-        house = _House(config, generation, pool, admission, notifier, load, in_force)
+        house = _House(config, generation, pool, admission, notifier, load, in_force, child)
         await house.serve(found, services, ready, seen)
         services.cancel_scope.cancel()
 
@@ -116,24 +128,34 @@ class _House:
         notifier: Notifier,
         load: Callable[[], Config] | None,
         in_force: Callable[[int], None],
+        child: Child | None = None,
     ) -> None:
-        self.feed = Feed() if config.server.dashboard else None
-        self.journal = _journal(config)
+        self.uplink = Uplink(child.hub, child.number) if child else None
+        self.feed = Feed() if config.server.dashboard and not child else None
+        self.journal = None if child else _journal(config)
         self.metrics = Metrics() if config.server.metrics else None
-        sinks = (self.feed, self.journal, self.metrics)
+        counted = None if child else self.metrics
+        sinks = (self.feed, self.journal, counted, self.uplink)
         self.daemon = Daemon(
             pool,
-            health=Health(),
+            health=Told(self.uplink.say) if self.uplink else Health(),
             sinks=tuple(sink for sink in sinks if sink is not None),
             keep_bodies=_keeps_bodies(config),
-            keep_decisions=self.journal is not None,
+            keep_decisions=config.logging.enabled,
             admission=admission,
+            first_id=child.first_id if child else 1,
         )
         self.hangups = Hangups()
         self.notifier = notifier
         dashboard = Dashboard(self.feed) if self.feed is not None else None
+        self.passed = Passed(child.hub) if child else None
         self.connections = Connections(_BODIES_AT_ONCE * config.server.max_body_bytes)
         scrape = self._scrape(generation) if self.metrics is not None else None
+        if self.uplink is not None and self.passed is not None:
+            own = scrape or Scrape(Metrics(), self.daemon, "", fleet=self._fleet)
+            join(self.uplink, self.daemon, own.now)
+            dashboard = self.passed if config.server.dashboard else None
+            scrape = own.passed_to(self.passed.metrics) if scrape else None
         self.current = Current(config, generation, self.daemon, dashboard, scrape, load=load)
         self.server: Server | None = None
         self._in_force = in_force
@@ -147,9 +169,12 @@ class _House:
             self.feed,
             self.journal,
             self.connections,
-            fleet=lambda: self.daemon.fleet(self.current.generation, 0),
+            fleet=self._fleet,
             queued=self.daemon.admission.queued,
         )
+
+    def _fleet(self) -> Fleet:
+        return self.daemon.fleet(self.current.generation, 0)
 
     async def serve(
         self,
@@ -165,14 +190,22 @@ class _House:
         async with trio.open_nursery() as writing:
             if self.journal is not None:
                 writing.start_soon(self.journal.run)
+            if self.uplink is not None:
+                writing.start_soon(self.uplink.run)
             async with trio.open_nursery() as background:
+                link = self.notifier
                 heed = partial(
-                    signals.heed, end=self._end, reload=self._reload, reopen=self._reopen
+                    link.heed if isinstance(link, Link) else signals.heed,
+                    end=self._end,
+                    reload=self._reload,
+                    reopen=self._reopen,
                 )
                 await background.start(heed)
                 await background.start(self.current.run)
                 if self.metrics is not None:
-                    background.start_soon(watch_lag, self.metrics.lagged)
+                    uplink = self.uplink
+                    lagged = partial(uplink.say, "lagged") if uplink else self.metrics.lagged
+                    background.start_soon(watch_lag, lagged)
                 async with trio.open_nursery() as serving:
                     await serving.start(server.run)
                     if not server.connections.draining:  # a signal may have come before this
@@ -184,12 +217,16 @@ class _House:
                 background.cancel_scope.cancel()
             if self.journal is not None:
                 self.journal.close()
+            if self.uplink is not None:
+                self.uplink.close()
 
     def _end(self, at_once: bool) -> None:
         assert self.server is not None
         self.daemon.draining = True
         if self.feed is not None:
             self.feed.close()
+        if self.passed is not None:
+            self.passed.close()
         self.notifier.stopping(f"draining, {self.daemon.in_flight} requests in flight")
         self.server.drain(0.0 if at_once else self.current.config.server.drain_timeout)
 
