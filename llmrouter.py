@@ -30,6 +30,7 @@ __version__ = "0.1.0"  # the one source: pyproject.toml and zipapp.sh read it he
 
 COMMANDS = MappingProxyType(
     {
+        "init": "write a first configuration, for what this machine has",
         "serve": "run the router in the foreground",
         "check": "read and check a configuration, print what it says",
         "explain": "where a request would go, and why, without sending it",
@@ -45,7 +46,7 @@ COMMANDS = MappingProxyType(
     }
 )
 # Named, so that who asks for one learns that it was no typing error.
-NOT_YET = frozenset(("init", "audit"))
+NOT_YET = frozenset(("audit",))
 DEBUG = "show the traceback of an internal error"
 
 
@@ -118,7 +119,10 @@ class Parser(argparse.ArgumentParser):
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; what cannot be understood ends here with exit 2."""
-    words = list(argv)
+    words = asking_for_help(list(argv))
+    if not words:
+        build_parser().print_help(sys.stderr)
+        raise SystemExit(2)
     at = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
     parser = build_parser()
     end = words.index("--") if "--" in words and words[at : at + 1] == ["launch"] else len(words)
@@ -142,6 +146,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
+def asking_for_help(words: list[str]) -> list[str]:
+    """`help` and `help COMMAND`, which people type before they know of -h."""
+    if words[:1] != ["help"]:
+        return words
+    return [*(word for word in words[1:2] if not word.startswith("-")), "-h"]
+
+
 def refuse(word: str, parser: Parser) -> NoReturn:
     """Tell a command of a later version from a slip of the finger, and name what was meant."""
     if word in NOT_YET:
@@ -158,7 +169,7 @@ def build_parser() -> Parser:
         prog="llmrouter",
         allow_abbrev=False,  # a script's shortened option must not change its meaning later
         description="One address for every LLM client and every LLM server, local first.",
-        epilog="'llmrouter FILE.toml' is 'llmrouter serve FILE.toml'.",
+        epilog="'llmrouter FILE.toml' is 'llmrouter serve FILE.toml'; 'help COMMAND' is 'COMMAND -h'.",
     )
     absent = argparse.SUPPRESS
     parser.add_argument("--version", action="store_true", default=absent, help=COMMANDS["version"])

@@ -334,15 +334,27 @@ class Target:
 # --- the response ---------------------------------------------------------------------------------
 
 
+MOST_TOKENS = 10**12
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens; None is unknown. input includes cache reads and writes, output includes reasoning."""
+    """Tokens; None is unknown. input includes cache reads and writes, output includes reasoning.
+
+    A figure below nought, or beyond all counting, is none: it would turn costs into nonsense, and one
+    of a thousand digits cannot even be multiplied by a price."""
 
     input: int | None = None
     output: int | None = None
     cache_read: int | None = None
     cache_write: int | None = None
     reasoning: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            figure = getattr(self, name)
+            if figure is not None and not 0 <= figure <= MOST_TOKENS:
+                object.__setattr__(self, name, None)
 
     def merged(self, later: Usage) -> Usage:
         """Later figures replace earlier ones where they say anything (streams report twice)."""

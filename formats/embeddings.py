@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeGuard
 
 from formats import check, plugins
-from formats.canonical import EMPTY, JSON
+from formats.canonical import EMPTY, JSON, Usage
 from formats.errors import Garbled, Invalid, Unsupported
 from formats.jsontext import RawBody, dump, dump_ascii, parse_body
 from formats.ollama import errors as ollama_errors
@@ -341,7 +341,7 @@ def _input_tokens(value: Mapping[str, JSON], call: Call) -> int | None:
         usage = usage_of(value)
         return None if usage is None else usage.input
     count = value.get("prompt_eval_count")
-    return count if type(count) is int else None
+    return Usage(count).input if type(count) is int else None
 
 
 # --- the client's answer --------------------------------------------------------------------------

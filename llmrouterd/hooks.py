@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from formats.canonical import Event, Request, Response
+    from formats.errors import Failure
     from llmrouterd.model import Record, Telling
 
 
@@ -114,7 +115,8 @@ class Context:
 
     settings: configured ones, overridden by those of the request's `plugins` entry.
     tags: the request's tags so far (final from pre_request on). breathe: awaited now and then by
-    whoever computes for long, so that other requests go on meanwhile.
+    whoever computes for long, so that other requests go on meanwhile. state: the plugin's own, of this
+    request; stream: the same of one stream of its answer, since another attempt begins another stream.
     """
 
     id: str
@@ -126,6 +128,8 @@ class Context:
     breathe: Callable[[], Awaitable[None]] = _no_breath
     forced: str | None = None
     changed: bool = False
+    state: Any = None
+    stream: Any = None
     notes: list[str] = field(default_factory=list)
 
     def force(self, provider: str) -> None:
@@ -164,6 +168,9 @@ class Plugin:
     async def post_response(self, response: Response, ctx: Context) -> Response | Stop:
         """The whole answer, when it has ended."""
         return response
+
+    async def on_error(self, failure: Failure, ctx: Context) -> None:
+        """The request has failed, and the client was told so: before on_end."""
 
     async def on_end(self, record: Record) -> None:
         """When everything is over."""

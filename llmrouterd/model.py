@@ -337,8 +337,12 @@ class Facts:
     unknown_tags: frozenset[str] = frozenset()
 
     def may_be(self, tag: str) -> bool:
-        """Whether the request has this tag, or nobody knows: what must hold for a tag fails closed."""
-        return tag in self.tags or not self.unknown_tags.isdisjoint((tag, ANY_TAG))
+        """Whether the request has this tag, in any case, or nobody knows: what must hold for a tag
+        fails closed."""
+        if ANY_TAG in self.unknown_tags:
+            return True
+        wanted = tag.casefold()
+        return any(wanted == each.casefold() for each in (*self.tags, *self.unknown_tags))
 
 
 @dataclass(frozen=True, slots=True)
@@ -627,6 +631,66 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True)
+class Exchanged:
+    """One HTTP request to an upstream. `_ns`: after the request's head was read. status: None when no
+    answer came. connect_s: None where no connection had to be made. error: what came of it."""
+
+    span_id: str
+    begun_ns: int
+    ended_ns: int = 0
+    target: str = ""
+    status: int | None = None
+    address: str = ""
+    answered_ns: int | None = None
+    connect_s: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """One try at one candidate. system: whose API it is, as telemetry names it; base_url: where.
+    queue: span id, begin and end of its wait for a place; None where it needed none."""
+
+    span_id: str
+    begun_ns: int
+    provider: str
+    model: str
+    ended_ns: int = 0
+    system: str = ""
+    base_url: str = ""
+    error: str = ""
+    exchanges: tuple[Exchanged, ...] = ()
+    queue: tuple[str, int, int] | None = None
+
+    @property
+    def asked_ns(self) -> int:
+        """When it had its place."""
+        return self.begun_ns if self.queue is None else self.queue[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """When a request did what, for those who draw it. parent_id, state: of the caller's trace.
+    classify, route: span id, begin and end; None where it did not come to that."""
+
+    trace_id: str
+    span_id: str
+    begun_unix_ns: int
+    ended_ns: int
+    flags: int = 0
+    parent_id: str = ""
+    state: str = ""
+    classify: tuple[str, int, int] | None = None
+    route: tuple[str, int, int] | None = None
+    first_token_ns: int | None = None
+    attempts: tuple[Attempted, ...] = ()
+
+    @property
+    def sampled(self) -> bool:
+        return bool(self.flags & 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """All that is known when a request has ended. Observers turn it into log lines and events.
 
@@ -638,6 +702,11 @@ class Record:
     queue_ms: how long it waited for places at providers; None where it needed none.
     decision: where somebody keeps those; tried: what failed of it, as `attempts` says in words.
     worker: the process that served it, 1 and up; 0 where there is only one.
+    trace_id: of the caller's trace, or of ours. traced: its times, where somebody wants them.
+    confined: None: what is known of it may be sent anywhere; else it stays on this network, within
+    these networks where there are any.
+    Of the last attempt: asked_ms (when it began) and head_ms (when its answer began, None: it did not)
+    count from the request's beginning; connect_ms is what a new connection took, None without one.
     """
 
     id: int
@@ -677,9 +746,16 @@ class Record:
     generation: int = 1  # the number of the configuration it ran under
     overhead_ms: float | None = None
     queue_ms: int | None = None
+    asked_ms: int | None = None
+    connect_ms: int | None = None
+    head_ms: int | None = None
+    left_host: bool | None = None
     decision: Decision | None = None
     tried: tuple[Outcome, ...] = ()
     worker: int = 0
+    trace_id: str | None = None
+    traced: Traced | None = None
+    confined: tuple[str, ...] | None = None
 
 
 Telling = Opened | Classified | Routed | Queued | FirstToken | Progress | AttemptFailed | Record

@@ -126,8 +126,12 @@ def test_an_unknown_command_like_no_other_names_none(capsys: pytest.CaptureFixtu
     assert "did you mean" not in refused(["xyzzy"], capsys)
 
 
-def test_no_command_at_all(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "COMMAND" in refused([], capsys)
+def test_no_command_at_all_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        llmrouter.main([])
+    out, err = capsys.readouterr()
+    assert (end.value.code, out) == (2, "")
+    assert all(name in err for name in llmrouter.COMMANDS)
 
 
 def test_an_option_before_the_command_is_told_its_place(capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,7 +156,9 @@ def test_options_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None
     assert "--po" in refused(["serve", "--po", "1"], capsys)
 
 
-@pytest.mark.parametrize("words", ["-h", "serve -h", "check --help", "version -h"])
+@pytest.mark.parametrize(
+    "words", ["-h", "serve -h", "check --help", "version -h", "help", "help serve"]
+)
 def test_help_is_everywhere(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         llmrouter.main(words.split())

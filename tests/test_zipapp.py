@@ -154,7 +154,9 @@ def test_entries_are_sorted_alike_and_stored(built: Path) -> None:
 def test_every_product_file_is_in_it(names: list[str]) -> None:
     files = [p for room in ("formats", "llmrouterd") for p in (ROOT / room).rglob("*")]
     wanted = {
-        p.relative_to(ROOT).as_posix() for p in files if p.suffix in {".py", ".html", ".toml"}
+        p.relative_to(ROOT).as_posix()
+        for p in files
+        if p.suffix in {".py", ".html", ".css", ".js", ".toml"}
     }
     assert not (wanted | {"llmrouter.py", "__main__.py", "_build.py"}) - set(names)
 

@@ -24,8 +24,9 @@ _llmrouter() {
     "check "*) COMPREPLY=($(compgen -W "-h --help --debug --json" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "stats "*) COMPREPLY=($(compgen -W "-h --help --debug --config --by --since --until --json --csv" -- "$cur")) ;;
     "watch "*) COMPREPLY=($(compgen -W "-h --help --debug --key-file --ca-file --filter --json --brief" -- "$cur")) ;;
+    "init "*) COMPREPLY=($(compgen -W "-h --help --debug --key --force" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "tui "*) COMPREPLY=($(compgen -W "-h --help --debug --key-file --ca-file --filter" -- "$cur")) ;;
-    *) COMPREPLY=($(compgen -W "serve check explain selftest stats watch tui replay launch provider service version --help --version" -- "$cur")) ;;
+    *) COMPREPLY=($(compgen -W "init serve check explain selftest stats watch tui replay launch provider service version --help --version" -- "$cur")) ;;
     esac
 }
 complete -o filenames -F _llmrouter llmrouter

@@ -1,5 +1,6 @@
 # fish completion for llmrouter, made by contrib/cli.py
 complete -c llmrouter -f
+complete -c llmrouter -n __fish_use_subcommand -a init -d 'write a first configuration, for what this machine has'
 complete -c llmrouter -n __fish_use_subcommand -a serve -d 'run the router in the foreground'
 complete -c llmrouter -n __fish_use_subcommand -a check -d 'read and check a configuration, print what it says'
 complete -c llmrouter -n __fish_use_subcommand -a explain -d 'where a request would go, and why, without sending it'
@@ -12,6 +13,11 @@ complete -c llmrouter -n __fish_use_subcommand -a launch -d 'start a coding agen
 complete -c llmrouter -n __fish_use_subcommand -a provider -d 'list, pause, resume or drain a provider of a running router'
 complete -c llmrouter -n __fish_use_subcommand -a service -d 'the systemd unit: print, install or remove it'
 complete -c llmrouter -n __fish_use_subcommand -a version -d 'print the version, the commit, and those of Python, trio and h11'
+complete -c llmrouter -n '__fish_seen_subcommand_from init' -s h -l help -d 'show this help message and exit'
+complete -c llmrouter -n '__fish_seen_subcommand_from init' -l debug -d 'show the traceback of an internal error'
+complete -c llmrouter -n '__fish_seen_subcommand_from init' -l key -d 'make a key for clients, in a file beside it'
+complete -c llmrouter -n '__fish_seen_subcommand_from init' -l force -d 'over files that are there'
+complete -c llmrouter -n '__fish_seen_subcommand_from init' -F
 complete -c llmrouter -n '__fish_seen_subcommand_from serve' -s h -l help -d 'show this help message and exit'
 complete -c llmrouter -n '__fish_seen_subcommand_from serve' -l debug -d 'show the traceback of an internal error'
 complete -c llmrouter -n '__fish_seen_subcommand_from serve' -l host -r -d 'address to listen on, over the file\'s'

@@ -1,6 +1,6 @@
 """Which configuration file is meant, and what is said when there is something wrong with it.
 
-Owns: the search order, and the way a ConfigError is shown.
+Owns: the search order, the way a ConfigError is shown, and how this program is called.
 Refuses to know: what stands in a configuration.
 
 Laws:
@@ -11,6 +11,7 @@ Laws:
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +57,12 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError:  # no permission to look into the directory
         return False
+
+
+def called(program: str) -> str:
+    """How a command of ours is written for this person to copy: as this one was."""
+    installed = Path(program).suffix not in (".pyz", ".py")
+    return "llmrouter" if installed else f"python3 {shlex.quote(program)}"
 
 
 def complain(error: ConfigError) -> int:

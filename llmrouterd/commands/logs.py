@@ -17,6 +17,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from llmrouterd.pipeline.tracing import Stamp
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -35,13 +37,13 @@ class Generation(logging.Filter):
 
 
 class Plain(logging.Formatter):
-    """`2026-01-01 10:00:00,123 INFO llmrouter[1]: words`"""
+    """`2026-01-01 10:00:00,123 INFO llmrouter[1]: words`, and the trace where there is one."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s[%(generation)d]: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        return one_line(super().format(record))
+        return one_line(super().format(record)) + _trace(record)
 
 
 class Journal(logging.Formatter):
@@ -51,7 +53,8 @@ class Journal(logging.Formatter):
         super().__init__("%(name)s[%(generation)d]: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"<{_PRIORITY.get(record.levelname, 6)}>{one_line(super().format(record))}"
+        text = one_line(super().format(record)) + _trace(record)
+        return f"<{_PRIORITY.get(record.levelname, 6)}>{text}"
 
 
 class Json(logging.Formatter):
@@ -66,6 +69,8 @@ class Json(logging.Formatter):
             "generation": getattr(record, "generation", 0),
             "message": record.getMessage(),
         }
+        if getattr(record, "trace_id", ""):
+            line["trace_id"] = record.trace_id  # type: ignore[attr-defined]
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)
@@ -74,8 +79,17 @@ class Json(logging.Formatter):
 _SHAPES: Mapping[str, type[logging.Formatter]] = {"plain": Plain, "journal": Journal, "json": Json}
 
 
+def _trace(record: logging.LogRecord) -> str:
+    trace_id = getattr(record, "trace_id", "")
+    return f" trace_id={trace_id}" if trace_id else ""
+
+
 def one_line(text: str) -> str:
-    return "\\n".join(text.splitlines())
+    """A text that a terminal may be shown: what it says may be a stranger's, escape sequences and all."""
+    text = "\\n".join(text.splitlines())
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def to_stderr(level: str, shape: str, environ: Mapping[str, str]) -> Generation:
@@ -86,6 +100,7 @@ def to_stderr(level: str, shape: str, environ: Mapping[str, str]) -> Generation:
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(_SHAPES[shape]())
     lines.addFilter(stamp)
+    lines.addFilter(Stamp())
     logging.basicConfig(level=level.upper(), handlers=[lines], force=True)
     return stamp
 

@@ -186,6 +186,16 @@ def check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def init(parser: argparse.ArgumentParser) -> None:
+    path = Path("llmrouter.toml")
+    text = "the file to write (%(default)s); -: stdout"
+    parser.add_argument("path", metavar="PATH", nargs="?", type=Path, default=path, help=text)
+    parser.add_argument(
+        "--key", action="store_true", help="make a key for clients, in a file beside it"
+    )
+    parser.add_argument("--force", action="store_true", help="over files that are there")
+
+
 def selftest(parser: argparse.ArgumentParser) -> None:
     own = "try with the settings of this file (default: with none)"
     parser.add_argument("config", metavar="CONFIG", nargs="?", type=Path, help=own)
@@ -204,6 +214,7 @@ def add(command: str, parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
+    "init": init,
     "serve": serve,
     "check": check,
     "explain": explain,

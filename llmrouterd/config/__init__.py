@@ -5,7 +5,7 @@ rules.py make the nouns of two of them, load.py puts the whole together.
 """
 
 from llmrouterd.config.load import load, parse
-from llmrouterd.config.nouns import Config, KeyHolder, Logging, Server
+from llmrouterd.config.nouns import Config, KeyHolder, Logging, Server, Telemetry
 from llmrouterd.config.server import overridden
 
-__all__ = ["Config", "KeyHolder", "Logging", "Server", "load", "overridden", "parse"]
+__all__ = ["Config", "KeyHolder", "Logging", "Server", "Telemetry", "load", "overridden", "parse"]

@@ -111,10 +111,15 @@ IMAGES: Keys = {
 }
 
 TELEMETRY: Keys = {
-    "enabled": later(False),
-    "otlp_endpoint": Key("text", "http://localhost:4318"),
-    "service_name": Key("text", "llmrouter"),
+    "enabled": Key("switch", False),
+    "otlp_endpoint": Key("text", "http://localhost:4318", filled=True),
+    "service_name": Key("text", "llmrouter", filled=True),
     "sample_ratio": Key("number", 1.0, low=0, high=1),
+    "headers": Key("map", MappingProxyType({})),
+    "headers_env": Key("text", ""),
+    "interval": seconds(10.0, low=0.1),
+    "timeout": seconds(10.0, low=0.1),
+    "ca_file": Key("text", ""),
 }
 
 PROVIDER: Keys = {
@@ -356,19 +361,34 @@ RESPONSE_CLASSIFIERS: Mapping[str, Keys] = {
     "pii": {**_FOUND, "kinds": _PII},
     "llm": _LABELS,
 }
+# timeout: seconds that one hook may take.
+_HOOKED: Keys = {**_ENABLED, "timeout": Key("number", low=0.01, high=600)}
 PLUGINS: Mapping[str, Keys] = {
-    "response-healing": _ENABLED,
+    "response-healing": _HOOKED,
     "pareto-router": {
-        **_ENABLED,
+        **_HOOKED,
         "default_tier": Key("text", filled=True),
         "tier": Key("text", filled=True),
         "tiers": Key("lists"),
+    },
+    "redact": {
+        **_HOOKED,
+        "kinds": Key(
+            "texts",
+            one_of=(
+                *("email", "phone", "iban", "card", "national-id"),
+                *("api-key", "private-key", "token", "password"),
+            ),
+        ),
+        "words": Key("texts", filled=True),
+        "patterns": Key("map"),
+        "before_classifiers": Key("switch"),
     },
 }
 # Ids of later versions: refused when enabled. Any other id is ignored with a warning.
 CLASSIFIERS_LATER: tuple[str, ...] = ()
 RESPONSE_CLASSIFIERS_LATER: tuple[str, ...] = ()
-PLUGINS_LATER = ("web", "pdf", "redact", "cache", "system-prompt", "model-params")
+PLUGINS_LATER = ("web", "pdf", "cache", "system-prompt", "model-params")
 
 CLIENT: Keys = {
     "name": Key("text", required=True, filled=True),

@@ -27,6 +27,7 @@ from llmrouterd.config.providers import names_of, read_providers
 from llmrouterd.config.read import NOT_YET, Problems, nearest, quoted, read
 from llmrouterd.config.rules import check_name, read_aliases, read_rules
 from llmrouterd.config.server import check_workers, is_host, read_server
+from llmrouterd.config.telemetry import read_telemetry
 from llmrouterd.model import ConfigError, Images, Routing
 
 if TYPE_CHECKING:
@@ -68,7 +69,6 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     named = bool(top["clients"])
     server, failover = read_server(problems, top["server"] or {}, environ, has_clients=named)
     clients = read_clients(problems, top["clients"], environ, server.api_key)
-    read(problems, ("telemetry",), top["telemetry"] or {}, keys.TELEMETRY)
     names = names_of(top["providers"])
     providers, skipped = read_providers(problems, top["providers"], environ)
     if "providers" not in document or document["providers"] == []:
@@ -86,6 +86,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     config = Config(
         server=server,
         logging=Logging(**read(problems, ("logging",), top["logging"] or {}, keys.LOGGING)),
+        telemetry=read_telemetry(problems, top["telemetry"] or {}, environ),
         images=_images(problems, top["images"] or {}),
         clients=clients,
         providers=providers,

@@ -1,6 +1,6 @@
 """What a configuration is, once it has been read and found right.
 
-Owns: `Config` and the two parts of it that are nobody else's nouns, `Server` and `Logging`.
+Owns: `Config` and the parts of it that are nobody else's nouns, `Server`, `Logging` and `Telemetry`.
 Refuses to know: TOML, files, defaults of the file's keys (keys.py has them).
 
 Laws:
@@ -71,6 +71,21 @@ class Logging:
 
 
 @dataclass(frozen=True, slots=True)
+class Telemetry:
+    """`[telemetry]`. endpoint: without the path of a signal. headers: name and value, which may be a
+    credential. interval, timeout: seconds."""
+
+    enabled: bool = False
+    endpoint: str = "http://localhost:4318"
+    service_name: str = "llmrouter"
+    sample_ratio: float = 1.0
+    headers: tuple[tuple[str, Secret], ...] = ()
+    interval: float = 10.0
+    timeout: float = 10.0
+    ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One configuration, checked.
 
@@ -80,6 +95,7 @@ class Config:
 
     server: Server = Server()
     logging: Logging = Logging()
+    telemetry: Telemetry = Telemetry()
     images: Images = field(default_factory=Images)
     clients: tuple[KeyHolder, ...] = ()
     providers: tuple[Provider, ...] = ()

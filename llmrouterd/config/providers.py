@@ -177,7 +177,7 @@ def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Prov
         max_retries=values["max_retries"],
         circuit_failures=values["circuit_failures"],
         probe_interval_s=values["probe_interval"],
-        headers=_headers(problems, path, values["headers"], url),
+        headers=read_headers(problems, path, values["headers"], url),
         ca_file=values["ca_file"],
         client_cert=values["client_cert"],
         client_key=values["client_key"],
@@ -229,10 +229,10 @@ def _base_url(problems: Problems, path: Path, text: str) -> SplitResult | None:
     if text.startswith("unix:"):
         problems.add((*path, "base_url"), f"a unix socket is {NOT_YET}")
         return None
-    return _url(problems, (*path, "base_url"), text, "http://localhost:11434", "http", "https")
+    return url_parts(problems, (*path, "base_url"), text, "http://localhost:11434", "http", "https")
 
 
-def _url(
+def url_parts(
     problems: Problems, path: Path, text: str, example: str, *schemes: str
 ) -> SplitResult | None:
     """The parts of a URL of these schemes. What is wrong is said without the text (law 1)."""
@@ -286,7 +286,7 @@ def masked(url: str) -> str:
     return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
 
 
-def _unreadable(file: str) -> str:
+def unreadable(file: str) -> str:
     """Why a file cannot be read; "" when it can."""
     try:
         FilePath(file).open("rb").close()
@@ -309,10 +309,10 @@ def _check_files(
     problems: Problems, path: Path, values: Mapping[str, Any], url: SplitResult | None
 ) -> None:
     ca_file = values["ca_file"]
-    if ca_file and (wrong := _unreadable(ca_file)):
+    if ca_file and (wrong := unreadable(ca_file)):
         problems.add((*path, "ca_file"), f"{quoted(ca_file)} cannot be read: {wrong}")
     for name in ("client_cert", "client_key"):
-        if values[name] and (wrong := _unreadable(values[name])):
+        if values[name] and (wrong := unreadable(values[name])):
             problems.add((*path, name), f"{quoted(values[name])} cannot be read: {wrong}")
     if bool(values["client_cert"]) != bool(values["client_key"]):
         missing = "client_key" if values["client_cert"] else "client_cert"
@@ -320,7 +320,7 @@ def _check_files(
     if values["http_proxy"]:
         here: Path = (*path, "http_proxy")
         # the way to the proxy; the request that goes through it may well be https
-        _url(problems, here, values["http_proxy"], "http://proxy.example:3128", "http")
+        url_parts(problems, here, values["http_proxy"], "http://proxy.example:3128", "http")
         if url is not None and _on_this_host(url.hostname or ""):
             problems.warn(here, "not used: the provider is on this machine")
 
@@ -334,7 +334,7 @@ def _with_key(problems: Problems, path: Path, provider: Provider, key: Secret | 
     return replace(provider, key=key)
 
 
-def _headers(
+def read_headers(
     problems: Problems, path: Path, table: Mapping[str, str], url: SplitResult | None
 ) -> tuple[tuple[str, str], ...]:
     headers: list[tuple[str, str]] = []

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from llmrouterd.tomlpos import Path
 
 UNIX = "unix:"
+SHORTEST_KEY = 16  # characters
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\Z")
 _MODE = re.compile(r"0?[0-7]{3}\Z")
 _FILES = ("tls_cert", "tls_key", "tls_client_ca")
@@ -66,6 +67,7 @@ def read_server(
     asks = table.get("api_key_env") or table.get("api_key_file")
     if not asks and not has_clients:  # a key that is missing has been complained about already
         _check_listening(problems, ("server", "host"), server)
+    _warn_of_short_key(problems, server)
     return server, failover
 
 
@@ -102,9 +104,10 @@ def check_workers(problems: Problems, config: Config) -> None:
         for h in config.clients
         if h.caller.allowance is not None
     ]
+    lacking += ["[telemetry]"] if config.telemetry.enabled else []
     for what in lacking:
         words = "not available together with several workers in this version"
-        problems.add(("server", "workers"), f"{what}: {words}, take workers = 1 or the limits away")
+        problems.add(("server", "workers"), f"{what}: {words}, take workers = 1 or that away")
 
 
 # --- whom it lets in ------------------------------------------------------------------------------
@@ -133,6 +136,15 @@ def _check_listening(problems: Problems, path: Path, server: Server) -> None:
     open_hosts = [host for host in server.hosts if not only_here(host)]
     if open_hosts:
         problems.add(path, f"{quoted(open_hosts[0])} {OPEN}")
+
+
+def _warn_of_short_key(problems: Problems, server: Server) -> None:
+    """Nobody counts wrong keys: what other machines may try must be too long to be guessed."""
+    if server.api_key is None or all(map(only_here, server.hosts)):
+        return
+    if len(server.api_key.reveal()) < SHORTEST_KEY:
+        words = "other machines can try keys, and this one is short: openssl rand -hex 32"
+        problems.warn(("server", "api_key_env"), words)
 
 
 def _check_origin(problems: Problems, path: Path, origin: str) -> None:

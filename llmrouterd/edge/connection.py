@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import time
 import traceback
 from email.utils import formatdate
@@ -64,7 +65,8 @@ __all__ = [
 
 LOG = logging.getLogger("llmrouter.edge")
 _JSON = "application/json"
-_CRLF = b"\r\n"
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
+_NOTHING_YET = (b"", b"\r")
 FRESH_S = 1.0  # what a drain leaves a new connection for its first request
 
 
@@ -225,15 +227,14 @@ class _Connection:
             BadHead: refused (malformed, too large, too slow).
             Broken: the connection died.
         """
-        buffer = self.h11.trailing_data[0]
-        if buffer.startswith(_CRLF):  # RFC 9112 2.2: one empty line before a request is forgiven
-            buffer = buffer.removeprefix(_CRLF)
-            self.h11 = self._new_h11()
-            self.h11.receive_data(buffer)
-        if not buffer:
-            buffer = await self._first_bytes(wait_s)
+        held = self.h11.trailing_data[0]
+        buffer = _begun(held)
+        if buffer in _NOTHING_YET:
+            buffer = await self._first_bytes(wait_s, buffer)
             if not buffer:
                 return None
+        if buffer != held:
+            self.h11 = self._new_h11()
             self.h11.receive_data(buffer)
         end = rawhead.find_end(buffer)
         if end < 0:
@@ -245,24 +246,24 @@ class _Connection:
             raise _head_too_large(self.limits)
         return buffer[:end]
 
-    async def _first_bytes(self, wait_s: float) -> bytes:
-        """Idle until a request begins; b"" when none will: closed, too long idle, or draining."""
-        data, fresh = b"", self.fresh
+    async def _first_bytes(self, wait_s: float, begun: bytes) -> bytes:
+        """Idle until a request begins; b"" when none will: closed, too long idle, or draining.
+        begun: nothing, or half of an empty line."""
+        fresh = self.fresh
         if self.shared.draining:
             if not fresh and not self.wire.readable():
-                return data
+                return b""
             wait_s = FRESH_S
         with trio.CancelScope(deadline=_from_now(wait_s)) as clock:
             self.shared.waiting(clock, fresh=fresh)
             try:
-                data = await self.wire.receive()
-                while data == _CRLF:
-                    data = await self.wire.receive()
+                while begun in _NOTHING_YET and (more := await self.wire.receive()):
+                    begun = _begun(begun + more)
             finally:
                 self.shared.busy(clock)
-        if not data and self.shared.draining and self.wire.readable():
-            data = await self.wire.receive()  # it came as the drain began
-        return data.removeprefix(_CRLF)
+        if begun in _NOTHING_YET and self.shared.draining and self.wire.readable():
+            begun = _begun(begun + await self.wire.receive())  # it came as the drain began
+        return b"" if begun in _NOTHING_YET else begun
 
     async def _rest_of_head(self, buffer: bytes) -> bytes:
         """Read until the head is whole; b"" when the client left in the middle of it."""
@@ -379,6 +380,12 @@ class _Connection:
                     taken += len(data)
             except Broken:
                 return
+
+
+def _begun(data: bytes) -> bytes:
+    """What a request begins with: RFC 9112 2.2 forgives empty lines before it."""
+    empty = _EMPTY_LINES.match(data)
+    return data[empty.end() :] if empty else data
 
 
 def _from_now(seconds: float) -> float:

@@ -50,13 +50,14 @@ class Disconnected(Truncated):
 class Channel:
     """A connection to an upstream and h11's view of it: what the pool keeps."""
 
-    __slots__ = ("expires", "h11", "receipt", "uses", "wire")
+    __slots__ = ("connect_s", "expires", "h11", "receipt", "uses", "wire")
 
-    def __init__(self, wire: Wire, receipt: Receipt) -> None:
+    def __init__(self, wire: Wire, receipt: Receipt, connect_s: float = 0.0) -> None:
         self.wire = wire
         self.receipt = receipt
         self.h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         self.expires = math.inf
+        self.connect_s = connect_s  # what it took to make it
         self.uses = 0
 
 
@@ -104,6 +105,11 @@ class Exchange:
     def receipt(self) -> Receipt:
         """The address that was really dialled."""
         return self._channel.receipt
+
+    @property
+    def connect_s(self) -> float | None:
+        """How long connecting took; None where a connection was there already."""
+        return None if self.reused else self._channel.connect_s
 
     async def read(self) -> bytes:
         """The next piece of the body; b"" at its proper end.

@@ -2,7 +2,7 @@
 
 Owns: the refusal of chunk framing that h11 0.16 lets through and another server might read
 otherwise: a space behind the size, more than 16 digits, control characters in an extension,
-extensions without bound, bare LF and folded lines in the trailers.
+extensions without bound, bare LF and folded lines in the trailers; and of bodies in crumbs.
 Refuses to know: the data itself (h11 takes it out), sockets, limits on the body.
 
 Laws:
@@ -20,6 +20,10 @@ from llmrouterd.edge.rawhead import BadHead, check_fields
 MAX_CHUNK_LINE_BYTES = 300  # 16 digits and a modest extension; no known client sends any
 MAX_EXTENSION_BYTES = 16384  # of all extensions of a body: they are work without data
 MAX_TRAILER_BYTES = 8192
+# Each chunk costs as much work as a kilobyte of data: a body may have so many of them, and one more
+# for each CHUNK_BYTES that came.
+MAX_CHUNKS = 16384
+CHUNK_BYTES = 256
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(;[\x21-\x7e][\x20-\x7e\t]*)?")
 _BEGUN_LINE = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\x20-\x7e\t]*)?\r?")
 _CRLF = b"\r\n"
@@ -32,7 +36,7 @@ class FramingError(Garbled):
 class ChunkGuard:
     """Follows a chunked body's framing. `feed` raises FramingError at the first fault."""
 
-    __slots__ = ("_due", "_extensions", "_held", "_in_trailers", "_left", "done")
+    __slots__ = ("_chunks", "_due", "_extensions", "_held", "_in_trailers", "_left", "_sum", "done")
 
     def __init__(self) -> None:
         self.done = False
@@ -41,6 +45,8 @@ class ChunkGuard:
         self._due = 0  # bytes still to come of the CRLF behind it
         self._in_trailers = False
         self._extensions = 0
+        self._chunks = 0
+        self._sum = 0  # bytes of all chunks so far
 
     def feed(self, data: bytes) -> None:
         """Judge the next bytes. What follows the body is not looked at."""
@@ -79,6 +85,10 @@ class ChunkGuard:
         if self._extensions > MAX_EXTENSION_BYTES:
             raise FramingError(f"chunk extensions over {MAX_EXTENSION_BYTES} bytes")
         self._left = int(match[1], 16)
+        self._chunks += 1
+        self._sum += self._left
+        if self._chunks > MAX_CHUNKS + self._sum // CHUNK_BYTES:
+            raise FramingError(f"a body in {self._chunks} chunks: send larger ones")
         if self._left:
             self._due = 2
         else:

@@ -174,8 +174,9 @@ class Pool:
         """A fresh connection."""
         if deadline is not None:
             deadline.enter("connect")
+        begun = trio.current_time()
         wire, receipt = await self._dial(origin, contexts=self._contexts, label=label)
-        return Channel(wire, receipt)
+        return Channel(wire, receipt, trio.current_time() - begun)
 
 
 class Lease:

@@ -192,7 +192,9 @@ class StreamWire:
             _close_below(self._stream.send_stream)
 
     def readable(self) -> bool:
-        return self.closed or (self.sock is not None and _has_input(self.sock))
+        if self.closed or _holds_records(self._stream):
+            return True
+        return self.sock is not None and _has_input(self.sock)
 
     def close(self) -> None:
         if not self.closed:
@@ -258,6 +260,12 @@ def _close_below(stream: object) -> None:
         close = getattr(stream, "close", None)  # memory streams have a synchronous close
         if callable(close):
             close()
+
+
+def _holds_records(stream: object) -> bool:
+    """Whether TLS has taken bytes off the socket that nobody has read yet: one read of the socket may
+    bring several records, and one read of the stream gives one of them."""
+    return isinstance(stream, trio.SSLStream) and stream._incoming.pending > 0
 
 
 def _has_input(sock: socket.socket) -> bool:

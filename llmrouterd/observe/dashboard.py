@@ -1,7 +1,7 @@
 """The dashboard: one page without outside assets, and the event feed it reads.
 
-Owns: serving the page, turning a key into a cookie, the feed as server-sent events with replay, and
-one event with its words.
+Owns: serving the page, turning a key into a cookie, the feed as server-sent events with replay, one
+event with its words, and the figures of its charts.
 Refuses to know: what the events mean, which key is the right one.
 
 Laws:
@@ -14,18 +14,17 @@ Laws:
 from __future__ import annotations
 
 import json
-import re
 import time
-from base64 import b64encode
-from functools import cache
-from hashlib import sha256
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
 import trio
 
 from formats.sse import write_sse
+from llmrouterd.model import Record
+from llmrouterd.observe import bundle
+from llmrouterd.observe.history import SPANS, History
+from llmrouterd.observe.retell import retell
 from llmrouterd.observe.shapes import as_text
 
 if TYPE_CHECKING:
@@ -45,21 +44,22 @@ _JSON_FIELDS = [
 
 
 class Dashboard:
-    """The page, its events, one event whole. The caller has checked the key."""
+    """The page, its events, one event whole, what charts show. The caller has checked the key."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, history: History | None = None) -> None:
         self._feed = feed
+        self._history = history or History()
 
     async def page(self, incoming: Asking, client: Answering) -> None:
         key = parse_qs(incoming.query).get("api_key")
         if key:
-            fields = [("location", "/dashboard"), *cookie_fields(key[0])]
+            fields = [("location", "/dashboard"), *cookie_fields(key[0], incoming.scheme)]
             return await client.respond(303, fields, b"")
-        return await client.respond(200, *_page())
+        return await client.respond(200, *bundle.page())
 
     async def door(self, client: Answering) -> None:
         """The page for a browser without a key: it gets nothing, and asks for one."""
-        await client.respond(401, *_page())
+        await client.respond(401, *bundle.page())
 
     async def event(self, incoming: Asking, client: Answering) -> None:
         """A request's last event with the words of request and answer, while they are held."""
@@ -68,7 +68,19 @@ class Dashboard:
         if entry is None or not entry.words:
             error = {"type": "not_found_error", "message": "its words are not held any more"}
             return await client.respond(404, _JSON_FIELDS, json.dumps({"error": error}).encode())
-        return await client.respond(200, _JSON_FIELDS, entry.text().encode())
+        assert isinstance(entry.telling, Record)
+        text = as_text(entry.telling, more=retell(entry.telling))
+        return await client.respond(200, _JSON_FIELDS, text.encode())
+
+    async def history(self, incoming: Asking, client: Answering) -> None:
+        """The bins of the last five minutes, hour or day."""
+        span_s = _number(_asked(incoming, "span")) or min(SPANS)
+        if span_s not in SPANS:
+            words = f"span is one of {', '.join(map(str, SPANS))} (seconds)"
+            error = {"type": "invalid_request_error", "message": words}
+            return await client.respond(400, _JSON_FIELDS, json.dumps({"error": error}).encode())
+        told = self._history.shape(span_s, time.time_ns() // 1_000_000)
+        return await client.respond(200, _JSON_FIELDS, json.dumps(told).encode())
 
     async def events(self, incoming: Asking, client: Answering) -> None:
         """Follow the feed until the reader leaves. Starts after Last-Event-ID, if one is given."""
@@ -167,33 +179,8 @@ def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-# --- the page -------------------------------------------------------------------------------------
-
-
-@cache
-def _page() -> tuple[list[tuple[str, str]], bytes]:
-    html = files("llmrouterd.observe").joinpath("dashboard.html").read_bytes()
-    policy = (
-        f"default-src 'none'; script-src {_hash(html, b'script')}; "
-        f"style-src {_hash(html, b'style')}; connect-src 'self'; img-src data:; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
-        "trusted-types 'none'"
-    )
-    return [
-        ("content-type", "text/html; charset=utf-8"),
-        ("content-security-policy", policy),
-        ("x-content-type-options", "nosniff"),
-        ("referrer-policy", "no-referrer"),
-        ("cache-control", "no-store"),
-    ], html
-
-
-def _hash(html: bytes, name: bytes) -> str:
-    """The policy's word for the one element of that name and its exact content."""
-    (content,) = re.findall(b"<%b>(.*?)</%b>" % (name, name), html, re.DOTALL)
-    return f"'sha256-{b64encode(sha256(content).digest()).decode()}'"
-
-
-def cookie_fields(key: str) -> list[tuple[str, str]]:
+def cookie_fields(key: str, scheme: str) -> list[tuple[str, str]]:
+    """The cookie; one that came by HTTPS is not sent without it."""
     cookie = f"{COOKIE}={quote(key, safe='')}; Path=/dashboard; HttpOnly; SameSite=Strict"
+    cookie += "; Secure" if scheme == "https" else ""
     return [("set-cookie", cookie), ("cache-control", "no-store")]

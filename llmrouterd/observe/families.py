@@ -136,6 +136,17 @@ _ALL = (
     _gauge("llmrouter_worker_requests_in_flight", "Requests being served now.", "worker"),
     _gauge("llmrouter_worker_resident_memory_bytes", "Resident memory of a worker.", "worker"),
     _counter("llmrouter_worker_cpu_seconds_total", "CPU time used by a worker.", "worker"),
+    _counter(
+        "llmrouter_telemetry_sent_total",
+        "Traces, metric points and log records that an OpenTelemetry collector took.",
+        "signal",
+    ),
+    _counter(
+        "llmrouter_telemetry_dropped_total",
+        "Those that did not get there: the collector did not keep up, refused them, or was not to "
+        "be reached, or they were of requests that must stay here.",
+        *("signal", "reason"),
+    ),
     _gauge("llmrouter_build_info", "1; the labels say what runs.", "version", "python"),
     _gauge("llmrouter_event_loop_tasks", "Tasks that live in the event loop."),
     _gauge("process_start_time_seconds", "When the process began, in seconds since 1970."),

@@ -17,6 +17,7 @@ from llmrouterd.model import (
     FirstToken,
     Opened,
     Progress,
+    Queued,
     Record,
     Routed,
     Telling,
@@ -77,7 +78,7 @@ class Running:
                 now.progress, now.turn = telling, self._turn
             case AttemptFailed():
                 now.tries = [*now.tries[1 - _TRIES :], telling]
-            case Classified() | Routed() | FirstToken():
+            case Classified() | Routed() | Queued() | FirstToken():
                 now.steps[type(telling)] = telling
                 if isinstance(telling, FirstToken):
                     self._streams[telling.id] = now

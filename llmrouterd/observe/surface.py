@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 class Asking(Protocol):
+    scheme: str
     query: str
     headers: Headers
 

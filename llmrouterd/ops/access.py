@@ -6,9 +6,11 @@ Refuses to know: what lies behind.
 Laws:
 1. Everything but /health needs the key when one is set. Keys are compared in constant time.
 2. On a loopback address a foreign Host header is refused: it is how a web page somewhere reaches a
-   server here (DNS rebinding).
+   server here (DNS rebinding). Where everybody in the network is let in without a key, browsers must
+   still name this server by a name that nobody outside of the network can have.
 3. A browser page of another origin is refused unless the owner listed it; no CORS header is ever
    sent to an unlisted one.
+4. The dashboard's cookie is a key for the dashboard's own page and nobody else.
 """
 
 from __future__ import annotations
@@ -85,6 +87,17 @@ def check_key(config: Config, incoming: Incoming, *, cookie: bool = False) -> Fa
     return None
 
 
+def takes_cookie(incoming: Incoming, path: str) -> bool:
+    """Whether the dashboard's cookie counts as a key here: for looking on, and for what the page
+    itself sends. Browsers name the page that sends a POST, and another port is another page: SameSite
+    alone would let it through."""
+    if not path.startswith("/dashboard"):
+        return False
+    origin = incoming.headers.get("origin")
+    own = origin is not None and _same_origin(incoming, origin)
+    return own or incoming.method in ("GET", "HEAD")
+
+
 def check_rights(incoming: Incoming, path: str) -> Failure | None:
     """What only the owner and clients with `admin = true` may see: everybody's requests."""
     if incoming.caller.admin or not path.startswith(("/dashboard", "/metrics")):
@@ -94,19 +107,42 @@ def check_rights(incoming: Incoming, path: str) -> Failure | None:
 
 
 def check_host(server: Server, incoming: Incoming) -> Failure | None:
-    """Refuse a Host that is not ours, where we listen on loopback only."""
-    if incoming.peer == UNIX_PEER or not _loopback_only(server.hosts):
-        return None
+    """Refuse a Host that is not ours, where we listen on loopback only or open to everybody."""
     host = incoming.headers.get("host")
-    if host is None:  # HTTP/1.0 has none, and no browser speaks it
+    if incoming.peer == UNIX_PEER or host is None:  # HTTP/1.0 has none, and no browser speaks it
+        return None
+    here = _loopback_only(server.hosts)
+    if not here and not (_is_open(server) and _from_a_browser(incoming)):
         return None
     name = _name_of(host)
     if _is_loopback(name) or name in (h.lower().rstrip(".") for h in server.trusted_hosts):
+        return None
+    if not here and _is_of_the_network(name):
         return None
     return Failure(
         "forbidden",
         f"the Host {name[:100]!r} is not this server; add it to [server] trusted_hosts if it is",
     )
+
+
+def _is_open(server: Server) -> bool:
+    return server.allow_unauthenticated and server.api_key is None
+
+
+def _from_a_browser(incoming: Incoming) -> bool:
+    """What a page sends, and the pages of ours that show what others have said."""
+    return "origin" in incoming.headers or incoming.path.startswith("/dashboard")
+
+
+def _is_of_the_network(name: str) -> bool:
+    """An address, or a name that no name server outside of this network answers for."""
+    if "." not in name or name.endswith((".local", ".internal", ".home.arpa")):
+        return bool(name)
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _name_of(host: str) -> str:

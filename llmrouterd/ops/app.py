@@ -27,10 +27,11 @@ from llmrouterd.guard.health import Health
 from llmrouterd.model import ConfigError
 from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.feed import Feed
+from llmrouterd.observe.history import History
 from llmrouterd.observe.journal import Journal
 from llmrouterd.observe.lag import watch_lag
 from llmrouterd.observe.metrics import Metrics
-from llmrouterd.ops import hub, local, signals
+from llmrouterd.ops import collector, hub, local, signals
 from llmrouterd.ops.current import Current
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.listening import handed_down, listeners, server_context
@@ -42,12 +43,15 @@ from llmrouterd.ops.systemd import Notifier
 from llmrouterd.ops.uplink import LAST_S, Passed, Uplink
 from llmrouterd.ops.worker import Link
 from llmrouterd.pipeline.admit import DAY_MS, Admission
+from llmrouterd.pipeline.binding import confined, unclassified
 from llmrouterd.pipeline.daemon import Daemon, Generation
+from llmrouterd.pipeline.tracing import Tracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
     from llmrouterd.model import Fleet
+    from llmrouterd.observe.otlp import Export
     from llmrouterd.ops.worker import Child
 
 LOG = logging.getLogger("llmrouter")
@@ -135,19 +139,22 @@ class _House:
         self.journal = None if child else _journal(config)
         self.metrics = Metrics() if config.server.metrics else None
         counted = None if child else self.metrics
-        sinks = (self.feed, self.journal, counted, self.uplink)
+        history = History() if config.server.dashboard and not child else None
+        self.telemetry = self._telemetry(config, generation, pool)
+        sinks = (self.feed, history, self.journal, counted, self.telemetry, self.uplink)
         self.daemon = Daemon(
             pool,
             health=Told(self.uplink.say) if self.uplink else Health(),
             sinks=tuple(sink for sink in sinks if sink is not None),
             keep_bodies=_keeps_bodies(config),
+            tracer=Tracer(config.telemetry.sample_ratio) if self.telemetry else None,
             keep_decisions=config.logging.enabled,
             admission=admission,
             first_id=child.first_id if child else 1,
         )
         self.hangups = Hangups()
         self.notifier = notifier
-        dashboard = Dashboard(self.feed) if self.feed is not None else None
+        dashboard = Dashboard(self.feed, history) if self.feed is not None else None
         self.passed = Passed(child.hub) if child else None
         self.connections = Connections(_BODIES_AT_ONCE * config.server.max_body_bytes)
         scrape = self._scrape(generation) if self.metrics is not None else None
@@ -160,6 +167,15 @@ class _House:
         self.server: Server | None = None
         self._in_force = in_force
 
+    def _telemetry(self, config: Config, generation: Generation, pool: Pool) -> Export | None:
+        if not config.telemetry.enabled:
+            return None
+
+        def strictest() -> tuple[str, ...] | None:
+            return confined(unclassified(self.current.generation.routing))
+
+        return collector.export(pool, config.telemetry, generation.user_agent, strictest)
+
     def _scrape(self, generation: Generation) -> Scrape:
         assert self.metrics is not None
         return Scrape(
@@ -169,6 +185,7 @@ class _House:
             self.feed,
             self.journal,
             self.connections,
+            telemetry=self.telemetry,
             fleet=self._fleet,
             queued=self.daemon.admission.queued,
         )
@@ -192,6 +209,8 @@ class _House:
                 writing.start_soon(self.journal.run)
             if self.uplink is not None:
                 writing.start_soon(self.uplink.run)
+            if self.telemetry is not None:
+                writing.start_soon(self.telemetry.run)
             async with trio.open_nursery() as background:
                 link = self.notifier
                 heed = partial(
@@ -219,6 +238,8 @@ class _House:
                 self.journal.close()
             if self.uplink is not None:
                 self.uplink.close()
+            if self.telemetry is not None:
+                self.telemetry.close()
 
     def _end(self, at_once: bool) -> None:
         assert self.server is not None

@@ -23,6 +23,7 @@ from llmrouterd.ops.catalog import Catalog
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.pages import Pages
 from llmrouterd.ops.probes import Probes
+from llmrouterd.pipeline.tracing import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +70,8 @@ class Current:
 
     async def answer(self, incoming: Incoming, client: Client) -> None:
         """A request begins, and ends, under what is in force now."""
+        if CURRENT.get():  # of the last request of this connection
+            CURRENT.set("")
         await self.pages.answer(incoming, client)
 
     def _catalog_of(self, config: Config, generation: Generation) -> Catalog:
@@ -157,8 +160,10 @@ def with_fixed(config: Config, before: Config) -> Config:
         LOG.warning("server.%s takes a restart and stays as it was", name)
     if config.logging != before.logging:
         LOG.warning("[logging] takes a restart and stays as it was")
+    if config.telemetry != before.telemetry:
+        LOG.warning("[telemetry] takes a restart and stays as it was")
     server = replace(new, **{name: getattr(old, name) for name in changed})
-    return replace(config, server=server, logging=before.logging)
+    return replace(config, server=server, logging=before.logging, telemetry=before.telemetry)
 
 
 def _stocked(generation: Generation, catalog: Catalog) -> Generation:

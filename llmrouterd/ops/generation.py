@@ -83,10 +83,11 @@ def _plugins(config: Config, problems: list[str]) -> Mapping[str, Installed[Plug
     """Configured plugins first, in their order; the others can still be asked for by a request."""
     installed: dict[str, Installed[Plugin]] = {}
     for name, table in config.plugins.items():
-        settings = {k: v for k, v in table.items() if k != "enabled"}
+        settings = {k: v for k, v in table.items() if k not in ("enabled", "timeout")}
         hook = _make(plugins.BUILTIN[name], settings, f"plugins.{name}", problems)
         if hook is not None:
-            installed[name] = Installed(name, hook, settings, bool(table.get("enabled")))
+            enabled, timeout_s = bool(table.get("enabled")), float(table.get("timeout", 0))
+            installed[name] = Installed(name, hook, settings, enabled, timeout_s)
     for name, factory in plugins.BUILTIN.items():
         if name not in config.plugins:
             hook = _make(factory, {}, f"plugins.{name}", problems)

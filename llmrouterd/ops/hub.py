@@ -25,6 +25,7 @@ from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.exposition import OPENMETRICS, PROMETHEUS, accepts_openmetrics, write
 from llmrouterd.observe.families import FAMILIES
 from llmrouterd.observe.feed import Feed
+from llmrouterd.observe.history import History
 from llmrouterd.observe.metrics import Metrics
 from llmrouterd.ops.frames import HELLO, Malformed, Reader, Writer
 from llmrouterd.ops.supervisor import clear
@@ -76,7 +77,8 @@ class Hub:
         self._grace_s = grace_s
         self._journal = journal
         self._link = link
-        self._dashboard = Dashboard(self.feed)
+        self.history = History()
+        self._dashboard = Dashboard(self.feed, self.history)
         self._ending = trio.CancelScope()
         self._closing = False
         self._lost = 0
@@ -175,7 +177,7 @@ class Hub:
             worker.flying[telling.id] = telling
         elif isinstance(telling, Record):
             worker.flying.pop(telling.id, None)
-        for sink in (self.feed, self.metrics, self._journal):
+        for sink in (self.feed, self.history, self.metrics, self._journal):
             if sink is not None:
                 sink.tell(telling)
 
@@ -202,6 +204,8 @@ class Hub:
             await answer.respond(200, head, self.text(openmetrics=openmetrics))
         elif page == "event":
             await self._dashboard.event(asked, answer)
+        elif page == "history":
+            await self._dashboard.history(asked, answer)
         else:
             await self._events(asked, answer)
 
@@ -305,8 +309,11 @@ def _both(name: str, one: Any, other: Any) -> Any:
 
 @dataclass(slots=True)
 class _Asked:
+    """scheme: the worker has looked after whatever hangs on it."""
+
     query: str
     headers: Headers
+    scheme: str = "http"
 
 
 class _Answer:

@@ -190,6 +190,8 @@ def ollama_show(model: Listed, created: int) -> JSON:
     facts: dict[str, JSON] = {"general.architecture": family, "general.basename": model.name}
     if info is not None and info.context_length:
         facts[f"{family}.context_length"] = info.context_length
+    # Nobody knows these here, and `ollama show` of some versions panics without them.
+    facts |= {"general.parameter_count": 0, f"{family}.embedding_length": 0}
     return {
         "modelfile": "",
         "parameters": "",

@@ -6,14 +6,14 @@ Refuses to know: requests.
 
 Laws:
 1. Local addresses are asked once, in parallel, within half a second. Nothing outside this machine
-   is asked at start.
+   is asked at start, unless OLLAMA_HOST names it.
 2. A cloud provider found by its key is `on_demand`: only for models asked for by name.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import trio
@@ -22,14 +22,14 @@ from formats.errors import FormatError
 from formats.jsontext import loads
 from llmrouterd.config import Config
 from llmrouterd.config.prices import with_prices
-from llmrouterd.config.providers import is_local_host
+from llmrouterd.config.providers import is_local_host, masked
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
-from llmrouterd.model import Clocks, FormatName, Provider, Routing, Secret
+from llmrouterd.model import Clocks, FormatName, ModelInfo, Provider, Routing, Secret
 from llmrouterd.ops.generation import upstream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from llmrouterd.edge.pool import Pool
 
@@ -65,52 +65,91 @@ CLOUDS: tuple[tuple[str, FormatName, str, str], ...] = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What stood at a place. models: what it lists; None: it is not there, and `why`."""
+
+    place: Place
+    models: tuple[ModelInfo, ...] | None = None
+    why: str = ""
+
+
 async def found(environ: Mapping[str, str], pool: Pool) -> Config:
-    """The configuration of a machine as it is."""
-    local = await _local(environ, pool)
+    """The configuration of a machine as it is. skipped: what was looked for and is not there."""
+    sights = await look(environ, pool)
+    local = [_local(each.place) for each in sights if each.models is not None]
     clouds = [
         with_prices(Provider(name, fmt, base, key=Secret(key), local=False, on_demand=True))
         for name, fmt, base, variable in CLOUDS
         if (key := environ.get(variable, "").strip())
     ]
     providers = (*local, *clouds) or (Provider("echo", "echo"),)
-    return Config(providers=providers, routing=Routing(implicit=True))
+    return Config(
+        providers=providers,
+        routing=Routing(implicit=True),
+        skipped=tuple(_not_found(sights, environ)),
+    )
 
 
-async def _local(environ: Mapping[str, str], pool: Pool) -> list[Provider]:
-    there: set[str] = set()
+def _local(place: Place) -> Provider:
+    host = urlsplit(place.base_url).hostname or ""
+    return Provider(place.name, place.format, place.base_url, local=is_local_host(host))
 
-    async def look(place: Place) -> None:
-        if await _answers(place, pool):
-            there.add(place.name)
+
+def _not_found(sights: tuple[Sight, ...], environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for each in sights:
+        if each.models is None:
+            yield each.place.name, each.why
+    unset = [variable for *_, variable in CLOUDS if not environ.get(variable, "").strip()]
+    if unset:
+        yield "clouds", f"no key in {', '.join(unset)}"
+
+
+async def look(environ: Mapping[str, str], pool: Pool) -> tuple[Sight, ...]:
+    """What stands at the usual places, in their order."""
+    seen: dict[str, Sight] = {}
+
+    async def look_at(place: Place) -> None:
+        seen[place.name] = await _look_at(place, pool)
 
     places = [_ollama(environ), *PLACES[1:]]
     with trio.move_on_after(PROBE_S):
         async with trio.open_nursery() as nursery:
             for place in places:
-                nursery.start_soon(look, place)
-    return [
-        Provider(
-            p.name, p.format, p.base_url, local=is_local_host(urlsplit(p.base_url).hostname or "")
-        )
-        for p in places
-        if p.name in there
-    ]
+                nursery.start_soon(look_at, place)
+    return tuple(seen.get(place.name) or _silent(place) for place in places)
 
 
-async def _answers(place: Place, pool: Pool) -> bool:
+def _silent(place: Place) -> Sight:
+    return Sight(place, why=f"no answer from {masked(place.base_url)} within {PROBE_S:g} s")
+
+
+async def _look_at(place: Place, pool: Pool) -> Sight:
     origin, _ = upstream(Provider(place.name, place.format, place.base_url))
     fields = [("accept", "application/json")]
+    other = Sight(place, why=f"what answers at {origin.where} is not {place.name}")
     with Deadline(Clocks(connect_s=PROBE_S, first_token_s=PROBE_S, idle_s=PROBE_S)) as deadline:
         try:
             async with pool.exchange(origin, "GET", place.path, fields, b"", deadline) as exchange:
                 if exchange.status != 200:
-                    return False
+                    return other
                 answer = loads((await exchange.read_all(1 << 23)).decode("utf-8", "replace"))
-                return isinstance(answer, dict) and isinstance(answer.get(place.member), list)
-        except (DialError, FormatError, ValueError):
-            return False
-    return False
+        except DialError as error:
+            return Sight(place, why=str(error))
+        except (FormatError, ValueError):
+            return other
+        listed = answer.get(place.member) if isinstance(answer, dict) else None
+        return Sight(place, tuple(_models(listed))) if isinstance(listed, list) else other
+    return _silent(place)
+
+
+def _models(listed: list[Any]) -> Iterator[ModelInfo]:
+    """Both kinds of list: Ollama's names and sizes, OpenAI's ids."""
+    for entry in listed:
+        name = (entry.get("name") or entry.get("id")) if isinstance(entry, dict) else None
+        if isinstance(name, str):
+            size = entry.get("size")
+            yield ModelInfo(name, size_bytes=size if type(size) is int else 0, native=entry)
 
 
 def _ollama(environ: Mapping[str, str]) -> Place:

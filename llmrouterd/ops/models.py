@@ -72,6 +72,26 @@ class Models:
         shown = lists.anthropic_model(model) if anthropic else None
         return await answer(client, shown or lists.openai_model(model, self._created))
 
+    # --- the dashboard ----------------------------------------------------------------------------
+
+    async def of_providers(self, incoming: Incoming, client: Client) -> None:
+        """GET /dashboard/api/models: every provider's models, and the owner's names for some."""
+        fleet = self._daemon.fleet(self._gen, 0)
+        models = [
+            {
+                "name": model.name,
+                "provider": name,
+                "loaded": model.loaded,
+                "context": model.context_length or None,
+                "capabilities": sorted(model.capabilities or ()),
+                "size_bytes": model.size_bytes or None,
+            }
+            for name, state in fleet.states.items()
+            for model in (state.models or {}).values()
+        ]
+        aliases = {name: list(places) for name, places in self._gen.routing.aliases.items()}
+        await answer(client, {"models": models, "aliases": aliases})
+
     # --- Ollama -----------------------------------------------------------------------------------
 
     async def tags(self, incoming: Incoming, client: Client) -> None:

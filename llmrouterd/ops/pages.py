@@ -12,7 +12,6 @@ Laws:
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -45,6 +44,7 @@ JSON = Any
 LOG = logging.getLogger("llmrouter")
 
 RESPONSE = "/v1/responses/"  # what stands before an answer's id in the path
+PLAYGROUND = "/dashboard/api/chat"  # stands before a chat's path when the page itself sends it
 _TAGS, _TAG_CHARS = 32, 64  # the most that a client may give its own request
 _KEY_BYTES = 4096  # the longest body in which a browser may send its key
 # What the Ollama surface says it is: clients (Codex) refuse versions below 0.13.4.
@@ -98,9 +98,26 @@ def format_of(path: str, headers_name_anthropic: bool = False) -> str:
 
 def tags_of(fields: Headers) -> tuple[str, ...]:
     """The tags that a client gives its own request, as X-Router-Tags names them."""
-    given = (tag.strip() for line in fields.all("x-router-tags") for tag in line.split(","))
-    fit = (tag for tag in given if tag and len(tag) <= _TAG_CHARS and tag.isprintable())
-    return tuple(itertools.islice(fit, _TAGS))
+    given = (tag.strip() for line in fields.all("x-router-tags") for tag in _words(line).split(","))
+    return tuple(tag for tag in given if tag)
+
+
+def _words(line: str) -> str:
+    """A field's value as its sender meant it: most write UTF-8, whatever the standard says."""
+    try:
+        return line if line.isascii() else line.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return line
+
+
+def check_tags(incoming: Incoming) -> Failure | None:
+    """Refuse tags that cannot be taken: one that is left out in silence may be the very one for which
+    a policy keeps the request here."""
+    tags = tags_of(incoming.headers)
+    if len(tags) <= _TAGS and all(len(t) <= _TAG_CHARS and t.isprintable() for t in tags):
+        return None
+    words = f"X-Router-Tags: at most {_TAGS} tags of at most {_TAG_CHARS} printable characters"
+    return Failure("bad_request", words)
 
 
 def refuse(path: str, failure: Failure) -> tuple[int, Fields, bytes]:
@@ -163,6 +180,8 @@ class Pages:
             table["/dashboard"] = Route((*get, "POST"), self._dashboard.page)
             table["/dashboard/events"] = Route(("GET",), self._dashboard.events)
             table["/dashboard/api/event"] = Route(get, self._dashboard.event)
+            table["/dashboard/api/history"] = Route(get, self._dashboard.history)
+            table["/dashboard/api/models"] = Route(get, models.of_providers)
             table["/dashboard/api/state"] = Route(get, self._state)
         if self._scrape is not None:
             table["/metrics"] = Route(get, self._scrape.page)
@@ -184,13 +203,18 @@ class Pages:
         if path == "/dashboard" and incoming.method == "POST" and self._dashboard is not None:
             return await self._sign_in(incoming, client)
         if path != "/health":
-            cookie = path.startswith("/dashboard") and incoming.method in ("GET", "HEAD")
+            cookie = access.takes_cookie(incoming, path)
             failure = access.check_key(self._config, incoming, cookie=cookie)
             if failure is not None and self._is_browser(path, incoming):
                 assert self._dashboard is not None
                 return await self._dashboard.door(client)
-            failure = failure or access.check_rights(incoming, path)
+            failure = failure or access.check_rights(incoming, path) or check_tags(incoming)
             if failure is not None:
+                return await self._refuse(incoming, client, failure)
+        if path.startswith(PLAYGROUND) and self._dashboard is not None:
+            path = canonical_path(path.removeprefix(PLAYGROUND))
+            if path not in _CHATS:
+                failure = Failure("not_found", "the playground sends chats only")
                 return await self._refuse(incoming, client, failure)
         chat = _CHATS.get(path)
         embeds = _EMBEDS.get(path)
@@ -215,7 +239,7 @@ class Pages:
         if caller is None or not caller.admin:
             failure = Failure("unauthorized", "that is not a key for this page")
             return await self._refuse(incoming, client, failure)
-        return await client.respond(204, cookie_fields(key), b"")
+        return await client.respond(204, cookie_fields(key, incoming.scheme), b"")
 
     async def _chat(
         self,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from llmrouterd.observe.feed import Feed
     from llmrouterd.observe.journal import Journal
     from llmrouterd.observe.metrics import Metrics
+    from llmrouterd.observe.otlp import Export
     from llmrouterd.pipeline.daemon import Daemon
 
     Page = Callable[[Incoming, Client], Awaitable[None]]
@@ -45,6 +46,7 @@ class Scrape:
         journal: Journal | None = None,
         connections: Connections | None = None,
         *,
+        telemetry: Export | None = None,
         fleet: Callable[[], Fleet],
         queued: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
@@ -54,6 +56,7 @@ class Scrape:
         self._feed = feed
         self._journal = journal
         self._connections = connections
+        self._telemetry = telemetry
         self._fleet = fleet
         self._queued = queued
         self._elsewhere: Page | None = None
@@ -84,6 +87,8 @@ class Scrape:
         found["llmrouter_requests_queued"] = {
             (name,): count for name, count in self._queued().items()
         }
+        if self._telemetry is not None:
+            found |= {name: dict(values) for name, values in self._telemetry.figures.items()}
         return found | self._of_providers()
 
     def _of_daemon(self) -> dict[str, float]:

@@ -24,6 +24,7 @@ import trio
 from llmrouterd.model import Record
 from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.feed import Feed
+from llmrouterd.observe.history import History
 from llmrouterd.ops.frames import HELLO, Malformed, Reader, TooLarge, Writer
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class Passed(Dashboard):
     """The dashboard and the metrics of all workers: this one's page, the hub's events."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(Feed(events=1))
+        super().__init__(Feed(events=1), History())
         self._path = path
         self._open: set[trio.CancelScope] = set()
 
@@ -199,6 +200,9 @@ class Passed(Dashboard):
 
     async def event(self, incoming: Asking, client: Answering) -> None:
         await self._pass_on("event", incoming, client)
+
+    async def history(self, incoming: Asking, client: Answering) -> None:
+        await self._pass_on("history", incoming, client)
 
     async def metrics(self, incoming: Asking, client: Answering) -> None:
         await self._pass_on("metrics", incoming, client)

@@ -145,7 +145,7 @@ async def _once(
     sent = outgoing(work, request, candidate, info, ledger)
     if isinstance(sent, Failure):
         return sent
-    work.story.begin(ledger, sent.codec.NAME)
+    work.story.begin(ledger, sent.codec.NAME, sent.target)
     limit = work.patience if work.patience.kept else ENDLESS
     with Deadline(sent.provider.clocks, limit.until, limit.seconds) as deadline:
         try:
@@ -188,7 +188,8 @@ async def _exchange(work: Work, sent: Outgoing, deadline: Deadline) -> Failure |
         label=work.label,
         patiently=reply.patiently if reply.quiet_s else None,
     ) as exchange:
-        work.story.noted(exchange.receipt, exchange.headers)
+        connect_s = exchange.connect_s
+        work.story.noted(exchange.receipt, exchange.headers, exchange.status, connect_s)
         if sent.same:
             work.story.upstream_fields = headers.of_account(sent.provider, exchange.headers)
         if exchange.status != 200:
@@ -386,7 +387,7 @@ async def _give(work: Work, response: Response, body: bytes | None) -> Failure |
     ext, reply, story = work.ext, work.reply, work.story
     answer = response
     if ext.edits_events:
-        folded = fold(ext.on_events(unfold(answer)))
+        folded = fold(ext.editing()(unfold(answer)))
         if isinstance(folded, Failure):
             return folded
         answer = folded

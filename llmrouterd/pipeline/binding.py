@@ -30,9 +30,15 @@ def unclassified(routing: Routing) -> Label:
     return label_of(strictest(routing.policies))
 
 
+def confined(label: Label) -> tuple[str, ...] | None:
+    """The same for a record, which outlives the request."""
+    return label.networks if label.local_only else None
+
+
 def bind(work: Work, known: Facts) -> None:
     """From here on the request is under its policies, and its record says which."""
     bound = bounds(known, work.gen.routing.policies)
     if bound.policies:
         work.label = label_of(bound)
         work.story.policies = tuple(policy.where for policy in bound.policies)
+    work.story.confined = confined(work.label)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from llmrouterd.edge.pool import Origin, Pool
     from llmrouterd.hooks import Classifier, Plugin, ResponseClassifier, Sink
     from llmrouterd.model import Facts, Verdict
+    from llmrouterd.pipeline.tracing import Tracer
 
 T = TypeVar("T")
 _DRAWN = 64
@@ -43,12 +44,14 @@ PAUSED = "paused by the operator"
 
 @dataclass(frozen=True, slots=True)
 class Installed(Generic[T]):
-    """An extension with its configured settings. enabled: for every request, unasked."""
+    """An extension with its configured settings. enabled: for every request, unasked. timeout_s: what
+    one of its hooks may take; 0: for ever."""
 
     id: str
     hook: T
     settings: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     enabled: bool = True
+    timeout_s: float = 0.0
 
 
 def _nobody(seed: int) -> Fleet:
@@ -114,12 +117,14 @@ class Daemon:
         keep_bodies: bool = True,
         keep_decisions: bool = False,
         health: Health | None = None,
+        tracer: Tracer | None = None,
         admission: Admission | None = None,
         first_id: int = 1,
     ) -> None:
         self.pool = pool
         self.health = health or Health()
         self.sinks = sinks
+        self.tracer = tracer  # where spans are wanted
         self.keep_bodies = keep_bodies
         self.keep_decisions = keep_decisions
         self.calibration = Calibration()

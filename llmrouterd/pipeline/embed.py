@@ -99,7 +99,6 @@ def _written(
         return failure
     spoken = "ollama" if provider.format == "ollama" else "openai"
     ledger = Ledger()
-    work.story.begin(ledger, provider.format)
     target = outgoing.target_of(work, provider, candidate, info)
     try:
         body = embeddings.write_request(asked, spoken, ledger, target)
@@ -112,6 +111,7 @@ def _written(
     same = call == asked.origin
     path = outgoing.target(work, provider, embeddings.PATHS[call], same=same)
     fields = outgoing.fields(work, provider, candidate, same=same)
+    work.story.begin(ledger, provider.format, path)
     return _Sent(provider, spoken, path, fields, body)
 
 
@@ -122,9 +122,10 @@ async def _exchange(
     async with work.daemon.pool.exchange(
         origin, "POST", sent.target, sent.fields, sent.body, deadline, label=work.label
     ) as exchange:
-        work.story.noted(exchange.receipt, exchange.headers)
+        connect_s = exchange.connect_s
+        work.story.noted(exchange.receipt, exchange.headers, exchange.status, connect_s)
         if exchange.status != 200:
-            return await refused_by(exchange, sent.provider, sent.spoken, origin)
+            return await refused_by(exchange, sent.provider, sent.spoken, origin, sent.fields)
         return await _answered(work, asked, exchange, sent, deadline)
 
 

@@ -15,25 +15,26 @@ Laws:
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import trio
 
 from formats.canonical import Event, Request, Response
 from formats.errors import Failure
-from llmrouterd.hooks import Context, Plugin, Stop
+from llmrouterd.hooks import Context, Plugin, PluginFailed, Stop
 from llmrouterd.model import ANY_TAG
 from llmrouterd.pipeline.inquiry import Inquiry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from llmrouterd.hooks import Classifier
     from llmrouterd.model import Record
     from llmrouterd.pipeline.daemon import Generation, Installed
     from llmrouterd.pipeline.story import Story
 
+T = TypeVar("T")
 LOG = logging.getLogger("llmrouter.extend")
 # What on_end may take: the answer is out, and the connection waits for its next request.
 ON_END_S = 5.0
@@ -44,6 +45,15 @@ class _Active:
     id: str
     hook: Plugin
     ctx: Context
+    timeout_s: float = 0.0
+
+    async def within(self, hook: Awaitable[T]) -> T:
+        """What the hook returns, if it does in time."""
+        if not self.timeout_s:
+            return await hook
+        with trio.move_on_after(self.timeout_s):
+            return await hook
+        raise PluginFailed(f"it took longer than {self.timeout_s:g} s")
 
 
 class Extensions:
@@ -72,9 +82,8 @@ class Extensions:
         for installed in self._gen.plugins.values():
             if installed.enabled or installed.id in asked:
                 settings = {**installed.settings, **asked.get(installed.id, {})}
-                active.append(
-                    _Active(installed.id, installed.hook, self._context(installed.id, settings))
-                )
+                ctx = self._context(installed.id, settings)
+                active.append(_Active(installed.id, installed.hook, ctx, installed.timeout_s))
         return active
 
     def _context(self, id_: str, settings: Mapping[str, Any], *tags: str) -> Context:
@@ -129,7 +138,7 @@ class Extensions:
     ) -> Request | Failure | Stop:
         for active in self.active:
             try:
-                result = await getattr(active.hook, hook)(request, active.ctx)
+                result = await active.within(getattr(active.hook, hook)(request, active.ctx))
                 _check(hook, result, Request, Response, Stop)
             except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
@@ -165,28 +174,16 @@ class Extensions:
 
     # --- the answer -------------------------------------------------------------------------------
 
-    def on_events(self, events: Iterable[Event]) -> list[Event]:
-        """Each plugin sees what the one before it made of an event. A failing one is skipped."""
-        out = list(events)
-        for active in self._editors:
-            passed: list[Event] = []
-            for event in out:
-                try:
-                    passed.extend(active.hook.on_event(event, active.ctx))
-                except Exception as error:  # noqa: BLE001
-                    LOG.warning("plugin %r failed in on_event: %s", active.id, _words(error))
-                    passed.append(event)
-            if passed != out:
-                self._story.plugins.append(active.id)
-            out = passed
-        return out
+    def editing(self) -> Editing:
+        """The plugins' hand in one stream. Another attempt has another, and may run beside it."""
+        return Editing(self._editors, self._story)
 
     async def after(self, request: Request, response: Response) -> Response:
         """post_response, then response classifiers. What it returns is the answer, if the answer
         has not been sent yet."""
         for active in self.active:
             try:
-                result = await active.hook.post_response(response, active.ctx)
+                result = await active.within(active.hook.post_response(response, active.ctx))
                 _check("post_response", result, Response, Stop)
             except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in post_response: %s", active.id, _words(error))
@@ -219,18 +216,53 @@ class Extensions:
     # --- the end ----------------------------------------------------------------------------------
 
     def wants_end(self) -> bool:
+        told = any(type(a.hook).on_error is not Plugin.on_error for a in self.active)
+        return told or self._wants_on_end()
+
+    def _wants_on_end(self) -> bool:
         return not self._stopped_after and any(
             type(a.hook).on_end is not Plugin.on_end for a in self.active
         )
 
-    async def end(self, record: Record) -> None:
-        """on_end of every plugin, also when the client has gone; bounded in time."""
+    async def end(self, record: Record, failure: Failure | None = None) -> None:
+        """on_error, if the request has failed, and on_end of every plugin, also when the client has
+        gone; bounded in time."""
         with trio.move_on_after(ON_END_S, shield=True):
-            for active in self.active:
+            for active in self.active if failure is not None else ():
+                assert failure is not None
                 try:
-                    await active.hook.on_end(record)
+                    await active.within(active.hook.on_error(failure, active.ctx))
+                except Exception as error:  # noqa: BLE001
+                    LOG.warning("plugin %r failed in on_error: %s", active.id, _words(error))
+            for active in self.active if self._wants_on_end() else ():
+                try:
+                    await active.within(active.hook.on_end(record))
                 except Exception as error:  # noqa: BLE001
                     LOG.warning("plugin %r failed in on_end: %s", active.id, _words(error))
+
+
+class Editing:
+    """on_event of each plugin over one stream, with what a plugin keeps of it."""
+
+    def __init__(self, editors: Sequence[_Active], story: Story) -> None:
+        self._editors = [replace(each, ctx=replace(each.ctx, stream=None)) for each in editors]
+        self._story = story
+
+    def __call__(self, events: Iterable[Event]) -> list[Event]:
+        """Each plugin sees what the one before it made of an event. A failing one is skipped."""
+        out = list(events)
+        for active in self._editors:
+            passed: list[Event] = []
+            for event in out:
+                try:
+                    passed.extend(active.hook.on_event(event, active.ctx))
+                except Exception as error:  # noqa: BLE001
+                    LOG.warning("plugin %r failed in on_event: %s", active.id, _words(error))
+                    passed.append(event)
+            if passed != out and active.id not in self._story.plugins:
+                self._story.plugins.append(active.id)
+            out = passed
+        return out
 
 
 def _check(hook: str, result: object, *kinds: type) -> None:

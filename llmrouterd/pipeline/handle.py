@@ -33,6 +33,7 @@ from llmrouterd.pipeline.extend import Extensions
 from llmrouterd.pipeline.patience import patience
 from llmrouterd.pipeline.reply import Reply
 from llmrouterd.pipeline.story import Story
+from llmrouterd.pipeline.tracing import begin_trace
 from llmrouterd.pipeline.walk import end_state, walk
 from llmrouterd.pipeline.work import Work
 from llmrouterd.route.decide import decide, lists_wanted, no_candidate
@@ -64,6 +65,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
     story.client = call.incoming.caller.name
     story.given_tags = call.tags
     story.generation = gen.number
+    begin_trace(story, call.incoming.headers, gen.routing)
     reply = Reply(client, FORMATS[call.format], story, life_sign_s=gen.life_sign_s)
     end: EndState = "internal_error"
     ext: Extensions | None = None
@@ -114,7 +116,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
             record = story.record(end)
             daemon.tell(record)
             if ext is not None and awaited:
-                await ext.end(record)  # noqa: ASYNC102 - shielded and bounded in there
+                await ext.end(record, story.failure)  # noqa: ASYNC102 - shielded and bounded in there
 
 
 def _left(reply: Reply) -> EndState:
@@ -223,6 +225,7 @@ async def _serve(call: Call, work: Work) -> EndState:
 
 async def _routed(call: Call, work: Work) -> EndState:
     story, gen, daemon = work.story, work.gen, work.daemon
+    story.routing()
     known = facts(
         work.request,
         tags=story.tags,
@@ -247,7 +250,7 @@ async def _routed(call: Call, work: Work) -> EndState:
     verdict = decide(known, fleet, gen.routing)
     if verdict.candidates and verdict.candidates[0].rule.endswith(" round_robin"):
         daemon.took_turn(verdict.candidates[0].rule)
-    story.trace = verdict.trace
+    story.decided(verdict.trace)
     if daemon.keep_decisions:
         story.decision = daemon.decided(known, fleet, gen.routing, verdict)
     if not verdict.candidates:

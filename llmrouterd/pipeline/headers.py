@@ -51,6 +51,7 @@ _ACCOUNT = {
 }
 _CREDENTIALS = ("authorization", "x-api-key", "api-key")
 _TRACE = ("traceparent", "tracestate", "baggage")
+_OWN_TRACE = _TRACE[:2]  # what a hop writes anew
 
 
 def for_upstream(
@@ -64,10 +65,12 @@ def for_upstream(
     refused_betas: Collection[str] = (),
     idempotency: str | None = None,
     own_keys: Collection[Secret] = (),
+    trace: Fields | None = None,
 ) -> Fields:
     """Header fields for a POST to `provider`. beta: an anthropic-beta value to add, or "".
     refused_betas: those that this server does not know. idempotency: the key for this provider,
-    sent where the client sent one. own_keys: the router's, which no upstream ever gets."""
+    sent where the client sent one. own_keys: the router's, which no upstream ever gets. trace: the
+    fields of our own trace, which take the place of the client's; None: there is none."""
     fields: Fields = [("content-type", "application/json"), ("accept-encoding", "identity")]
     fields.append(("accept", _accept(provider, stream)))
     client_agent = incoming.get("user-agent") if same_format else None
@@ -89,9 +92,12 @@ def for_upstream(
         fields += _request_ids(incoming)
         if idempotency and incoming.get("idempotency-key") and provider.format != "ollama":
             fields.append(("idempotency-key", idempotency))
-    if provider.local:
-        fields += _kept(incoming, _TRACE)
-    fields += _kept(incoming, provider.dialect.forward)
+    kept = (*(_TRACE if provider.local else ()), *provider.dialect.forward)
+    if trace is None:
+        fields += _kept(incoming, kept)
+    else:
+        fields += _kept(incoming, tuple(name for name in kept if name not in _OWN_TRACE))
+        fields += [field for field in trace if field[0] in kept]
     overridden = {name.lower() for name, _ in provider.headers}
     return [f for f in fields if f[0] not in overridden] + [
         (name.lower(), value) for name, value in provider.headers
@@ -162,10 +168,14 @@ _SENSITIVE = re.compile("auth|cookie|key|pass|secret|sign|token")
 _SHORTEST_SECRET = 6  # what is shorter is a word, and masking it would spoil the message
 
 
-def without_credentials(body: bytes, provider: Provider, proxy_login: str | None) -> bytes:
+def without_credentials(
+    body: bytes, provider: Provider, proxy_login: str | None, sent: Fields | None = None
+) -> bytes:
     """An upstream's error body, without the credentials it was sent: there are servers, and proxies
-    before them, that repeat what they did not accept."""
-    secrets = [value for name, value in provider.headers if _SENSITIVE.search(name.lower())]
+    before them, that repeat what they did not accept. sent: all fields of the request; a client's own
+    credential that went along stands there, and is no more for the log than the owner's."""
+    fields = (*provider.headers, *(sent or ()))
+    secrets = [value for name, value in fields if _SENSITIVE.search(name.lower())]
     secrets += [key.reveal() for key in (provider.key, *provider.keys) if key is not None]
     if proxy_login is not None:
         secrets.append(proxy_login)

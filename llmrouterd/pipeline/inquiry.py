@@ -37,6 +37,7 @@ from llmrouterd.pipeline import admit, headers
 from llmrouterd.pipeline.binding import unclassified
 from llmrouterd.pipeline.refused import not_reached, refused_by
 from llmrouterd.pipeline.story import Story
+from llmrouterd.pipeline.tracing import join_trace
 from llmrouterd.route.estimate import tokens, with_margin
 from llmrouterd.route.policies import forbids, runs_elsewhere, strictest
 
@@ -245,6 +246,7 @@ class Inquiry:
         story.candidate = Candidate(call.provider.name, call.model, f"internal {self._by}")
         story.priced_by = call.provider
         story.notes.append(f"for {self._by} of {self._parent.request_id}")
+        join_trace(story, self._parent, self._gen.routing)
         return story
 
     async def _keyed(self, call: _Call, story: Story) -> bytes:
@@ -275,15 +277,20 @@ class Inquiry:
     async def _sent(self, call: _Call, provider: Provider, story: Story) -> bytes:
         path, body = call.written()
         origin, prefix = self._gen.upstreams[provider.name]
+        spans, agent = story.spans, self._gen.user_agent
+        trace = None if spans is None else spans.fields()
         fields = headers.for_upstream(
-            provider, Headers(), same_format=False, stream=False, agent=self._gen.user_agent
+            provider, Headers(), same_format=False, stream=False, agent=agent, trace=trace
         )
+        if spans is not None:
+            spans.asks(story.elapsed_ns(), prefix + path, provider)
         with Deadline(_clocks(call.timeout_s)) as deadline:
             try:
                 async with self._daemon.pool.exchange(
                     origin, "POST", prefix + path, fields, body, deadline, label=call.label
                 ) as exchange:
-                    story.noted(exchange.receipt, exchange.headers)
+                    connect_s = exchange.connect_s
+                    story.noted(exchange.receipt, exchange.headers, exchange.status, connect_s)
                     if exchange.status != 200:
                         raise _Failed(await refused_by(exchange, provider, provider.format, origin))
                     return await exchange.read_all(_LIMIT)

@@ -247,6 +247,7 @@ def fields(
         refused_betas=work.daemon.lessons.of(candidate).refused_betas,
         idempotency=_idempotency(work, provider),
         own_keys=work.gen.own_keys,
+        trace=None if work.story.spans is None else work.story.spans.fields(),
     )
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from formats import ids
 from formats.canonical import EMPTY, Message, Thought, ThoughtDelta, ToolStarted, ToolUse
+from formats.jsontext import dump
 from formats.openai_chat.answer import CARRIED
 
 if TYPE_CHECKING:
@@ -34,10 +35,12 @@ _RULES = (ids.ANTHROPIC, ids.OPENAI, ids.RESPONSES)
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """Of one call. thought: the reasoning of its turn. extra: what its server wants back."""
+    """Of one call. thought: the reasoning of its turn. extra: what its server wants back. size: about
+    how many bytes it holds: a server may want a megabyte back."""
 
     thought: str = ""
     extra: Mapping[str, JSON] = EMPTY
+    size: int = 64
 
 
 class Recall:
@@ -57,16 +60,17 @@ class Recall:
         for call_id, extra in calls:
             kept = {name: extra[name] for name in CARRIED if name in extra}
             if call_id and (thought or kept) and len(thought) <= _LONGEST:
+                what = Remembered(thought, kept, len(thought) + len(dump(kept)) + 64)
                 for name in {call_id, *(ids.legal_id(call_id, rule) for rule in _RULES)}:
-                    self._put(name, Remembered(thought, kept))
+                    self._put(name, what)
 
     def _put(self, name: str, what: Remembered) -> None:
         old = self._calls.pop(name, None)
-        self._bytes += _size(what) - (_size(old) if old else 0)
+        self._bytes += what.size - (old.size if old else 0)
         self._calls[name] = what
         while len(self._calls) > self._most or self._bytes > self._most_bytes:
             _, gone = self._calls.popitem(last=False)
-            self._bytes -= _size(gone)
+            self._bytes -= gone.size
 
     def filled(self, request: Request) -> Request:
         """The request with what its earlier calls lack, as far as it is known."""
@@ -95,10 +99,6 @@ class Recall:
         if thought and not any(isinstance(part, Thought) and part.text for part in parts):
             parts.insert(0, Thought(thought))
         return replace(message, parts=tuple(parts))
-
-
-def _size(what: Remembered) -> int:
-    return len(what.thought) + 64 + 256 * len(what.extra)
 
 
 class Listener:

@@ -33,13 +33,17 @@ _DENIED = (401, 403)
 
 async def refused(exchange: Exchange, sent: Outgoing, origin: Origin) -> Failure:
     """What went wrong, in the upstream's own words."""
-    return await refused_by(exchange, sent.provider, sent.codec.NAME, origin)
+    return await refused_by(exchange, sent.provider, sent.codec.NAME, origin, sent.fields)
 
 
 async def refused_by(
-    exchange: Exchange, provider: Provider, spoken: str, origin: Origin
+    exchange: Exchange,
+    provider: Provider,
+    spoken: str,
+    origin: Origin,
+    fields: headers.Fields | None = None,
 ) -> Failure:
-    """The same, of an upstream that was asked in the format `spoken`."""
+    """The same, of an upstream that was asked in the format `spoken`, with these fields."""
     status = exchange.status
     if 300 <= status < 400:
         words = f"the upstream answered with a redirect ({status}), which is not followed"
@@ -50,7 +54,7 @@ async def refused_by(
         body = b""
     if status < 400:
         return Failure("upstream", f"the upstream answered with status {status}")
-    body = headers.without_credentials(body, provider, proxy_authorization(origin))
+    body = headers.without_credentials(body, provider, proxy_authorization(origin), fields)
     failure = FORMATS[spoken].parse_error(status, body)
     if provider.credentials == "client" and status in _DENIED:  # its own credential it was
         own = body if failure.native is not None else None

@@ -191,7 +191,7 @@ class TurnLane:
         self._decoder = decoder
         self._listener = listener
         self._encoder = encoder
-        self._on_events = ext.on_events if ext.edits_events else None
+        self._on_events = ext.editing() if ext.edits_events else None
         self.holds = ext.whole_response
         self._finish = finish
         self._changed: Response | None = None

@@ -37,8 +37,17 @@ if TYPE_CHECKING:
     from formats.canonical import Request, Response
     from formats.errors import Failure
     from formats.ledger import Ledger
-    from llmrouterd.model import Decision, EndState, Headers, Provider, Queued, Receipt
+    from llmrouterd.model import (
+        Decision,
+        EndState,
+        Headers,
+        Provider,
+        Queued,
+        Receipt,
+        Traced,
+    )
     from llmrouterd.pipeline.daemon import Daemon
+    from llmrouterd.pipeline.tracing import Spans
 
 PROGRESS_NS = 250_000_000  # the least time between two tellings of a stream's progress
 
@@ -79,6 +88,7 @@ _OF_ATTEMPT = (
     "unreached",
     "queued_s",
     "admitted_ns",
+    "spans",
 )
 
 
@@ -100,6 +110,9 @@ class Story:
         self.first_token_ns: int | None = None
         self.read_ns: int | None = None  # the request's body was there
         self.asked_ns: int | None = None  # the first upstream was about to be asked
+        self.attempt_ns: int | None = None  # the last attempt began
+        self.head_ns: int | None = None  # and its upstream to answer
+        self.connect_s: float | None = None  # what a new connection to it took
         self._told_ns = 0  # when progress was last told
         self._pieces = 0
         self._sent_bytes = 0
@@ -136,6 +149,9 @@ class Story:
         self.size_bytes = 0
         self.size_tokens = 0  # estimate of the prompt
         self.notes: list[str] = []
+        self.trace_id = ""
+        self.spans: Spans | None = None  # where somebody wants to know when what was done
+        self.confined: tuple[str, ...] | None = None  # as the record says it
         self.queued_s = 0.0  # how long it waited for places
         self.admitted_ns = 0  # when it had the last one
         self.limit_fields: list[tuple[str, str]] = []  # what its client may still use
@@ -153,6 +169,8 @@ class Story:
     def opened(self, request: Request) -> None:
         self.request = request
         self.requested_model = request.model
+        if self.spans is not None:
+            self.spans.opened(self.elapsed_ns())
         if self._heard:
             in_flight = self.daemon.in_flight
             self.daemon.tell(Opened(self.id, self.begun_ms, request.model, in_flight))
@@ -161,8 +179,20 @@ class Story:
         if self.given_tags:
             tags = tuple(sorted({*tags, *self.given_tags}))
         self.tags = tags
+        if self.spans is not None:
+            self.spans.classified(self.elapsed_ns())
         if self._heard:
             self.daemon.tell(Classified(self.id, self.daemon.wall_ms(), tags))
+
+    def routing(self) -> None:
+        """From here until `decided` a place is looked for."""
+        if self.spans is not None:
+            self.spans.routing(self.elapsed_ns())
+
+    def decided(self, trace: tuple[Step, ...]) -> None:
+        self.trace = trace
+        if self.spans is not None:
+            self.spans.decided(self.elapsed_ns())
 
     def asks(self, candidate: Candidate) -> None:
         """An attempt begins: there is a place for it."""
@@ -170,6 +200,8 @@ class Story:
 
     def routed(self, candidate: Candidate) -> None:
         self.candidate = candidate
+        if self.spans is not None:
+            self.spans.attempt(candidate, self.elapsed_ns())
         if self._heard:
             now_ms = self.daemon.wall_ms()
             self.daemon.tell(Routed(self.id, now_ms, candidate.provider, candidate.model))
@@ -182,11 +214,17 @@ class Story:
         """It has a place, or need not wait for one any more."""
         self.queued_s += waited_s
         self.admitted_ns = self.elapsed_ns()
+        if self.spans is not None:
+            self.spans.admitted(self.admitted_ns)
 
-    def begin(self, ledger: Ledger, upstream_format: str) -> None:
+    def begin(self, ledger: Ledger, upstream_format: str, target: str = "") -> None:
         """An attempt at an upstream: what is noted of it must not be the last one's."""
+        self.attempt_ns = self.elapsed_ns()
+        self.head_ns = self.connect_s = None
         if self.asked_ns is None:
-            self.asked_ns = self.elapsed_ns()
+            self.asked_ns = self.attempt_ns
+        if self.spans is not None:
+            self.spans.asks(self.attempt_ns, target, self.priced_by)
         self.ledger = ledger
         self.upstream_format = upstream_format
         self.unreached = False
@@ -195,9 +233,14 @@ class Story:
         self.usage = self.response = None
         self.usage_estimated = False
 
-    def noted(self, receipt: Receipt, fields: Headers) -> None:
+    def noted(
+        self, receipt: Receipt, fields: Headers, status: int = 200, connect_s: float | None = None
+    ) -> None:
         """An upstream has begun to answer: where it is, and what it calls this request."""
         self.address = receipt.address
+        self.head_ns, self.connect_s = self.elapsed_ns(), connect_s
+        if self.spans is not None:
+            self.spans.answered(self.head_ns, status, receipt.address, connect_s)
         # what has left this host does not come back when somebody nearer answers after all
         self.left_host = self.left_host or receipt.left_host
         self.upstream_request_id = fields.get("request-id") or fields.get("x-request-id") or ""
@@ -228,6 +271,8 @@ class Story:
     def failed(self, outcome: Outcome) -> None:
         """A try came to nothing; there may be another."""
         self.tried.append(outcome)
+        if self.spans is not None:
+            self.spans.failed(self.elapsed_ns(), outcome.failure.tag)
         failure = outcome.failure
         self._in_vain(outcome.candidate, failure.tag, failure.message, outcome.elapsed_s)
 
@@ -259,7 +304,10 @@ class Story:
 
     def twin(self) -> Story:
         """The same story with an attempt's own notes apart: they count once they are adopted."""
-        return copy.copy(self)
+        twin = copy.copy(self)
+        if self.spans is not None:
+            twin.spans = self.spans.twin()
+        return twin
 
     def adopt(self, twin: Story) -> None:
         """That attempt is the one that counts."""
@@ -277,6 +325,8 @@ class Story:
         """An attempt was ended because another one had the first token. What it had read by then may
         be billed all the same."""
         self._share(twin)
+        if twin.spans is not None:
+            twin.spans.failed(self.elapsed_ns(), "hedged")
         self._in_vain(place, "hedged", f"cancelled: {why}", spent_s)
         usage = twin.usage or Usage(None, None)
         read = usage.input if usage.input is not None else self.size_tokens
@@ -378,8 +428,23 @@ class Story:
             policies=self.policies,
             generation=self.generation,
             overhead_ms=self.overhead_ms,
+            trace_id=self.trace_id or None,
+            traced=None if self.spans is None else self._traced(end),
+            confined=self.confined,
+            asked_ms=_ms(self.attempt_ns),
+            connect_ms=None if self.connect_s is None else round(self.connect_s * 1000),
+            head_ms=_ms(self.head_ns),
+            left_host=self.left_host,
             decision=self.decision,
             tried=tuple(self.tried) if self.decision is not None else (),
+        )
+
+    def _traced(self, end: EndState) -> Traced:
+        assert self.spans is not None
+        return self.spans.sealed(
+            self.elapsed_ns(),
+            "" if end == "complete" else self.failure.tag if self.failure else end,
+            self.first_token_ns,
         )
 
     def _kept_request(self) -> Request | None:
@@ -387,3 +452,7 @@ class Story:
         if self.request is None or not self.daemon.keep_bodies:
             return self.request
         return replace(self.request, raw=None)
+
+
+def _ms(elapsed_ns: int | None) -> int | None:
+    return None if elapsed_ns is None else elapsed_ns // 1_000_000

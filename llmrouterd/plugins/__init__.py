@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.plugins.pareto_router import ParetoRouter
+from llmrouterd.plugins.redact import Redact
 from llmrouterd.plugins.response_healing import ResponseHealing
 
 if TYPE_CHECKING:
@@ -22,4 +23,5 @@ if TYPE_CHECKING:
 BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], Plugin]] = {
     ResponseHealing.id: ResponseHealing,
     ParetoRouter.id: ParetoRouter,
+    Redact.id: Redact,
 }

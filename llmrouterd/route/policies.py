@@ -98,8 +98,19 @@ def _binds(policy: Policy, facts: Facts) -> bool:
     """All that a policy names must be so; one that names nothing binds every request."""
     tagged = not policy.tags or any(map(facts.may_be, policy.tags))
     known = not policy.clients or facts.client in policy.clients
-    meant = not policy.models or any(fnmatchcase(facts.model, glob) for glob in policy.models)
-    return tagged and known and meant
+    return tagged and known and (not policy.models or _means(facts.model, policy.models))
+
+
+def _means(model: str, globs: Iterable[str]) -> bool:
+    """Whether one of the globs is for this name. Servers hear a name in any case, with `:latest` or
+    without it, and behind `provider/`: no spelling of it leads past a policy."""
+    name = _plain(model)
+    names = (name, name.partition("/")[2] or name)
+    return any(fnmatchcase(each, _plain(glob)) for glob in globs for each in names)
+
+
+def _plain(name: str) -> str:
+    return name.lower().removesuffix(":latest")
 
 
 def _together(policies: Iterable[Policy]) -> Bounds:

@@ -70,3 +70,8 @@ def test_complaints_go_to_stderr_one_a_line(capsys: pytest.CaptureFixture[str]) 
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "llmrouter: a: b\nllmrouter: c: d\n"
+
+
+def test_a_command_is_written_as_this_one_was_called() -> None:
+    assert locate.called("/usr/bin/llmrouter") == "llmrouter"
+    assert locate.called("a dir/llmrouter.pyz") == "python3 'a dir/llmrouter.pyz'"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from llmrouterd.commands.logs import Generation, Journal, Json, Plain, to_stderr
+from llmrouterd.pipeline.tracing import CURRENT
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,11 @@ def test_plain() -> None:
 def test_under_systemd_the_priority_stands_first_and_no_time() -> None:
     assert Journal().format(record("a\nb")) == "<6>llmrouter.x[3]: a\\nb"
     assert Journal().format(record("no", logging.ERROR)).startswith("<3>")
+
+
+def test_no_escape_sequence_reaches_a_terminal() -> None:
+    line = Plain().format(record("said \x1b]0;x\x07\x9b31m \u202e gr\u00fc\u00df"))
+    assert line.endswith(": said \\x1b]0;x\\x07\\x9b31m \\u202e gr\u00fc\u00df")
 
 
 def test_json() -> None:
@@ -97,3 +103,23 @@ def test_the_number_of_the_configuration_in_force_stands_in_every_line(
     first, second = capsys.readouterr().err.splitlines()
     assert first.endswith("llmrouter[1]: one")
     assert second.endswith("llmrouter[2]: two")
+
+
+def test_a_line_about_a_request_names_its_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    to_stderr("info", "plain", {})
+    token = CURRENT.set("0af7")
+    try:
+        logging.getLogger("llmrouter").info("a\nb")
+    finally:
+        CURRENT.reset(token)
+    logging.getLogger("llmrouter").info("two")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("llmrouter[1]: a\\nb trace_id=0af7")
+    assert second.endswith(": two")
+
+
+def test_programs_find_the_trace_in_a_member_of_its_own() -> None:
+    made = record("words")
+    made.trace_id = "0af7"
+    assert json.loads(Json().format(made))["trace_id"] == "0af7"
+    assert Journal().format(made) == "<6>llmrouter.x[3]: words trace_id=0af7"

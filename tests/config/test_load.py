@@ -235,9 +235,9 @@ def test_what_means_off_is_accepted() -> None:
 
 
 def test_features_of_later_are_refused_by_name() -> None:
-    text = ECHO + "[telemetry]\nenabled = true\n[plugins.web]\nenabled = true\n"
+    text = ECHO + "[plugins.web]\nenabled = true\n"
     said = problems(text)
-    assert len(said) == 2
+    assert len(said) == 1
     assert all(line.endswith("not available in this version") for line in said)
 
 
@@ -339,3 +339,19 @@ WORDS = st.sampled_from(
 def test_any_text_gives_a_configuration_or_its_problems(words: list[str]) -> None:
     with contextlib.suppress(ConfigError):
         assert parse(" ".join(words), "x.toml", {}).providers
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ("max_concurrency = 1\n", "limits of provider 'e'"),
+        ("[telemetry]\nenabled = true\n", "[telemetry]"),
+        ('[[clients]]\nname = "ann"\nkey_env = "ANN"\nrpm = 1\n', "limits of client 'ann'"),
+    ],
+)
+def test_what_each_worker_would_count_for_itself_is_refused(more: str, what: str) -> None:
+    text = '[server]\nworkers = {}\n[[providers]]\nname = "e"\nformat = "echo"\n' + more
+    with pytest.raises(ConfigError) as caught:
+        parse(text.format(2), "x.toml", {"ANN": "k" * 40})
+    assert any(what in each and "several workers" in each for each in caught.value.problems)
+    parse(text.format(1), "x.toml", {"ANN": "k" * 40})

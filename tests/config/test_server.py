@@ -26,6 +26,17 @@ def test_one_open_address_among_others_asks_for_a_key() -> None:
         server('host = ["127.0.0.1", "10.0.0.1"]')
 
 
+@pytest.mark.parametrize(
+    ("host", "key", "warned"),
+    [("0.0.0.0", "short", True), ("0.0.0.0", "x" * 16, False), ("127.0.0.1", "short", False)],
+)
+def test_a_short_key_that_others_can_try_is_warned_of(host: str, key: str, warned: bool) -> None:
+    text = f'[server]\nhost = "{host}"\napi_key_env = "K"\n{ECHO}'
+    warnings = parse(text, "x.toml", {"K": key}).warnings
+    assert any("this one is short" in each for each in warnings) is warned
+    assert not [each for each in warnings if key in each.partition(": ")[2].split()]
+
+
 def test_only_here() -> None:
     assert only_here("unix:/run/x")
     assert only_here("::1")

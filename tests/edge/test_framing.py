@@ -1,7 +1,7 @@
 import pytest
 
 from llmrouterd.edge import framing
-from llmrouterd.edge.framing import ChunkGuard, FramingError
+from llmrouterd.edge.framing import CHUNK_BYTES, MAX_CHUNKS, ChunkGuard, FramingError
 
 GOOD = [
     b"3\r\nabc\r\n0\r\n\r\n",
@@ -79,3 +79,16 @@ def test_trailers_are_bounded() -> None:
     guard = ChunkGuard()
     with pytest.raises(FramingError, match="trailers over"):
         guard.feed(b"0\r\n" + b"A: b\r\n" * 3000)
+
+
+def test_a_body_in_crumbs_is_refused() -> None:
+    """What costs work is the number of chunks, and a large body has many of a useful size."""
+    crumbs = b"1\r\nx\r\n" * MAX_CHUNKS
+    guard = ChunkGuard()
+    guard.feed(crumbs)
+    with pytest.raises(FramingError, match="larger ones"):
+        guard.feed(crumbs)
+    guard = ChunkGuard()
+    guard.feed((b"%x\r\n%b\r\n" % (CHUNK_BYTES, bytes(CHUNK_BYTES))) * (2 * MAX_CHUNKS))
+    guard.feed(b"0\r\n\r\n")
+    assert guard.done

@@ -1,4 +1,5 @@
 import gzip
+import tracemalloc
 import zlib
 
 import h11
@@ -97,6 +98,25 @@ async def test_sloppy_chunks_are_refused(chunk: bytes) -> None:
     assert await Told(CHUNKED, chunk).refusal() == ("bad_request", None)
 
 
+async def test_a_body_in_crumbs_weighs_no_more_than_its_bytes() -> None:
+    raw = b"1\r\nx\r\n" * 10_000 + b"0\r\n\r\n"
+    told = Told(CHUNKED)
+
+    async def drip() -> None:
+        for at in range(0, len(raw), 4096):
+            await told.theirs.send_all(raw[at : at + 4096])
+
+    tracemalloc.start()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(drip)
+            assert await told.incoming.body() == b"x" * 10_000
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 400_000
+
+
 async def test_a_cut_body_is_a_client_gone_or_a_mistake() -> None:
     for fields, part in ((LENGTH % 10, b"abc"), (CHUNKED, b"3\r\nabc\r\n")):
         told = Told(fields, part)
@@ -126,6 +146,35 @@ async def test_a_slow_body_that_makes_progress_is_not(autojump_clock) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(drip)
         assert await told.incoming.body() == b"x" * 10
+
+
+async def test_a_body_that_drips_for_ever_is_refused(autojump_clock) -> None:
+    told = Told(LENGTH % 1000, body_timeout_s=60)
+
+    async def drip() -> None:
+        while True:
+            await trio.sleep(59)
+            await told.theirs.send_all(b"x")
+
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip)
+        assert await told.refusal() == ("too_slow", None)
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() - start == pytest.approx(600, abs=1)
+
+
+async def test_a_large_body_over_a_slow_line_has_its_time(autojump_clock) -> None:
+    told = Told(LENGTH % 1_000_000, body_timeout_s=60, max_body_bytes=2_000_000)
+
+    async def crawl() -> None:
+        for _ in range(1000):
+            await trio.sleep(1.9)
+            await told.theirs.send_all(b"x" * 1000)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(crawl)
+        assert len(await told.incoming.body()) == 1_000_000
 
 
 async def test_100_continue_is_sent_when_it_is_waited_for() -> None:

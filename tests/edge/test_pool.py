@@ -416,6 +416,59 @@ async def test_https_with_reuse(tmp_path) -> None:
         pool.close()
 
 
+class Together(trio.abc.Stream):
+    """A transport that sends what it is given only at `flush`: in one segment."""
+
+    def __init__(self, below: trio.abc.Stream) -> None:
+        self._below = below
+        self._held = b""
+        self.holds = False
+
+    async def send_all(self, data: bytes) -> None:
+        self._held += data
+        if not self.holds:
+            await self.flush()
+
+    async def flush(self) -> None:
+        out, self._held = self._held, b""
+        await self._below.send_all(out)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._below.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        return await self._below.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._below.aclose()
+
+
+async def test_a_second_answer_inside_tls_is_nobodys(tmp_path) -> None:
+    """The socket is empty by then: what came behind the answer waits in the TLS layer."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+
+    async def script(peer: Peer) -> None:
+        transport = Together(peer.stream)
+        stream = trio.SSLStream(transport, context, server_side=True, https_compatible=True)
+        await stream.receive_some(10_000)
+        transport.holds = True
+        await stream.send_all(OK % b"")
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+        await transport.flush()
+        await trio.sleep_forever()
+
+    async with scripted(script) as port:
+        pool = Pool()
+        origin = Origin("https", "localhost", port, ca_file=str(path))
+        assert await get(pool, port, origin=origin) == (200, b"ok", False)
+        assert await get(pool, port, origin=origin) == (200, b"ok", False)
+        pool.close()
+
+
 async def test_through_our_own_server() -> None:
     async with running() as it:
         pool = Pool()

@@ -62,3 +62,9 @@ def test_only_real_reasons_cut_an_answer_short():
     assert set(get_args(canonical.StopReason)) > CUT_SHORT
     assert "end_turn" not in CUT_SHORT
     assert "tool_use" not in CUT_SHORT
+
+
+def test_a_figure_that_cannot_be_is_none():
+    for odd in (-1, 10**13, 10**400):
+        assert Usage(odd, 2, odd, odd, odd) == Usage(None, 2)
+    assert Usage(0, 10**12) == Usage(input=0, output=10**12)

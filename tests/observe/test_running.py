@@ -6,6 +6,7 @@ from llmrouterd.model import (
     FirstToken,
     Opened,
     Progress,
+    Queued,
     Record,
     Routed,
 )
@@ -62,6 +63,15 @@ def test_only_the_newest_progress_of_a_stream_is_held_and_told_once() -> None:
     assert news == [second]
     assert running.progress(turn) == (turn, [])
     assert types(running) == [["start", "first_token", "progress"]]
+
+
+def test_where_it_stands_in_a_queue_is_part_of_it() -> None:
+    running = Running()
+    running.tell(Opened(1, 0, "m", 1))
+    running.tell(Queued(1, 1, "a", "m", 3, None))
+    running.tell(Queued(1, 2, "a", "m", 1, 900))
+    (events,) = running.snapshot()
+    assert [event.get("position") for event in events] == [None, 1]
 
 
 def test_of_a_request_that_never_began_nothing_is_kept() -> None:

@@ -336,9 +336,15 @@ def test_a_request_that_was_never_understood_has_a_record_too() -> None:
     assert (told["error"], told["messages"], told["response"]) == ("no JSON", [], None)
 
 
+def test_the_trace_of_a_request_is_told() -> None:
+    told = read_as_the_original(as_text(replace(RECORD, trace_id="0af7")))
+    assert told["trace_id"] == "0af7"
+    assert read_as_the_original(as_text(RECORD))["trace_id"] is None
+
+
 def test_every_field_of_a_record_is_told_or_known_to_be_left_out() -> None:
     """A new field is either told or named here."""
-    elsewhere = {"usage", "request", "size_bytes", "decision", "tried"}
+    elsewhere = {"usage", "request", "size_bytes", "decision", "tried", "traced", "confined"}
     elsewhere |= {"worker"}  # told where there are several
     missing = {f.name for f in fields(Record)} - set(complete(RECORD)) - elsewhere
     assert not missing

@@ -210,6 +210,40 @@ def test_beyond_loopback_and_without_a_host_field_nothing_is_checked() -> None:
     assert access.check_host(HERE, asking()) is None
 
 
+LETS_IN = Server(hosts=("0.0.0.0",), allow_unauthenticated=True)
+
+
+@pytest.mark.parametrize("host", ["evil.example:8090", "evil.example", "10.0.0.5.evil.example", ""])
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/dashboard/events", ()),
+        ("/v1/chat/completions", (("origin", "http://evil.example:8090"),)),
+    ],
+)
+def test_a_page_cannot_pass_its_own_name_off_as_an_open_servers(
+    host: str, path: str, fields: tuple
+) -> None:
+    """Its name server says that the name is this machine: then the page is of the same origin."""
+    failure = access.check_host(LETS_IN, asking(path, ("host", host), *fields))
+    assert failure is not None
+    assert "trusted_hosts" in failure.message
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["10.0.0.5:8090", "[fd00::1]:8090", "nas:8090", "nas.local", "router.lan:8090", "localhost"],
+)
+def test_an_open_servers_own_names_are_shown_the_dashboard(host: str) -> None:
+    server = Server(hosts=("0.0.0.0",), allow_unauthenticated=True, trusted_hosts=("router.lan",))
+    assert access.check_host(server, asking("/dashboard", ("host", host))) is None
+
+
+def test_where_a_key_is_asked_for_any_name_will_do() -> None:
+    keyed = Server(hosts=("0.0.0.0",), api_key=Secret("k"), allow_unauthenticated=True)
+    assert access.check_host(keyed, asking("/dashboard", ("host", "any.example"))) is None
+
+
 def test_a_long_host_is_not_told_back_whole() -> None:
     failure = access.check_host(HERE, asking("/", ("host", "x" * 5000)))
     assert failure is not None

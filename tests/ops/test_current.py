@@ -9,13 +9,16 @@ import pytest
 import trio
 import trio.testing
 
-from llmrouterd.config import Config, Server
+from llmrouterd.config import Config, Server, Telemetry
+from llmrouterd.edge.client import Client
+from llmrouterd.edge.incoming import Incoming
 from llmrouterd.edge.pool import Pool
 from llmrouterd.model import Candidate, ConfigError, Provider, Routing, Secret
 from llmrouterd.ops.current import Current
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.probes import Probes
 from llmrouterd.pipeline.daemon import Daemon
+from llmrouterd.pipeline.tracing import CURRENT
 from tests.fakes.upstream import FakeUpstream
 from tests.ops.stage import ask
 
@@ -94,6 +97,27 @@ async def test_what_takes_a_restart_is_named_and_stays(caplog: pytest.LogCapture
         assert it.config.server.life_sign == 3.0
         assert "server.port takes a restart" in caplog.text
         assert "server.hosts takes a restart" in caplog.text
+
+
+async def test_telemetry_takes_a_restart(caplog: pytest.LogCaptureFixture) -> None:
+    async with current(config()) as (it, file):
+        file.says = config(telemetry=Telemetry(enabled=True))
+        assert await it.reload()
+        assert it.config.telemetry == Telemetry()
+        assert "[telemetry] takes a restart" in caplog.text
+
+
+async def test_a_page_is_not_of_the_last_requests_trace() -> None:
+    seen: list[str] = []
+    async with current(config()) as (it, _):
+
+        async def answer(incoming: Incoming, client: Client) -> None:
+            CURRENT.set("0af7")  # as an earlier request of this connection left it
+            await it.answer(incoming, client)
+            seen.append(CURRENT.get())
+
+        assert (await ask(answer, "GET", "/health")).status == 200
+    assert seen == [""]
 
 
 async def test_what_is_known_of_an_unchanged_provider_stays_known() -> None:

@@ -60,6 +60,7 @@ def test_only_enabled_classifiers_run_and_every_plugin_can_be_asked_for() -> Non
     assert [(p.id, p.enabled) for p in gen.plugins.values()] == [
         ("response-healing", True),
         ("pareto-router", False),
+        ("redact", False),
     ]
 
 

@@ -129,6 +129,8 @@ def test_a_cloud_model_looks_like_a_local_one() -> None:
     shown = lists.ollama_show(lists.listed(FLEET, {})["claude-x"], 100)
     assert shown["model_info"]["unknown.context_length"] == 200_000
     assert shown["model_info"]["general.architecture"] == "unknown"
+    assert shown["model_info"]["general.parameter_count"] == 0  # `ollama show` panics without it
+    assert shown["model_info"]["unknown.embedding_length"] == 0
     assert "completion" in shown["capabilities"]
 
 

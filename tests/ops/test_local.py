@@ -285,3 +285,17 @@ async def test_a_local_server_and_a_key_stand_side_by_side_without_the_echo() ->
     with machine(p11434=answering({"models": []})) as board:
         providers = await look({"ANTHROPIC_API_KEY": "sk-a"}, board)
     assert [(p.name, p.on_demand) for p in providers] == [("ollama", False), ("anthropic", True)]
+
+
+async def test_what_was_looked_for_and_is_not_there_is_said_with_the_reason() -> None:
+    with machine(p8080=answering({}), p11434=answering({"models": []})) as board:
+        pool = Pool(dialer=board)
+        try:
+            skipped = dict((await found({"XAI_API_KEY": "sk-x"}, pool)).skipped)
+        finally:
+            pool.close()
+    assert skipped["llama-server"] == "what answers at 127.0.0.1:8080 is not llama-server"
+    assert skipped["vllm"] == "nobody there"
+    assert "ollama" not in skipped
+    assert "OPENAI_API_KEY" in skipped["clouds"]
+    assert "XAI" not in skipped["clouds"]

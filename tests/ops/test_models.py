@@ -6,6 +6,7 @@ import pytest
 
 from llmrouterd.config import Config
 from llmrouterd.model import Fleet, ModelInfo, Provider, ProviderState, Routing
+from llmrouterd.observe.feed import Feed
 from llmrouterd.ops.pages import Pages
 from tests.fakes.upstream import FakeUpstream, Turn
 from tests.ops.stage import ask_pages, pages_of
@@ -101,3 +102,29 @@ async def test_ps_is_what_all_ollama_servers_have_loaded() -> None:
 
 async def test_ps_without_any_ollama_server() -> None:
     assert (await ask_pages(pages_of(), "GET", "/api/ps")).json == {"models": []}
+
+
+async def test_the_dashboard_sees_every_providers_models_and_the_aliases() -> None:
+    config = Config(
+        providers=(Provider("a", "ollama"), Provider("b", "echo")),
+        routing=Routing(aliases={"fast": ("a/m",)}),
+    )
+    able = ModelInfo("m", frozenset({"tools", "chat"}), 8192, loaded=True)
+    states = {
+        "a": ProviderState(config.providers[0], {"m": able}),
+        "b": ProviderState(config.providers[1]),
+    }
+    said = await ask_pages(pages_of(config, states, Feed()), "GET", "/dashboard/api/models")
+    assert said.json == {
+        "models": [
+            {
+                "name": "m",
+                "provider": "a",
+                "loaded": True,
+                "context": 8192,
+                "capabilities": ["chat", "tools"],
+                "size_bytes": None,
+            }
+        ],
+        "aliases": {"fast": ["a/m"]},
+    }

@@ -9,7 +9,7 @@ from llmrouterd.config import Config, Server
 from llmrouterd.model import Headers, ModelInfo, Provider, ProviderState, Routing, Secret
 from llmrouterd.observe.feed import Feed
 from llmrouterd.ops.pages import canonical_path, format_of, refuse, tags_of
-from tests.ops.stage import ask, pages_of, states_of
+from tests.ops.stage import HERE, ask, pages_of, states_of
 
 ECHO = (Provider("echo", "echo"),)
 ANTHROPIC = ("anthropic-version", "2023-06-01")
@@ -245,6 +245,51 @@ async def test_the_cookie_opens_the_dashboard_and_nothing_else() -> None:
     assert (await ask(answer, "POST", "/v1/chat/completions", cookie, body=CHAT)).status == 401
 
 
+async def test_the_cookie_is_a_key_for_what_the_page_itself_sends() -> None:
+    """SameSite lets another port of this machine through, so the origin has to be the very same."""
+    answer = pages_of(KEYED, feed=Feed()).answer
+    cookie = ("cookie", "llmrouter_key=s3cret")
+    own = ("origin", f"http://{HERE[1]}")
+    body = json.dumps({"name": "echo", "paused": False}).encode()
+    for path, sent in (("/dashboard/api/provider", body), ("/dashboard/api/chat/api/chat", OLLAMA)):
+        assert (await ask(answer, "POST", path, cookie, own, body=sent)).status == 200
+        assert (await ask(answer, "POST", path, cookie, body=sent)).status == 401
+        for other in ("http://127.0.0.1:9999", "null", "http://evil.example"):
+            said = await ask(answer, "POST", path, cookie, ("origin", other), body=sent)
+            assert said.status == 403
+    said = await ask(answer, "POST", "/v1/chat/completions", cookie, own, body=CHAT)
+    assert said.status == 401
+    trusted = Config(
+        Server(api_key=KEYED.server.api_key, cors_origins=("https://app.example",)), providers=ECHO
+    )
+    app = ("origin", "https://app.example")  # the owner lets it in, with a key of its own
+    answer = pages_of(trusted, feed=Feed()).answer
+    path = "/dashboard/api/provider"
+    assert (await ask(answer, "POST", path, cookie, app, body=body)).status == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/v1/chat/completions", CHAT), ("/v1/messages", MESSAGES), ("/api/chat", OLLAMA)],
+)
+async def test_the_playground_is_the_real_thing(path: str, body: bytes) -> None:
+    feed = Feed()
+    answer = pages_of(feed=feed).answer
+    said = await ask(answer, "POST", f"/dashboard/api/chat{path}", body=body)
+    plain = await ask(answer, "POST", path, body=body)
+    assert (said.status, said.json.keys()) == (200, plain.json.keys())
+    told = [json.loads(entry.text()) for entry in feed.since(0)]
+    assert [e["endpoint"] for e in told if e["type"] == "complete"] == [path, path]
+
+
+async def test_the_playground_sends_nothing_but_chats() -> None:
+    answer = pages_of(feed=Feed()).answer
+    for path in ("/v1/embeddings", "/v1/models", "", "/dashboard/api/chat/v1/messages"):
+        said = await ask(answer, "POST", f"/dashboard/api/chat{path}", body=CHAT)
+        assert said.status == 404
+    assert (await ask(pages_of().answer, "POST", "/dashboard/api/chat/v1/messages")).status == 404
+
+
 async def test_a_foreign_host_is_refused_on_every_path() -> None:
     answer = pages_of(feed=Feed()).answer
     for path in ("/health", "/v1/models", "/dashboard", "/nothing"):
@@ -412,11 +457,26 @@ async def test_a_clients_wish_reaches_the_routing() -> None:
 
 
 def test_the_tags_a_client_gives_its_own_request() -> None:
-    fields = Headers([(b"x-router-tags", b"pii, code ,,"), (b"x-router-tags", b"x\x1b[0m,late")])
+    fields = Headers([(b"x-router-tags", b"pii, code ,,"), (b"x-router-tags", b"late")])
     assert tags_of(fields) == ("pii", "code", "late")
     assert tags_of(Headers()) == ()
-    many = ",".join(f"t{n}" for n in range(100)).encode()
-    assert len(tags_of(Headers([(b"x-router-tags", many), (b"x-router-tags", b"y" * 65)]))) == 32
+    for coding in ("utf-8", "latin-1"):
+        assert tags_of(Headers([(b"x-router-tags", "stra\u00dfe".encode(coding))])) == (
+            "stra\u00dfe",
+        )
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [",".join(f"t{n}" for n in range(33)), "y" * 65, "pii,a\x85b"],
+    ids=["many", "long", "odd"],
+)
+async def test_a_tag_that_cannot_be_taken_is_refused_and_not_left_out(tags: str) -> None:
+    """It may be the one that keeps the request here."""
+    field = ("x-router-tags", tags)
+    said = await ask(pages_of().answer, "POST", "/v1/chat/completions", field, body=CHAT)
+    assert said.status == 400
+    assert "X-Router-Tags" in said.json["error"]["message"]
 
 
 async def test_a_clients_tags_reach_the_routing() -> None:

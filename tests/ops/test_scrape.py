@@ -16,6 +16,8 @@ from llmrouterd.observe.families import FAMILIES
 from llmrouterd.observe.feed import Feed
 from llmrouterd.observe.journal import Journal
 from llmrouterd.observe.metrics import Metrics
+from llmrouterd.observe.otlp import Export, Reply
+from llmrouterd.observe.otlp_payload import Source
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.pages import Pages
 from llmrouterd.ops.scrape import Scrape
@@ -148,3 +150,16 @@ async def test_figures_of_all_are_for_whoever_may_see_all() -> None:
 
 async def test_switched_off_there_is_no_such_page() -> None:
     assert (await ask_pages(pages_of(), "GET", "/metrics")).status == 404
+
+
+async def test_what_was_sent_to_a_collector_and_lost_is_counted() -> None:
+    async def nobody(path: str, body: bytes, confined: object) -> Reply:
+        return Reply()
+
+    export = Export(Source("s", "1", "i", "h"), nobody, interval_s=10.0)
+    traces, *_ = export.signals
+    traces.sent = 5
+    traces.lose("overflow", 2, "words")
+    found = read(scrape_of(telemetry=export).text())
+    assert found["llmrouter_telemetry_sent_total", "traces"] == 5
+    assert found["llmrouter_telemetry_dropped_total", "traces", "overflow"] == 2

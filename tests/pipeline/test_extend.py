@@ -721,3 +721,81 @@ async def test_without_a_failure_nothing_is_unknown(monkeypatch, autojump_clock)
     assert not known.may_be("pii")
     assert known.unknown_tags == frozenset()
     assert record.notes == ()
+
+
+# --- on_error, timeouts ---------------------------------------------------------------------------
+
+
+class Mourner(Plugin):
+    """Notes what failed, in order with what ended."""
+
+    id = "mourner"
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    async def on_error(self, failure, ctx: Context) -> None:
+        self.told.append(failure.kind)
+
+    async def on_end(self, record: Record) -> None:
+        self.told.append("end")
+
+
+@both
+async def test_a_request_that_failed_is_told_to_plugins_before_the_end(
+    stream: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    plugin = Mourner()
+    up = {"a": replies(400, {"error": {"message": "no", "type": "invalid_request_error"}})}
+    async with stage(openai(), up=up, plugins=[plugin]) as st:
+        await st.ask("openai", request("openai", stream=stream))
+    assert plugin.told == ["bad_request", "end"]
+
+
+@both
+async def test_a_request_that_went_well_is_no_error(
+    stream: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    plugin = Mourner()
+    async with stage(openai(), up={"a": answering(stream=stream)}, plugins=[plugin]) as st:
+        await st.ask("openai", request("openai", stream=stream))
+    assert plugin.told == ["end"]
+
+
+class Sleeper(Plugin):
+    id = "sleeper"
+
+    def __init__(self, hook: str) -> None:
+        self._hook = hook
+
+    async def pre_request(self, request: Request, ctx: Context) -> Request:
+        if self._hook == "pre_request":
+            await trio.sleep(60)
+        return request
+
+    async def post_response(self, response: Response, ctx: Context) -> Response:
+        if self._hook == "post_response":
+            await trio.sleep(60)
+        return response
+
+
+@both
+async def test_a_hook_before_the_answer_that_takes_too_long_fails_the_request(
+    stream: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    slow = Installed("sleeper", Sleeper("pre_request"), timeout_s=2.0)
+    async with stage(openai(), up={"a": answering(stream=stream)}, plugins=[slow]) as st:
+        out = await st.ask("openai", request("openai", stream=stream))
+    assert out.status == 500
+    assert "longer than 2 s" in out.json["error"]["message"]
+
+
+@both
+async def test_a_hook_after_the_answer_that_takes_too_long_is_skipped(
+    stream: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    slow = Installed("sleeper", Sleeper("post_response"), timeout_s=2.0)
+    async with stage(openai(), up={"a": answering(stream=stream)}, plugins=[slow]) as st:
+        out = await st.ask("openai", request("openai", stream=stream))
+    assert out.status == 200
+    assert b"from a" in out.body

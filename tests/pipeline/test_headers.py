@@ -242,6 +242,14 @@ def test_an_error_does_not_repeat_the_credentials_it_was_sent(
     assert headers.without_credentials(said, provider, login) == told
 
 
+def test_an_error_does_not_repeat_a_clients_own_credential() -> None:
+    """Not because the client may not see it: the error stands in the log, too."""
+    sent = [("authorization", "Bearer sk-of-a-client"), ("accept", "application/json")]
+    said = b"sk-of-a-client may not have application/json"
+    told = b"*** may not have application/json"
+    assert headers.without_credentials(said, openai(credentials="client"), None, sent) == told
+
+
 @pytest.fixture
 def story() -> Story:
     daemon = Daemon(None)  # type: ignore[arg-type]

@@ -34,6 +34,13 @@ def test_what_the_client_hands_back_stays_as_it_is() -> None:
     assert recall.filled(own) is own
 
 
+def test_what_a_server_wants_back_counts_with_all_its_bytes() -> None:
+    recall = Recall(most_bytes=100_000)
+    for n in range(50):
+        recall.remember([(f"call_{n:024}", {"thought_signature": "S" * 20_000})], "")
+    assert 0 < len(recall) <= 5
+
+
 def test_unknown_calls_are_left_alone() -> None:
     recall = Recall()
     recall.remember([("c1", {})], "hm")

@@ -9,10 +9,12 @@ from formats.ledger import Ledger
 from llmrouterd.model import (
     Candidate,
     Classified,
+    Headers,
     Opened,
     Outcome,
     Progress,
     Provider,
+    Receipt,
     Record,
     Routed,
     Unread,
@@ -265,3 +267,24 @@ def test_an_answer_set_aside_is_paid_for_once_also_when_it_is_given_after_all(st
     story.has_last_word(kept)
     assert story.cost_usd == pytest.approx(3)
     assert story.tries == 1
+
+
+def test_the_record_says_when_the_last_attempt_did_what(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_ms = 0
+    monkeypatch.setattr(Story, "elapsed_ns", lambda self: at_ms * 1_000_000)
+    record = story.record("refused")
+    assert (record.asked_ms, record.connect_ms, record.head_ms) == (None, None, None)
+    at_ms = 10
+    story.begin(Ledger(), "openai")
+    at_ms = 30
+    story.noted(Receipt("127.0.0.1:1", False), Headers())
+    story.connect_s = 0.012
+    record = story.record("complete")
+    assert (record.asked_ms, record.connect_ms, record.head_ms) == (10, 12, 30)
+    assert record.left_host is False
+    at_ms = 50
+    story.begin(Ledger(), "openai")  # another one: nothing of the first is left
+    record = story.record("upstream_error")
+    assert (record.asked_ms, record.connect_ms, record.head_ms) == (50, None, None)

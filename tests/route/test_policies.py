@@ -1,5 +1,6 @@
 """What the owner forbids: who is bound, several at once, and the candidates that stay."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,6 +61,23 @@ def test_a_failed_classifier_binds_the_policies_for_tags_only() -> None:
     assert refusal(CLOUD, policy(tags=("code",), local=True), facts=unseen) == ""
     kids = policy(tags=("pii",), clients=("kid",), local=True)
     assert refusal(CLOUD, kids, facts=unseen) == ""
+
+
+@pytest.mark.parametrize(
+    "spelling", ["secret-7b", "SECRET-7b", "cloud/secret-7b", "Cloud/Secret-7B", "secret-7b:latest"]
+)
+def test_no_spelling_of_a_models_name_leads_past_a_policy(spelling: str) -> None:
+    here = policy(models=("Secret-*b",), local=True)
+    assert refusal(CLOUD, here, facts=Facts(spelling))
+    assert refusal(CLOUD, here, facts=Facts("public-7b")) == ""
+
+
+@pytest.mark.parametrize("tag", ["private", "PRIVATE", "Private"])
+def test_a_tag_in_any_case_binds(tag: str) -> None:
+    here = policy(tags=("Private",), local=True)
+    assert refusal(CLOUD, here, facts=Facts("m", tags=(tag,)))
+    assert refusal(CLOUD, here, facts=Facts("m", unknown_tags=frozenset({tag})))
+    assert refusal(CLOUD, here, facts=Facts("m", tags=("privat",))) == ""
 
 
 def test_a_cloud_model_of_a_local_server_is_not_local() -> None:

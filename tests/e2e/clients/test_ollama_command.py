@@ -17,6 +17,8 @@ port = 0
 name = "cloud"
 format = "anthropic"
 base_url = "{url}"
+models = ["{model}"]
+context_length = 200000
 [[routers]]
 type = "discover"
 """
@@ -32,7 +34,9 @@ def upstream():
 def command(upstream, tmp_path):
     if PROGRAM is None:
         pytest.skip("no ollama on the PATH")
-    with RunningDaemon(CONFIG.format(url=upstream.url), tmp_path) as daemon:
+    with RunningDaemon(
+        CONFIG.format(url=upstream.url, model=MODEL["anthropic"]), tmp_path
+    ) as daemon:
 
         def command(*words: str) -> str:
             done = subprocess.run(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import signal
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,13 +30,15 @@ from tests.e2e.safety.house import (
 )
 from tests.fakes.bystander import (
     FORMATS,
+    PATIENCE_S,
     Answered,
     Listener,
     ask,
     chat,
 )
+from tests.fakes.daemon import RunningDaemon
 from tests.fakes.models import CHAT_PATH
-from tests.fakes.upstream import Turn
+from tests.fakes.upstream import FakeUpstream, Turn
 
 pytestmark = pytest.mark.e2e
 
@@ -99,6 +103,112 @@ def test_no_secret_is_in_any_output(locked: House) -> None:
     assert found_in(locked.journal.path.read_bytes()) == []
     assert found_in(daemon.log.encode()) == []
     assert "DEBUG" in daemon.log or "INFO" in daemon.log
+
+
+MORE = {
+    "ROUTER_KEY": "planted-shared-key-0010",
+    "ANN_KEY": "planted-client-key-0011",
+    "UNUSED_API_KEY": "planted-in-the-environment-0012",
+}
+FILE_KEY, FILE_ROUTER = "planted-key-in-a-file-0013", "planted-client-in-a-file-0014"
+SENT, COOKIE, QUERY = "planted-clients-token-0015", "planted-cookie-0016", "planted-query-0017"
+LITERAL = "planted-in-a-wrong-file-0018"
+ALL_MORE = [*MORE.values(), FILE_KEY, FILE_ROUTER, SENT, COOKIE, QUERY, LITERAL]
+
+
+def more_secretive(port: int, folder: Path) -> str:
+    """Keys in files, a client's own key, and a provider that is asked with the client's credential."""
+    for name, key in (("up.key", FILE_KEY), ("bob.key", FILE_ROUTER)):
+        (folder / name).write_text(key + "\n")
+        (folder / name).chmod(0o600)
+    return f"""
+[server]
+port = 0
+api_key_env = "ROUTER_KEY"
+[logging]
+enabled = true
+path = "log.jsonl"
+[[clients]]
+name = "ann"
+key_env = "ANN_KEY"
+[[clients]]
+name = "bob"
+key_file = "bob.key"
+[[providers]]
+name = "filed"
+format = "openai"
+base_url = "http://127.0.0.1:{port}"
+api_key_file = "up.key"
+models = ["filed"]
+max_retries = 0
+circuit_failures = 0
+[[providers]]
+name = "lent"
+format = "openai"
+base_url = "http://127.0.0.1:{port}"
+credentials = "client"
+models = ["lent"]
+max_retries = 0
+circuit_failures = 0
+"""
+
+
+def more_found_in(output: bytes) -> list[str]:
+    return [secret for secret in ALL_MORE if secret.encode() in output]
+
+
+def test_no_key_of_a_client_a_file_or_a_wrong_configuration_is_in_any_output(
+    tmp_path: Path,
+) -> None:
+    outputs = b""
+    with FakeUpstream(tells_all) as upstream:
+        text = more_secretive(upstream.port, tmp_path)
+        file = tmp_path / "llmrouter.toml"
+        with RunningDaemon(text, tmp_path, "--log-level", "debug", env=MORE) as daemon:
+            shared = {"X-Router-Key": MORE["ROUTER_KEY"]}
+            feed = "GET /dashboard/events?v=2 HTTP/1.1\r\nHost: localhost\r\nX-Router-Key: "
+            with Listener(daemon, f"{feed}{MORE['ROUTER_KEY']}\r\n\r\n".encode()) as events:
+                events.until(b"\n\n")
+                answers = []
+                for key in (MORE["ROUTER_KEY"], MORE["ANN_KEY"], FILE_ROUTER, "wrong"):
+                    for model in ("filed", "lent", "nobody"):
+                        for client in FORMATS:
+                            fields = {
+                                "X-Router-Key": key,
+                                "Authorization": f"Bearer {SENT}",
+                                "Cookie": f"session={COOKIE}",
+                            }
+                            path = f"{CHAT_PATH[client]}?other={QUERY}"
+                            answers.append(ask(daemon, path, chat(client, model), fields))
+                last = ask(daemon, CHAT_PATH["openai"], b"{the last", shared)
+                events.until(last.id.encode())
+                outputs += events.body
+            pages = ("/ready", "/metrics", "/v1/models", "/dashboard", "/dashboard/api/state")
+            answers += [ask(daemon, page, headers=shared) for page in pages]
+            asked = {"format": "openai", "request": chat("openai", "filed")}
+            answers.append(ask(daemon, "/dashboard/api/explain", asked, shared))
+            file.write_text(text.replace('api_key_file = "up.key"', f'api_key = "{LITERAL}"'))
+            daemon.process.send_signal(signal.SIGHUP)
+            end = time.monotonic() + PATIENCE_S
+            while "not reloaded" not in daemon.log:
+                assert time.monotonic() < end, daemon.log
+                time.sleep(0.02)
+            outputs += daemon.log.encode() + in_every_output(answers)
+        assert {answer.status for answer in answers} >= {200, 401}
+        assert any(b"***" in answer.body for answer in answers)  # it was repeated, and covered
+    file.write_text(text)
+    for args in (
+        ["stats", "log.jsonl"],
+        ["explain", str(file), "--model", "filed"],
+        ["--debug", "explain", str(file), "--model", "lent", "--json"],
+        ["service", "print", "--config", str(file)],
+        ["check", str(file)],
+    ):
+        done = command(*args, env=MORE, cwd=tmp_path)
+        assert done.returncode in (0, 1), done.stderr
+        outputs += (done.stdout + done.stderr).encode()
+    outputs += (tmp_path / "log.jsonl").read_bytes()
+    assert more_found_in(outputs) == []
 
 
 def test_no_secret_is_in_what_check_prints(tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""Placeholders for values: which stands for what, and the values put back into a stream.
+
+Owns: `Table` (one request's values and their placeholders) and `Restorer` (one text that arrives in
+pieces).
+Refuses to know: what is a value (redact.py), requests, events.
+
+Laws:
+1. The same texts in the same order give the same placeholders, so that a conversation that grows at
+   its end keeps those it has. Nothing is remembered between requests.
+2. A text that holds what looks like a placeholder already keeps it: that number is given to no value.
+3. However a text is cut, what a Restorer gives is the same; it never holds back more than a
+   placeholder is long.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Literal
+
+from formats import jsontext
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Form = Literal["text", "name"]
+# More than this in one request is no conversation, and costs its neighbours time.
+MOST = 4000
+_SHAPE = re.compile(r"\[([A-Z][A-Z0-9_]*_\d+E?)\]|__([A-Z][A-Z0-9_]*?_\d+E?)__")
+_LABEL = re.compile(r"[^A-Z0-9]+")
+
+
+class TooMany(ValueError):
+    """There are more values than are replaced."""
+
+
+class Table:
+    """The values of one request. A text has `[EMAIL_1]`, a name (of a tool, of a JSON member), which
+    may hold few characters, `__EMAIL_1__`."""
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        """texts: everything that will be replaced in, for the sake of law 2."""
+        self._taken = {a or b for text in texts for a, b in _SHAPE.findall(text)}
+        self._labels: dict[str, str] = {}  # value -> label
+        self._words: set[str] = set()
+        self._last: dict[str, int] = {}
+        self._values: dict[str, str] = {}  # placeholder -> value
+        self._pattern: re.Pattern[str] | None = None
+        self._starts: frozenset[str] | None = None
+        self._known: re.Pattern[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def add(self, value: str, kind: str, *, word: bool = False) -> None:
+        """word: it counts only where it stands alone. Raises TooMany."""
+        if not value or value in self._labels:
+            return
+        if len(self._labels) >= MOST:
+            raise TooMany(f"more than {MOST} values to cover in one request")
+        stem = _LABEL.sub("_", kind.upper()).strip("_")
+        while True:
+            self._last[stem] = self._last.get(stem, 0) + 1
+            label = f"{stem}_{self._last[stem]}"
+            if label not in self._taken and f"{label}E" not in self._taken:
+                break
+        self._enter(value, label, word=word)
+        escaped = json.dumps(value)[1:-1]
+        if escaped != value:  # as it stands in JSON inside of a text
+            self._enter(escaped, f"{label}E", word=word)
+            self._enter(jsontext.dumps(value)[1:-1], f"{label}E", word=word)
+
+    def _enter(self, value: str, label: str, *, word: bool) -> None:
+        if value in self._labels:
+            return
+        self._labels[value] = label
+        if word:
+            self._words.add(value)
+        for placeholder in (f"[{label}]", f"__{label}__"):
+            self._values.setdefault(placeholder, value)
+        self._pattern = self._starts = self._known = None
+
+    def cover(self, text: str, form: Form = "text") -> str:
+        """The text with placeholders for the values in it."""
+        if not self._labels or not text:
+            return text
+        if self._pattern is None:
+            self._pattern = _alternatives(self._labels, self._words)
+
+        def put(match: re.Match[str]) -> str:
+            label = self._labels[match.group()]
+            return f"[{label}]" if form == "text" else f"__{label}__"
+
+        return self._pattern.sub(put, text)
+
+    def restore(self, text: str, *, in_json: bool = False) -> str:
+        """The text with its values again. in_json: it is JSON, or a piece of it."""
+
+        def put(match: re.Match[str]) -> str:
+            value = self._values[match.group()]
+            return jsontext.dumps(value)[1:-1] if in_json else value
+
+        return self.known.sub(put, text) if self._values else text
+
+    def unfinished(self, text: str) -> int:
+        """How many characters at the end may be the beginning of a placeholder."""
+        if self._starts is None:
+            self._starts = frozenset(
+                each[:size] for each in self._values for size in range(1, len(each))
+            )
+        longest = max(map(len, self._starts), default=0)
+        for size in range(min(longest, len(text)), 0, -1):
+            if text[-size:] in self._starts:
+                return size
+        return 0
+
+    @property
+    def known(self) -> re.Pattern[str]:
+        """Any of the placeholders. None of them is the beginning of another one, nor inside one."""
+        if self._known is None:
+            self._known = _alternatives(self._values, set())
+        return self._known
+
+
+def _alternatives(values: Iterable[str], words: set[str]) -> re.Pattern[str]:
+    """Any of the values, the longest first; grouped by how they begin, for the sake of speed."""
+    groups: dict[str, list[str]] = {}
+    for value in sorted(values, key=len, reverse=True):
+        groups.setdefault(value[0], []).append(value)
+    parts = []
+    for first, group in groups.items():
+        rest = "|".join(re.escape(each[1:]) + _bounds(each, words) for each in group)
+        parts.append(f"{re.escape(first)}(?:{rest})")
+    return re.compile("|".join(parts))
+
+
+def _bounds(value: str, words: set[str]) -> str:
+    return rf"(?<!\w{re.escape(value)})(?!\w)" if value in words else ""
+
+
+class Restorer:
+    """One text of an answer, as it comes."""
+
+    __slots__ = ("_held", "_in_json", "_table")
+
+    def __init__(self, table: Table, *, in_json: bool) -> None:
+        self._table = table
+        self._in_json = in_json
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        text = self._held + text
+        # Only what follows the last whole placeholder can be the beginning of another one.
+        done = 0
+        for match in self._table.known.finditer(text):
+            done = match.end()
+        held = self._table.unfinished(text[done:])
+        cut = len(text) - held
+        self._held = text[cut:]
+        return self._table.restore(text[:cut], in_json=self._in_json)
+
+    def end(self) -> str:
+        held, self._held = self._held, ""
+        return held
