@@ -114,14 +114,17 @@ class Context:
     """One extension's view of one request. Mutable, and private to that pair.
 
     settings: configured ones, overridden by those of the request's `plugins` entry.
-    tags: the request's tags so far (final from pre_request on). breathe: awaited now and then by
+    tags: the request's tags so far (final from pre_request on). client: the name of its key, "" without
+    one. breathe: awaited now and then by
     whoever computes for long, so that other requests go on meanwhile. state: the plugin's own, of this
     request; stream: the same of one stream of its answer, since another attempt begins another stream.
+    notes: what a hook before the answer did, in words, for the log.
     """
 
     id: str
     settings: Mapping[str, Any]
     tags: tuple[str, ...] = ()
+    client: str = ""
     fetch: Callable[..., Awaitable[tuple[int, bytes]]] = _no_fetch
     ask: Ask = _no_ask
     embed: Embed = _no_embed
@@ -147,11 +150,13 @@ class Plugin:
     whole_response: True makes the answer wait until it is complete (bounded), so that
     post_response may change it; otherwise streams pass through and post_response only looks.
     edits_events: True when on_event may change anything (pass-through of bytes is off then).
+    owned: settings that are the owner's: a request that names one of them is refused.
     """
 
     id: str = ""
     whole_response: bool = False
     edits_events: bool = False
+    owned: Collection[str] = frozenset()
 
     async def on_start(self, request: Request, ctx: Context) -> Request | Response | Stop:
         """Before the classifiers."""

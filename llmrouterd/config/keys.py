@@ -367,7 +367,30 @@ RESPONSE_CLASSIFIERS: Mapping[str, Keys] = {
 }
 # timeout: seconds that one hook may take.
 _HOOKED: Keys = {**_ENABLED, "timeout": Key("number", low=0.01, high=600)}
+_WHOM: Keys = {
+    "models": Key("texts", filled=True),
+    "clients": Key("texts", filled=True),
+    "tags": Key("texts", filled=True),
+}
 PLUGINS: Mapping[str, Keys] = {
+    "system-prompt": {
+        **_HOOKED,
+        **_WHOM,
+        "text": Key("prose", filled=True),
+        "mode": Key("text", one_of=("prepend", "append", "replace")),
+        "when_absent": Key("switch"),
+        "prompts": Key("tables"),
+    },
+    "model-params": {
+        **_HOOKED,
+        **_WHOM,
+        "defaults": Key("table"),
+        "set": Key("table"),
+        "min": Key("table"),
+        "max": Key("table"),
+        "remove": Key("texts", filled=True),
+        "rules": Key("tables"),
+    },
     "response-healing": _HOOKED,
     "pareto-router": {
         **_HOOKED,
@@ -392,7 +415,7 @@ PLUGINS: Mapping[str, Keys] = {
 # Ids of later versions: refused when enabled. Any other id is ignored with a warning.
 CLASSIFIERS_LATER: tuple[str, ...] = ()
 RESPONSE_CLASSIFIERS_LATER: tuple[str, ...] = ()
-PLUGINS_LATER = ("web", "pdf", "cache", "system-prompt", "model-params")
+PLUGINS_LATER = ("web", "pdf", "cache")
 
 CLIENT: Keys = {
     "name": Key("text", required=True, filled=True),

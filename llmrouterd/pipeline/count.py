@@ -77,12 +77,12 @@ async def _aimed(
     """The request as it would be sent, what is known of it, and to whom it would go."""
     story = Story(daemon, client_format="anthropic", endpoint="count")
     story.unheard()
-    story.given_tags = tags
+    story.client, story.given_tags = incoming.caller.name, tags
     ext = Extensions(gen, request, story, asks=False)
     ready = await ext.before(request)
     refused = isinstance(ready, Failure)
     if not isinstance(ready, Failure):
-        request = ready if ready is request else replace(ready, raw=None)
+        request = ready
     known = facts(
         request,
         tags=story.tags,

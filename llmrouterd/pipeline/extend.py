@@ -10,6 +10,8 @@ Laws:
 2. Request settings override configured ones. Ids that are not known are ignored; those of a later
    version are refused, since what they would do is missed.
 3. A plugin whose hook changed something, or stopped the chain, stands in the record.
+4. The client's own text passes on only where it says what the request says: a plugin that changes a
+   request either changes its text along, or the text is let go.
 """
 
 from __future__ import annotations
@@ -87,11 +89,11 @@ class Extensions:
         return active
 
     def _context(self, id_: str, settings: Mapping[str, Any], *tags: str) -> Context:
-        breathe = trio.lowlevel.checkpoint
-        if not self._asks:
-            return Context(id_, settings, tags, breathe=breathe)
-        inquiry = Inquiry(self._gen, self._story, id_)
-        return Context(id_, settings, tags, ask=inquiry.ask, embed=inquiry.embed, breathe=breathe)
+        ctx = Context(id_, settings, tags, self._story.client, breathe=trio.lowlevel.checkpoint)
+        if self._asks:
+            inquiry = Inquiry(self._gen, self._story, id_)
+            ctx.ask, ctx.embed = inquiry.ask, inquiry.embed
+        return ctx
 
     @property
     def edits_events(self) -> bool:
@@ -107,10 +109,9 @@ class Extensions:
 
     async def before(self, request: Request) -> Request | Failure:
         """on_start, classifiers, pre_request. When a plugin has answered, `self.answer` is set."""
-        for call in request.plugins:
-            if call.id in self._gen.plugins_later:
-                text = f"plugin {call.id!r} is not available in this version"
-                return Failure("not_available", text, param="plugins")
+        refused = self._refused(request)
+        if refused is not None:
+            return refused
         if not self.active:
             self._story.classified(await self._classify(request))
             return request
@@ -124,6 +125,22 @@ class Extensions:
         if not isinstance(ready, Request):
             return self._end_of_chain(started, ready)
         return ready
+
+    def _refused(self, request: Request) -> Failure | None:
+        """What a request asks of plugins and may not have."""
+        for call in request.plugins:
+            if call.id in self._gen.plugins_later:
+                text = f"plugin {call.id!r} is not available in this version"
+                return Failure("not_available", text, param="plugins")
+            installed = self._gen.plugins.get(call.id)
+            owned = installed.hook.owned if installed is not None else ()
+            for name in call.settings:
+                if name in owned:
+                    text = (
+                        f"the setting {name!r} of plugin {call.id!r} is not for requests to change"
+                    )
+                    return Failure("bad_request", text, param="plugins")
+        return None
 
     def _end_of_chain(self, request: Request, end: Failure | Stop) -> Request | Failure:
         if isinstance(end, Failure):
@@ -143,15 +160,20 @@ class Extensions:
             except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
                 return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
-            if result is not request or active.ctx.changed:
-                self._story.plugins.append(active.id)
+            self._noted(active, changed=result is not request)
             if isinstance(result, Stop):
                 return result
             if isinstance(result, Response):
                 self.answer = result
             else:
-                request = result
+                request = _told(request, result)
         return request
+
+    def _noted(self, active: _Active, *, changed: bool) -> None:
+        if changed or active.ctx.changed:
+            self._story.plugins.append(active.id)
+        self._story.notes += [f"{active.id}: {note}" for note in active.ctx.notes]
+        active.ctx.notes.clear()
 
     async def _classify(self, request: Request) -> tuple[str, ...]:
         if not self._gen.classifiers:
@@ -263,6 +285,14 @@ class Editing:
                 self._story.plugins.append(active.id)
             out = passed
         return out
+
+
+def _told(before: Request, after: Request) -> Request:
+    """The request that a plugin made of another, with the client's own text only if the plugin changed
+    that, too."""
+    if after is before or after.raw is not before.raw:
+        return after
+    return replace(after, raw=None)
 
 
 def _check(hook: str, result: object, *kinds: type) -> None:

@@ -211,8 +211,7 @@ async def _serve(call: Call, work: Work) -> EndState:
         await work.reply.fail(request)
         return "internal_error" if request.kind == "plugin" else "refused"
     if request is not work.request:
-        work.request = replace(request, raw=None)
-        work.reply.request = work.request
+        work.request = work.reply.request = request
     if work.ext.answer is not None:
         work.story.candidate = Candidate("plugin", work.ext.answer.model or request.model, "plugin")
         failure = await deliver(work, work.ext.answer)

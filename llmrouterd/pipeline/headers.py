@@ -236,6 +236,8 @@ def for_client(story: Story, *, stream: bool) -> Fields:
     fields += story.limit_fields
     if story.tags:
         fields.append(("x-router-request-tags", tag_header(story.tags)))
+    if story.plugins:
+        fields.append(("x-router-plugins", clean_list(tuple(dict.fromkeys(story.plugins)))))
     if story.ledger is not None and story.ledger.entries:
         fields.append(("x-router-dropped", clean_list(story.ledger.names())))
     if story.left_host is not None:

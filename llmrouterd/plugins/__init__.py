@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmrouterd.plugins.model_params import ModelParams
 from llmrouterd.plugins.pareto_router import ParetoRouter
 from llmrouterd.plugins.redact import Redact
 from llmrouterd.plugins.response_healing import ResponseHealing
+from llmrouterd.plugins.system_prompt import SystemPrompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,4 +26,6 @@ BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], Plugin]] = {
     ResponseHealing.id: ResponseHealing,
     ParetoRouter.id: ParetoRouter,
     Redact.id: Redact,
+    SystemPrompt.id: SystemPrompt,
+    ModelParams.id: ModelParams,
 }
