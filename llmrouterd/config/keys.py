@@ -381,6 +381,18 @@ PLUGINS: Mapping[str, Keys] = {
         "when_absent": Key("switch"),
         "prompts": Key("tables"),
     },
+    "cache": {
+        **_HOOKED,
+        "ttl": Key("number", low=1, high=31536000),
+        "max_entries": Key("whole", low=1, high=1000000),
+        "max_bytes": Key("whole", low=1),
+        "max_answer_bytes": Key("whole", low=1, high=67108864),
+        "join_timeout": Key("number", low=0, high=3600),
+        "tools": Key("switch"),
+        "sampled": Key("switch"),
+        "shared": Key("switch"),
+        "mode": Key("text", one_of=("use", "refresh", "off")),
+    },
     "model-params": {
         **_HOOKED,
         **_WHOM,
@@ -415,7 +427,7 @@ PLUGINS: Mapping[str, Keys] = {
 # Ids of later versions: refused when enabled. Any other id is ignored with a warning.
 CLASSIFIERS_LATER: tuple[str, ...] = ()
 RESPONSE_CLASSIFIERS_LATER: tuple[str, ...] = ()
-PLUGINS_LATER = ("web", "pdf", "cache")
+PLUGINS_LATER = ("web", "pdf")
 
 CLIENT: Keys = {
     "name": Key("text", required=True, filled=True),

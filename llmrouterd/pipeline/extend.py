@@ -31,8 +31,9 @@ from llmrouterd.pipeline.inquiry import Inquiry
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
-    from llmrouterd.hooks import Classifier
-    from llmrouterd.model import Record
+    from llmrouterd.hooks import Classifier, Kept
+    from llmrouterd.model import EndState, Record
+    from llmrouterd.pipeline.cached import Recall
     from llmrouterd.pipeline.daemon import Generation, Installed
     from llmrouterd.pipeline.story import Story
 
@@ -48,6 +49,7 @@ class _Active:
     hook: Plugin
     ctx: Context
     timeout_s: float = 0.0
+    keeps: int = 0  # bytes of the answer that it wants to see when all is over
 
     async def within(self, hook: Awaitable[T]) -> T:
         """What the hook returns, if it does in time."""
@@ -59,7 +61,8 @@ class _Active:
 
 
 class Extensions:
-    """The extensions of one request. `answer` is set when a plugin has answered it."""
+    """The extensions of one request. `answer` is set when a plugin has answered it, `kept` when one
+    has kept the answer to it."""
 
     def __init__(
         self, gen: Generation, request: Request, story: Story, *, asks: bool = True
@@ -70,6 +73,7 @@ class Extensions:
         self._asks = asks
         self._stopped_after = False
         self.answer: Response | None = None
+        self.kept: Kept | None = None
         self._tagged: tuple[Response, tuple[str, ...]] | None = None
         self.active = self._activate(request) if gen.plugins else []
         self._editors = [a for a in self.active if type(a.hook).on_event is not Plugin.on_event]
@@ -107,9 +111,10 @@ class Extensions:
 
     # --- before the answer ------------------------------------------------------------------------
 
-    async def before(self, request: Request) -> Request | Failure:
-        """on_start, classifiers, pre_request. When a plugin has answered, `self.answer` is set."""
-        refused = self._refused(request)
+    async def before(self, request: Request, recall: Recall | None = None) -> Request | Failure:
+        """on_start, classifiers, pre_request. When a plugin has answered, `self.answer` or `self.kept` is
+        set. recall: how kept answers are looked for; None: they are not."""
+        refused = self._refused(request) or (self._arrive(recall) if recall is not None else None)
         if refused is not None:
             return refused
         if not self.active:
@@ -121,6 +126,10 @@ class Extensions:
         self._story.classified(await self._classify(started))
         for active in self.active:
             active.ctx.tags = self._story.tags
+        if recall is not None and self.keeps and self.answer is None:
+            failure = await self._recall(recall)
+            if failure is not None or self.kept is not None:
+                return failure or started
         ready = await self._run("pre_request", started)
         if not isinstance(ready, Request):
             return self._end_of_chain(started, ready)
@@ -142,6 +151,47 @@ class Extensions:
                     return Failure("bad_request", text, param="plugins")
         return None
 
+    @property
+    def recalls(self) -> bool:
+        """Somebody may have kept the answer."""
+        return any(type(a.hook).on_arrival is not Plugin.on_arrival for a in self.active)
+
+    @property
+    def keeps(self) -> int:
+        """Bytes of the answer that somebody wants to keep."""
+        return max((active.keeps for active in self.active), default=0)
+
+    def _arrive(self, recall: Recall) -> Failure | None:
+        for active in self.active:
+            try:
+                active.keeps = active.hook.on_arrival(recall.arrival, active.ctx)
+            except Exception as error:  # noqa: BLE001
+                return _failed(active, "on_arrival", error)
+        return None
+
+    async def _recall(self, recall: Recall) -> Failure | None:
+        for active in self.active:
+            if not active.keeps:
+                continue
+            try:
+                self.kept = await recall.answer(active.hook, active.ctx)
+            except Exception as error:  # noqa: BLE001
+                return _failed(active, "recall", error)
+            if self.kept is not None:
+                self._story.plugins.append(active.id)
+                break
+        return None
+
+    def release(self, kept: Kept | None, end: EndState) -> None:
+        """on_release of whoever was to see the answer."""
+        for active in self.active:
+            if active.keeps:
+                fits = kept is not None and kept.size <= active.keeps
+                try:
+                    active.hook.on_release(kept if fits else None, end, active.ctx)
+                except Exception as error:  # noqa: BLE001
+                    LOG.warning("plugin %r failed in on_release: %s", active.id, _words(error))
+
     def _end_of_chain(self, request: Request, end: Failure | Stop) -> Request | Failure:
         if isinstance(end, Failure):
             return end
@@ -158,8 +208,7 @@ class Extensions:
                 result = await active.within(getattr(active.hook, hook)(request, active.ctx))
                 _check(hook, result, Request, Response, Stop)
             except Exception as error:  # noqa: BLE001
-                LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
-                return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
+                return _failed(active, hook, error)
             self._noted(active, changed=result is not request)
             if isinstance(result, Stop):
                 return result
@@ -285,6 +334,11 @@ class Editing:
                 self._story.plugins.append(active.id)
             out = passed
         return out
+
+
+def _failed(active: _Active, hook: str, error: Exception) -> Failure:
+    LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
+    return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
 
 
 def _told(before: Request, after: Request) -> Request:

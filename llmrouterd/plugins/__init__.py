@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmrouterd.plugins.cache import Cache
 from llmrouterd.plugins.model_params import ModelParams
 from llmrouterd.plugins.pareto_router import ParetoRouter
 from llmrouterd.plugins.redact import Redact
@@ -28,4 +29,5 @@ BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], Plugin]] = {
     Redact.id: Redact,
     SystemPrompt.id: SystemPrompt,
     ModelParams.id: ModelParams,
+    Cache.id: Cache,
 }
