@@ -61,6 +61,9 @@ def test_only_enabled_classifiers_run_and_every_plugin_can_be_asked_for() -> Non
         ("response-healing", True),
         ("pareto-router", False),
         ("redact", False),
+        ("system-prompt", False),
+        ("model-params", False),
+        ("cache", False),
     ]
 
 
