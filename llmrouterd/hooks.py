@@ -217,13 +217,20 @@ class Plugin:
     whole_response: True makes the answer wait until it is complete (bounded), so that
     post_response may change it; otherwise streams pass through and post_response only looks.
     edits_events: True when on_event may change anything (pass-through of bytes is off then).
+    delays: True when on_event holds events back, so that what comes out says nothing of what was changed: a
+    change is told with ctx.modified().
     owned: settings that are the owner's: a request that names one of them is refused.
     """
 
     id: str = ""
     whole_response: bool = False
     edits_events: bool = False
+    delays: bool = False
     owned: Collection[str] = frozenset()
+
+    def waits(self, ctx: Context) -> bool:
+        """Whether the answer to this request waits until it is complete."""
+        return self.whole_response
 
     def on_arrival(self, arrival: Arrival, ctx: Context) -> int:
         """The client's own request, before any plugin's on_start; sync. Returns how many bytes of its

@@ -77,7 +77,7 @@ class Extensions:
         self._tagged: tuple[Response, tuple[str, ...]] | None = None
         self.active = self._activate(request) if gen.plugins else []
         self._editors = [a for a in self.active if type(a.hook).on_event is not Plugin.on_event]
-        self.whole_response = any(a.hook.whole_response for a in self.active)
+        self.whole_response = any(a.hook.waits(a.ctx) for a in self.active)
         self.wants_response = bool(gen.response_classifiers) or any(
             type(a.hook).post_response is not Plugin.post_response for a in self.active
         )
@@ -330,7 +330,8 @@ class Editing:
                 except Exception as error:  # noqa: BLE001
                     LOG.warning("plugin %r failed in on_event: %s", active.id, _words(error))
                     passed.append(event)
-            if passed != out and active.id not in self._story.plugins:
+            changed = active.ctx.changed if active.hook.delays else passed != out
+            if changed and active.id not in self._story.plugins:
                 self._story.plugins.append(active.id)
             out = passed
         return out
