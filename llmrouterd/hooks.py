@@ -202,6 +202,12 @@ class ResponseClassifier(Protocol):
 
 
 class Sink(Protocol):
-    """An observer. `tell` is sync, never blocks, never raises; what it cannot keep it counts."""
+    """An observer. `tell` is sync, never blocks, never raises; what it cannot keep it counts.
+
+    follows: it wants every step of a request on its way; the others are told of attempts that failed
+    and of the record.
+    """
+
+    follows: bool
 
     def tell(self, telling: Telling) -> None: ...

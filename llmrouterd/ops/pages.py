@@ -98,6 +98,8 @@ def format_of(path: str, headers_name_anthropic: bool = False) -> str:
 
 def tags_of(fields: Headers) -> tuple[str, ...]:
     """The tags that a client gives its own request, as X-Router-Tags names them."""
+    if "x-router-tags" not in fields:
+        return ()
     given = (tag.strip() for line in fields.all("x-router-tags") for tag in _words(line).split(","))
     return tuple(tag for tag in given if tag)
 

@@ -119,6 +119,7 @@ class Daemon:
         self.pool = pool
         self.health = health or Health()
         self.sinks = sinks
+        self.followers = tuple(sink for sink in sinks if sink.follows)
         self.tracer = tracer  # where spans are wanted
         self.keep_bodies = keep_bodies
         self.keep_decisions = keep_decisions
@@ -232,5 +233,11 @@ class Daemon:
         return time.time_ns() // 1_000_000
 
     def tell(self, telling: Telling) -> None:
+        """A record, or an attempt that failed."""
         for sink in self.sinks:
+            sink.tell(telling)
+
+    def tell_step(self, telling: Telling) -> None:
+        """What happened to a request on its way."""
+        for sink in self.followers:
             sink.tell(telling)

@@ -102,7 +102,8 @@ def outgoing(
         request = work.memory.recall.filled(request)
     codec = FORMATS[spoken]
     streams = request.stream or streams_anyway(provider, info, request, spoken)
-    request = replace(request, stream=streams)
+    if streams is not request.stream:
+        request = replace(request, stream=streams)
     upstream = target_of(work, provider, candidate, info)
     try:
         body = codec.write_request(request, ledger, upstream)

@@ -97,7 +97,7 @@ class Story:
 
     def __init__(self, daemon: Daemon, *, client_format: str, endpoint: str) -> None:
         self.daemon = daemon
-        self._heard = bool(daemon.sinks)  # whether anybody follows the progress
+        self._heard = bool(daemon.followers)  # step by step
         self.id = daemon.next_id()
         self.stem = daemon.chance()
         self.request_id = f"req_{self.stem}"
@@ -173,7 +173,7 @@ class Story:
             self.spans.opened(self.elapsed_ns())
         if self._heard:
             in_flight = self.daemon.in_flight
-            self.daemon.tell(Opened(self.id, self.begun_ms, request.model, in_flight))
+            self.daemon.tell_step(Opened(self.id, self.begun_ms, request.model, in_flight))
 
     def classified(self, tags: tuple[str, ...]) -> None:
         if self.given_tags:
@@ -182,7 +182,7 @@ class Story:
         if self.spans is not None:
             self.spans.classified(self.elapsed_ns())
         if self._heard:
-            self.daemon.tell(Classified(self.id, self.daemon.wall_ms(), tags))
+            self.daemon.tell_step(Classified(self.id, self.daemon.wall_ms(), tags))
 
     def routing(self) -> None:
         """From here until `decided` a place is looked for."""
@@ -204,11 +204,11 @@ class Story:
             self.spans.attempt(candidate, self.elapsed_ns())
         if self._heard:
             now_ms = self.daemon.wall_ms()
-            self.daemon.tell(Routed(self.id, now_ms, candidate.provider, candidate.model))
+            self.daemon.tell_step(Routed(self.id, now_ms, candidate.provider, candidate.model))
 
     def queued(self, telling: Queued) -> None:
         if self._heard:
-            self.daemon.tell(telling)
+            self.daemon.tell_step(telling)
 
     def admitted(self, waited_s: float) -> None:
         """It has a place, or need not wait for one any more."""
@@ -260,7 +260,7 @@ class Story:
         if self.first_token_ns is None:
             self.first_token_ns = took_ns = self.elapsed_ns()
             if self._heard:
-                self.daemon.tell(FirstToken(self.id, self.daemon.wall_ms(), took_ns // 1_000_000))
+                self.daemon.tell_step(FirstToken(self.id, self.daemon.wall_ms(), took_ns // 1_000_000))
 
     def sent(self, pieces: int, size_bytes: int) -> None:
         """So much more of a stream went to the client."""
@@ -274,7 +274,7 @@ class Story:
         self._told_ns = now_ns
         writing_ms = (now_ns - first_ns) // 1_000_000
         now_ms = self.daemon.wall_ms()
-        self.daemon.tell(Progress(self.id, now_ms, self._pieces, self._sent_bytes, writing_ms))
+        self.daemon.tell_step(Progress(self.id, now_ms, self._pieces, self._sent_bytes, writing_ms))
 
     def failed(self, outcome: Outcome) -> None:
         """A try came to nothing; there may be another."""
