@@ -117,6 +117,7 @@ class Context:
     tags: the request's tags so far (final from pre_request on). breathe: awaited now and then by
     whoever computes for long, so that other requests go on meanwhile. state: the plugin's own, of this
     request; stream: the same of one stream of its answer, since another attempt begins another stream.
+    notes: those of the request's log line, to be added to.
     """
 
     id: str

@@ -87,11 +87,12 @@ class Extensions:
         return active
 
     def _context(self, id_: str, settings: Mapping[str, Any], *tags: str) -> Context:
-        breathe = trio.lowlevel.checkpoint
-        if not self._asks:
-            return Context(id_, settings, tags, breathe=breathe)
-        inquiry = Inquiry(self._gen, self._story, id_)
-        return Context(id_, settings, tags, ask=inquiry.ask, embed=inquiry.embed, breathe=breathe)
+        ctx = Context(id_, settings, tags, breathe=trio.lowlevel.checkpoint)
+        ctx.notes = self._story.notes
+        if self._asks:
+            inquiry = Inquiry(self._gen, self._story, id_)
+            ctx.ask, ctx.embed = inquiry.ask, inquiry.embed
+        return ctx
 
     @property
     def edits_events(self) -> bool:

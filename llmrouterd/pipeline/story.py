@@ -260,7 +260,9 @@ class Story:
         if self.first_token_ns is None:
             self.first_token_ns = took_ns = self.elapsed_ns()
             if self._heard:
-                self.daemon.tell_step(FirstToken(self.id, self.daemon.wall_ms(), took_ns // 1_000_000))
+                self.daemon.tell_step(
+                    FirstToken(self.id, self.daemon.wall_ms(), took_ns // 1_000_000)
+                )
 
     def sent(self, pieces: int, size_bytes: int) -> None:
         """So much more of a stream went to the client."""
