@@ -15,7 +15,9 @@ Laws:
 1. A value that was found once is covered wherever it stands in the request.
 2. The table of values lives as long as its request does, and nowhere else.
 3. A request may have more covered than the owner's settings say, never less.
-4. Sealed things are not altered: ids, signatures, pictures, sounds, PDF.
+4. Sealed things are not altered: signatures, pictures, sounds, PDF. In ids nothing is looked for.
+5. What holds a value and cannot be covered does not leave: a header field and a part of the query are
+   left out, a name of a model and token ids are refused.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
 
 from formats import jsontext
 from formats.canonical import (
@@ -41,7 +44,7 @@ from formats.canonical import (
     ToolStarted,
 )
 from llmrouterd.detect import DETECTORS, find
-from llmrouterd.hooks import Plugin, PluginFailed
+from llmrouterd.hooks import Plugin, PluginFailed, PluginRefused
 from llmrouterd.plugins.placeholders import Restorer, Table, TooMany
 from llmrouterd.plugins.places import Form, turned
 
@@ -49,10 +52,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from formats.canonical import Request
-    from llmrouterd.hooks import Context
+    from llmrouterd.hooks import Along, Context
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
 _BREATH = 1 << 16  # characters looked at between two breaths
+_CODED = re.compile("%[0-9A-Fa-f]{2}")
+# They go to the server that they are for, and to nobody else (pipeline/headers.py).
+_CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key"})
+_IDS = "token ids cannot be read, so nobody knows what they hold: send text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +82,12 @@ class _Rules:
 
 @dataclass(slots=True)
 class _Covered:
-    """Of one request."""
+    """Of one request. client: as it came. table: None until it is covered. in_json: the answer's text
+    is JSON."""
 
-    table: Table
-    in_json: bool  # the answer's text is JSON
+    client: Request
+    table: Table | None = None
+    in_json: bool = False
 
 
 @dataclass(slots=True)
@@ -91,12 +100,14 @@ class _Stream:
 
 class Redact(Plugin):
     id = "redact"
+    vectors = True
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._rules = _rules(settings)
         self._settings = settings
 
     async def on_start(self, request: Request, ctx: Context) -> Request:
+        ctx.state = _Covered(request)
         if self._settings.get("before_classifiers", False):
             return await self._cover(request, ctx)
         return request
@@ -106,24 +117,48 @@ class Redact(Plugin):
         return await self._cover(request, ctx)
 
     async def _cover(self, request: Request, ctx: Context) -> Request:
+        if _has_ids(request):
+            raise PluginRefused(_IDS)
         rules = self._more(ctx.settings)
-        texts: list[tuple[str, Form]] = []
+        texts = _texts_of(request)
+        state: _Covered = ctx.state or _Covered(request)
+        table = state.table
+        if table is None:
+            table = Table(text for text, _ in texts)
+        read = 0
+        for text, form in texts:
+            _add(table, text, form, rules)
+            read += len(text)
+            if read > _BREATH:
+                read = 0
+                await ctx.breathe()
+        if any(not word for _, _, word in rules.found(request.model)):
+            raise PluginRefused("the name of the model holds what is to be covered")
+        _keep_back(ctx.along, table, rules)
+        ctx.state = replace(state, table=table, in_json=request.output is not None)
+        return _with_placeholders(request, table)
 
-        def seen(text: str, form: Form) -> str:
-            texts.append((text, form))
-            return text
+    def on_send(self, request: Request, ctx: Context) -> Request:
+        """With the table of its request. Before there is one, with a table of its own: the numbers of
+        a conversation must not depend on who asked about it."""
+        rules = self._more(ctx.settings)
+        state: _Covered | None = ctx.state
+        texts = _texts_of(request)
+        table = state.table if state is not None else None
+        if table is None:
+            known = _texts_of(state.client) if state is not None else []
+            texts = [*known, *texts]
+            table = Table(text for text, _ in texts)
+        for text, form in texts:
+            _add(table, text, form, rules)
+        return _with_placeholders(request, table)
 
-        turned(request, seen)
-        before: _Covered | None = ctx.state
-        table = before.table if before else Table(text for text, _ in texts)
-        try:
-            await _fill(table, texts, rules, ctx)
-        except TooMany as error:
-            raise PluginFailed(str(error)) from None
-        ctx.state = _Covered(table, in_json=request.output is not None)
-        if not len(table):
+    def shown(self, request: Request, ctx: Context) -> Request:
+        table = ctx.state.table if ctx.state is not None else None
+        if table is None or not len(table):
             return request
-        return turned(request, lambda text, form: _covered(table, text, form))
+        restored = turned(request, lambda text, form: _restored_text(table, text, form))
+        return replace(restored, raw=request.raw)
 
     def _more(self, asked: Mapping[str, Any]) -> _Rules:
         """What the owner set, and what this request wants besides."""
@@ -143,24 +178,76 @@ class Redact(Plugin):
 
     def on_event(self, event: Event, ctx: Context) -> Iterable[Event]:
         covered: _Covered | None = ctx.state
-        if covered is None or not len(covered.table):
+        if covered is None or not covered.table:
             return (event,)
         if ctx.stream is None:
             ctx.stream = _Stream()
-        return _restored(event, covered, ctx.stream)
+        return _restored(event, covered.table, ctx.stream, json_asked=covered.in_json)
 
 
-async def _fill(
-    table: Table, texts: Sequence[tuple[str, Form]], rules: _Rules, ctx: Context
-) -> None:
-    read = 0
-    for text, form in texts:
+def _texts_of(request: Request) -> list[tuple[str, Form]]:
+    texts: list[tuple[str, Form]] = []
+
+    def seen(text: str, form: Form) -> str:
+        texts.append((text, form))
+        return text
+
+    turned(request, seen)
+    return list(dict.fromkeys(texts))  # a text completion has its own text beside its messages
+
+
+def _add(table: Table, text: str, form: Form, rules: _Rules) -> None:
+    """The values of a text into the table. Raises PluginRefused."""
+    if form == "id":
+        return
+    try:
         for value, kind, word in rules.found(text):
-            table.add(_plain(value) if form == "json" else value, kind, word=word)
-        read += len(text)
-        if read > _BREATH:
-            read = 0
-            await ctx.breathe()
+            if not (word and form == "setting"):
+                table.add(_plain(value) if form == "json" else value, kind, word=word)
+        if _CODED.search(text):
+            for value, kind, word, spelt in _found_coded(text, rules):
+                table.add(value, kind, word=word)
+                table.spelt(value, spelt, word=word)
+    except TooMany as error:
+        raise PluginRefused(str(error)) from None
+
+
+def _found_coded(text: str, rules: _Rules) -> Iterable[tuple[str, str, bool, str]]:
+    """The values in a text with percent-encoding, and how they stand there."""
+    pieces = re.findall(r"%[0-9A-Fa-f]{2}|.", text, re.DOTALL)
+    plain = "".join(chr(int(each[1:], 16)) if len(each) == 3 else each for each in pieces)
+    at = 0
+    for value, kind, word in rules.found(plain):
+        at = plain.find(value, 0 if plain.find(value, at) < 0 else at)
+        yield value, kind, word, "".join(pieces[at : at + len(value)])
+
+
+def _keep_back(along: Along, table: Table, rules: _Rules) -> None:
+    """Leave out what holds a value: a placeholder in its place could mean something else there."""
+
+    def holds(text: str) -> bool:
+        texts = {text, unquote_plus(text)}
+        return any(any(rules.found(t)) or table.cover(t) != t for t in texts)
+
+    along.fields = [(n, v) for n, v in along.fields if n in _CREDENTIALS or not holds(v)]
+    along.query = "&".join(part for part in along.query.split("&") if not holds(part))
+
+
+def _has_ids(request: Request) -> bool:
+    """Whether it has token ids for a prompt, of a request for vectors or of a text completion."""
+    if "input" in request.bound:
+        return True
+    if request.origin != "completions" or request.raw is None:
+        return False
+    prompt = request.raw.value.get("prompt")
+    each = prompt if type(prompt) is list else []
+    return any(type(item) is int or type(item) is list for item in each)
+
+
+def _with_placeholders(request: Request, table: Table) -> Request:
+    if not len(table):
+        return request
+    return turned(request, lambda text, form: _covered(table, text, form))
 
 
 def _plain(value: str) -> str:
@@ -175,14 +262,22 @@ def _plain(value: str) -> str:
 
 
 def _covered(table: Table, text: str, form: Form) -> str:
-    return text if form == "json" else table.cover(text, form)
+    if form == "json":
+        return text
+    words = form in ("text", "name")
+    return table.cover(text, "text" if form == "text" else "name", words=words)
 
 
-def _restored(event: Event, covered: _Covered, stream: _Stream) -> Iterable[Event]:
-    table = covered.table
+def _restored_text(table: Table, text: str, form: Form) -> str:
+    return text if form == "json" else table.restore(text)
+
+
+def _restored(
+    event: Event, table: Table, stream: _Stream, *, json_asked: bool
+) -> Iterable[Event]:
     match event:
         case TextDelta(part, text) | RefusalDelta(part, text) | ThoughtDelta(part, text):
-            in_json = covered.in_json and isinstance(event, TextDelta)
+            in_json = json_asked and isinstance(event, TextDelta)
             out = _fed(stream, part, text, type(event), table, in_json=in_json)
             return (replace(event, text=out),) if out or not text else ()
         case ToolDelta(part, fragment):
@@ -194,16 +289,23 @@ def _restored(event: Event, covered: _Covered, stream: _Stream) -> Iterable[Even
                 stream.custom.add(part)
             return (replace(event, name=table.restore(event.name)),)
         case CitationSeen(part, citation):
-            return (*_flushed(stream, part), CitationSeen(part, _json(citation, table)))
+            return (CitationSeen(part, _json(citation, table)),)  # it may cut a placeholder in two
         case OpaquePart():
             return (replace(event, value=_json(event.value, table)),)
         case PartEnded(part) | ThoughtSigned(part):
             return (*_flushed(stream, part), event)
         case Finished() | Failed():
             rest = [each for part in list(stream.open) for each in _flushed(stream, part)]
-            return (*rest, event)
+            return (*rest, _ended(event, table))
         case _:
             return (event,)
+
+
+def _ended(event: Finished | Failed, table: Table) -> Event:
+    if isinstance(event, Failed):
+        return event
+    sequence = event.sequence and table.restore(event.sequence)
+    return replace(event, sequence=sequence, details=_json(event.details, table))
 
 
 def _fed(
