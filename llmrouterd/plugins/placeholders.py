@@ -74,10 +74,12 @@ class Table:
 
     def spelt(self, value: str, in_url: str, *, word: bool = False) -> None:
         """Another way to write a value that is in the table: percent-encoded."""
-        self._enter(in_url, f"{self._labels[value]}U", word=word)
+        label = self._labels.get(value)
+        if label is not None:
+            self._enter(in_url, label.rstrip("EU") + "U", word=word)
 
     def _enter(self, value: str, label: str, *, word: bool) -> None:
-        if value in self._labels:
+        if not value or value in self._labels:
             return
         self._labels[value] = label
         if word:
@@ -92,7 +94,9 @@ class Table:
         if not self._labels or not text:
             return text
         if words not in self._patterns:
-            values = self._labels if words else self._labels.keys() - self._words
+            values = [each for each in self._labels if words or each not in self._words]
+            if not values:
+                return text
             self._patterns[words] = _alternatives(values, self._words)
 
         def put(match: re.Match[str]) -> str:

@@ -24,27 +24,31 @@ from formats.canonical import EMPTY, Document, Image, Opaque, Request, ToolUse
 if TYPE_CHECKING:
     from formats.jsontext import RawBody
 
-# text: words. name: a name of a tool, of a speaker or of a JSON member. setting: one of few words that
-# mean something to a server. id: what somebody made up to refer to something. json: JSON as text, to
-# be looked at and not replaced in, since its leaves are.
-Form = Literal["text", "name", "setting", "id", "json"]
+# text: words. name: a name of a tool, of a speaker or of a JSON member. code: no words: a setting, an
+# id. json: JSON as text, to be looked at and not replaced in, since its leaves are.
+Form = Literal["text", "name", "code", "json"]
 Turn = Callable[[str, Form], str]
 T = TypeVar("T")
 
-_UNSEEN = frozenset({"origin", "model", "role", "kind", "mode", "version", "plugins", "bound", "raw"})
+_UNSEEN = frozenset(
+    {"origin", "model", "role", "kind", "mode", "version", "plugins", "bound", "raw"}
+)
 _BYTES = frozenset({"data", "signature", "redacted", "encrypted_content"})
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{256,}=*")  # what is shorter may as well be a key
 _FORMS: Mapping[str, Form] = {
     **dict.fromkeys(("name", "names"), "name"),
-    **dict.fromkeys(("type", "mime", "media_type", "detail", "display", "effort"), "setting"),
-    **dict.fromkeys(("cache", "service_tier", "verbosity", "keep_alive"), "setting"),
-    **dict.fromkeys(("id", "call_id", "tool_use_id", "file_id"), "id"),
-    **dict.fromkeys(("previous_response_id", "encrypted_index"), "id"),
+    **dict.fromkeys(("type", "mime", "detail", "display", "effort"), "code"),
+    **dict.fromkeys(("cache", "service_tier", "verbosity", "keep_alive"), "code"),
+    **dict.fromkeys(("id", "call_id", "file_id"), "code"),
 }
 # Of blocks that only one format understands, and of what it alone knows of its others.
-_IN_BLOCKS: Mapping[str, Form] = {
-    name: form for name, form in _FORMS.items() if name in ("type", "media_type") or form == "id"
-}
+_IN_BLOCKS: Mapping[str, Form] = dict.fromkeys(
+    (
+        *("type", "media_type", "id", "call_id", "tool_use_id", "file_id"),
+        *("previous_response_id", "encrypted_index"),
+    ),
+    "code",
+)
 # A placeholder in brackets would mean something else there.
 _PATTERNS = frozenset({"pattern", "definition"})
 # In a text completion's own text.
@@ -147,9 +151,7 @@ def _call(call: ToolUse, turn: Turn) -> ToolUse:
     return call if out == call else out
 
 
-def _json(
-    value: Any, turn: Turn, forms: Mapping[str, Form] = EMPTY, form: Form = "text"
-) -> Any:
+def _json(value: Any, turn: Turn, forms: Mapping[str, Form] = EMPTY, form: Form = "text") -> Any:
     """The same value itself where nothing changed. forms: of members that are something else than
     texts, by their names; with any, bytes are left out. form: of a text."""
     if isinstance(value, str):

@@ -15,7 +15,8 @@ Laws:
 1. A value that was found once is covered wherever it stands in the request.
 2. The table of values lives as long as its request does, and nowhere else.
 3. A request may have more covered than the owner's settings say, never less.
-4. Sealed things are not altered: signatures, pictures, sounds, PDF. In ids nothing is looked for.
+4. Sealed things are not altered: signatures, pictures, sounds, PDF. Words are not covered in ids and
+   settings, where any word may be one of a server's own.
 5. What holds a value and cannot be covered does not leave: a header field and a part of the query are
    left out, a name of a model and token ids are refused.
 """
@@ -55,11 +56,24 @@ if TYPE_CHECKING:
     from llmrouterd.hooks import Along, Context
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
+_LONG = 4096
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 _BREATH = 1 << 16  # characters looked at between two breaths
 _CODED = re.compile("%[0-9A-Fa-f]{2}")
+_PIECE = re.compile("%[0-9A-Fa-f]{2}|.", re.DOTALL)
 # They go to the server that they are for, and to nobody else (pipeline/headers.py).
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key"})
 _IDS = "token ids cannot be read, so nobody knows what they hold: send text"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Where a value stands. word: it is one of the words."""
+
+    start: int
+    end: int
+    kind: str
+    word: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +82,15 @@ class _Rules:
     words: re.Pattern[str] | None
     patterns: tuple[tuple[str, re.Pattern[str]], ...]
 
-    def found(self, text: str) -> Iterable[tuple[str, str, bool]]:
-        """(value, kind, whether it is a word)."""
+    def found(self, text: str) -> Iterable[_Found]:
         for span in find(text, self.kinds):
-            yield span.value, span.kind, False
+            yield _Found(span.start, span.end, span.kind)
         for kind, pattern in self.patterns:
             for match in pattern.finditer(text):
-                yield match.group(), kind, False
+                yield _Found(*match.span(), kind)
         if self.words is not None:
             for match in self.words.finditer(text):
-                yield match.group(), "word", True
+                yield _Found(*match.span(), "word", word=True)
 
 
 @dataclass(slots=True)
@@ -132,11 +145,14 @@ class Redact(Plugin):
             if read > _BREATH:
                 read = 0
                 await ctx.breathe()
-        if any(not word for _, _, word in rules.found(request.model)):
+        if any(not found.word for found in rules.found(request.model)):
             raise PluginRefused("the name of the model holds what is to be covered")
         _keep_back(ctx.along, table, rules)
         ctx.state = replace(state, table=table, in_json=request.output is not None)
-        return _with_placeholders(request, table)
+        covered = _with_placeholders(request, table)
+        if covered is request and _holds_more(request, {text for text, _ in texts}, rules):
+            return replace(request, raw=None)  # a codec writes what it knows, and no more
+        return covered
 
     def on_send(self, request: Request, ctx: Context) -> Request:
         """With the table of its request. Before there is one, with a table of its own: the numbers of
@@ -198,28 +214,47 @@ def _texts_of(request: Request) -> list[tuple[str, Form]]:
 
 def _add(table: Table, text: str, form: Form, rules: _Rules) -> None:
     """The values of a text into the table. Raises PluginRefused."""
-    if form == "id":
-        return
     try:
-        for value, kind, word in rules.found(text):
-            if not (word and form == "setting"):
-                table.add(_plain(value) if form == "json" else value, kind, word=word)
+        for found in rules.found(text):
+            if not (found.word and form == "code"):
+                value = text[found.start : found.end]
+                plain = _plain(value) if form == "json" else value
+                table.add(plain, found.kind, word=found.word)
         if _CODED.search(text):
-            for value, kind, word, spelt in _found_coded(text, rules):
-                table.add(value, kind, word=word)
-                table.spelt(value, spelt, word=word)
+            _add_coded(table, text, rules)
     except TooMany as error:
         raise PluginRefused(str(error)) from None
 
 
-def _found_coded(text: str, rules: _Rules) -> Iterable[tuple[str, str, bool, str]]:
-    """The values in a text with percent-encoding, and how they stand there."""
-    pieces = re.findall(r"%[0-9A-Fa-f]{2}|.", text, re.DOTALL)
+def _add_coded(table: Table, text: str, rules: _Rules) -> None:
+    """The values of a text with percent-encoding, and how they stand there."""
+    pieces = _PIECE.findall(text)
     plain = "".join(chr(int(each[1:], 16)) if len(each) == 3 else each for each in pieces)
-    at = 0
-    for value, kind, word in rules.found(plain):
-        at = plain.find(value, 0 if plain.find(value, at) < 0 else at)
-        yield value, kind, word, "".join(pieces[at : at + len(value)])
+    for found in rules.found(plain):
+        value, spelt = plain[found.start : found.end], "".join(pieces[found.start : found.end])
+        if value != spelt and not found.word:
+            table.add(value, found.kind)
+            table.spelt(value, spelt)
+
+
+def _holds_more(request: Request, seen: set[str], rules: _Rules) -> bool:
+    """Whether the client's own text, which would pass on, holds a value in what no codec reads."""
+    left: list[Any] = [] if request.raw is None else [request.raw.value]
+    while left:
+        each = left.pop()
+        if isinstance(each, Mapping):
+            left += [*each, *each.values()]
+        elif isinstance(each, list):
+            left += each
+        elif isinstance(each, str) and each not in seen and _holds(each, rules):
+            return True
+    return False
+
+
+def _holds(text: str, rules: _Rules) -> bool:
+    if len(text) > _LONG and (text.startswith("data:") or _BASE64.fullmatch(text)):
+        return False  # bytes, which have been looked at
+    return any(not found.word for found in rules.found(text))
 
 
 def _keep_back(along: Along, table: Table, rules: _Rules) -> None:
@@ -272,9 +307,7 @@ def _restored_text(table: Table, text: str, form: Form) -> str:
     return text if form == "json" else table.restore(text)
 
 
-def _restored(
-    event: Event, table: Table, stream: _Stream, *, json_asked: bool
-) -> Iterable[Event]:
+def _restored(event: Event, table: Table, stream: _Stream, *, json_asked: bool) -> Iterable[Event]:
     match event:
         case TextDelta(part, text) | RefusalDelta(part, text) | ThoughtDelta(part, text):
             in_json = json_asked and isinstance(event, TextDelta)
