@@ -151,26 +151,26 @@ def _bounds(value: str, words: set[str]) -> str:
 
 
 class Restorer:
-    """One text of an answer, as it comes."""
+    """One text of an answer, as it comes. held: what may be the beginning of a placeholder."""
 
-    __slots__ = ("_held", "_in_json", "_table")
+    __slots__ = ("_in_json", "_table", "held")
 
     def __init__(self, table: Table, *, in_json: bool) -> None:
         self._table = table
         self._in_json = in_json
-        self._held = ""
+        self.held = ""
 
     def feed(self, text: str) -> str:
-        text = self._held + text
+        text = self.held + text
         # Only what follows the last whole placeholder can be the beginning of another one.
         done = 0
         for match in self._table.known.finditer(text):
             done = match.end()
         held = self._table.unfinished(text[done:])
         cut = len(text) - held
-        self._held = text[cut:]
+        self.held = text[cut:]
         return self._table.restore(text[:cut], in_json=self._in_json)
 
     def end(self) -> str:
-        held, self._held = self._held, ""
+        held, self.held = self.held, ""
         return held

@@ -7,9 +7,9 @@ comes back as itself.
     words = ["Project Nightingale"]
     patterns = { ticket = "TCK-[0-9]{6}" }
 
-Owns: what is covered, in which hook, and the answer's events with the values put back.
+Owns: what is covered, and in which hook.
 Refuses to know: how values are found (llmrouterd.detect), where texts stand (places.py), how a
-placeholder looks (placeholders.py).
+placeholder looks (placeholders.py), how the values come back (restoring.py).
 
 Laws:
 1. A value that was found once is covered wherever it stands in the request.
@@ -25,34 +25,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 from formats import jsontext
-from formats.canonical import (
-    CitationSeen,
-    Event,
-    Failed,
-    Finished,
-    OpaquePart,
-    PartEnded,
-    RefusalDelta,
-    TextDelta,
-    ThoughtDelta,
-    ThoughtSigned,
-    ToolDelta,
-    ToolStarted,
-)
 from llmrouterd.detect import DETECTORS, find
 from llmrouterd.hooks import Plugin, PluginFailed, PluginRefused
-from llmrouterd.plugins.placeholders import Restorer, Table, TooMany
+from llmrouterd.plugins.placeholders import Table, TooMany
 from llmrouterd.plugins.places import Form, turned
+from llmrouterd.plugins.restoring import Restoring
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from formats.canonical import Request
+    from formats.canonical import Event, Request
     from llmrouterd.hooks import Along, Context
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
@@ -101,14 +88,6 @@ class _Covered:
     client: Request
     table: Table | None = None
     in_json: bool = False
-
-
-@dataclass(slots=True)
-class _Stream:
-    """Of one answer's stream."""
-
-    open: dict[int, tuple[type[Any], Restorer]] = field(default_factory=dict)
-    custom: set[int] = field(default_factory=set)
 
 
 class Redact(Plugin):
@@ -197,8 +176,9 @@ class Redact(Plugin):
         if covered is None or not covered.table:
             return (event,)
         if ctx.stream is None:
-            ctx.stream = _Stream()
-        return _restored(event, covered.table, ctx.stream, json_asked=covered.in_json)
+            ctx.stream = Restoring(covered.table, in_json=covered.in_json)
+        restoring: Restoring = ctx.stream
+        return restoring(event)
 
 
 def _texts_of(request: Request) -> list[tuple[str, Form]]:
@@ -305,66 +285,6 @@ def _covered(table: Table, text: str, form: Form) -> str:
 
 def _restored_text(table: Table, text: str, form: Form) -> str:
     return text if form == "json" else table.restore(text)
-
-
-def _restored(event: Event, table: Table, stream: _Stream, *, json_asked: bool) -> Iterable[Event]:
-    match event:
-        case TextDelta(part, text) | RefusalDelta(part, text) | ThoughtDelta(part, text):
-            in_json = json_asked and isinstance(event, TextDelta)
-            out = _fed(stream, part, text, type(event), table, in_json=in_json)
-            return (replace(event, text=out),) if out or not text else ()
-        case ToolDelta(part, fragment):
-            in_json = part not in stream.custom
-            out = _fed(stream, part, fragment, ToolDelta, table, in_json=in_json)
-            return (ToolDelta(part, out),) if out or not fragment else ()
-        case ToolStarted(part):
-            if event.kind == "custom":
-                stream.custom.add(part)
-            return (replace(event, name=table.restore(event.name)),)
-        case CitationSeen(part, citation):
-            return (CitationSeen(part, _json(citation, table)),)  # it may cut a placeholder in two
-        case OpaquePart():
-            return (replace(event, value=_json(event.value, table)),)
-        case PartEnded(part) | ThoughtSigned(part):
-            return (*_flushed(stream, part), event)
-        case Finished() | Failed():
-            rest = [each for part in list(stream.open) for each in _flushed(stream, part)]
-            return (*rest, _ended(event, table))
-        case _:
-            return (event,)
-
-
-def _ended(event: Finished | Failed, table: Table) -> Event:
-    if isinstance(event, Failed):
-        return event
-    sequence = event.sequence and table.restore(event.sequence)
-    return replace(event, sequence=sequence, details=_json(event.details, table))
-
-
-def _fed(
-    stream: _Stream, part: int, text: str, kind: type[Any], table: Table, *, in_json: bool
-) -> str:
-    found = stream.open.get(part)
-    if found is None:
-        found = stream.open[part] = (kind, Restorer(table, in_json=in_json))
-    return found[1].feed(text)
-
-
-def _flushed(stream: _Stream, part: int) -> Iterable[Event]:
-    """What was held back of a part, as the kind of event that it came in."""
-    found = stream.open.pop(part, None)
-    held = found[1].end() if found else ""
-    return (found[0](part, held),) if found and held else ()
-
-
-def _json(value: Any, table: Table) -> Any:
-    if isinstance(value, str):
-        return table.restore(value)
-    if isinstance(value, list | tuple):
-        return [_json(each, table) for each in value]
-    if isinstance(value, Mapping):
-        return {table.restore(name): _json(each, table) for name, each in value.items()}
-    return value
 
 
 # --- settings -------------------------------------------------------------------------------------
