@@ -38,6 +38,10 @@ class PluginFailed(Exception):
     """Raised by a plugin to fail the request with its own words."""
 
 
+class PluginRefused(PluginFailed):
+    """The same, where the request is at fault: its client is told so with 400."""
+
+
 class AskFailed(Exception):
     """A provider that an extension asked gave no answer; in words."""
 
@@ -110,6 +114,15 @@ async def _no_fetch(method: str, url: str, body: bytes = b"") -> tuple[int, byte
 
 
 @dataclass(slots=True)
+class Along:
+    """What came with a request's body and may go along to an upstream: the client's header fields
+    and its query. One for all plugins of a request, which may take things out."""
+
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    query: str = ""
+
+
+@dataclass(slots=True)
 class Context:
     """One extension's view of one request. Mutable, and private to that pair.
 
@@ -118,6 +131,7 @@ class Context:
     whoever computes for long, so that other requests go on meanwhile. state: the plugin's own, of this
     request; stream: the same of one stream of its answer, since another attempt begins another stream.
     notes: those of the request's log line, to be added to.
+    along: what may go along with the request.
     """
 
     id: str
@@ -132,6 +146,7 @@ class Context:
     state: Any = None
     stream: Any = None
     notes: list[str] = field(default_factory=list)
+    along: Along = field(default_factory=Along)
 
     def force(self, provider: str) -> None:
         """Send this request to `provider`, past the rules (policies still hold)."""
@@ -148,11 +163,14 @@ class Plugin:
     whole_response: True makes the answer wait until it is complete (bounded), so that
     post_response may change it; otherwise streams pass through and post_response only looks.
     edits_events: True when on_event may change anything (pass-through of bytes is off then).
+    vectors: True: on_start and pre_request also see requests for vectors, each text a message of the
+    user's; what they make of the texts is sent.
     """
 
     id: str = ""
     whole_response: bool = False
     edits_events: bool = False
+    vectors: bool = False
 
     async def on_start(self, request: Request, ctx: Context) -> Request | Response | Stop:
         """Before the classifiers."""
@@ -160,6 +178,16 @@ class Plugin:
 
     async def pre_request(self, request: Request, ctx: Context) -> Request | Response | Stop:
         """After the classifiers, before routing."""
+        return request
+
+    def on_send(self, request: Request, ctx: Context) -> Request:
+        """What leaves beside the request itself: one to which the router added what it remembers, or
+        an extension's question to a model elsewhere. Sync; may come more than once, and before
+        pre_request."""
+        return request
+
+    def shown(self, request: Request, ctx: Context) -> Request:
+        """The request as its client knows it, for formats whose answers repeat parts of it."""
         return request
 
     def on_event(self, event: Event, ctx: Context) -> Iterable[Event]:

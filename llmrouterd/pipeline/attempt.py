@@ -324,7 +324,7 @@ async def _whole(
         return failure if failure.native is not None else Failure("upstream", str(error))
     await work.reply.claim()
     if sent.recalls:
-        hear_whole(work.memory.recall, response)
+        hear_whole(work.memory.recall, work.ext.edited(response))
     if passes and fmt.NAME in ("ollama", "generate") and response.model != work.request.model:
         # Its clients know a model by the name they asked for.
         body = parse_body(body).spliced({"model": work.request.model})
@@ -361,7 +361,7 @@ async def _folded(
     response = response if response.model else replace(response, model=sent.model)
     await work.reply.claim()
     if sent.recalls:
-        hear_whole(work.memory.recall, response)
+        hear_whole(work.memory.recall, work.ext.edited(response))
     failure = await _figured(work, response)
     await _drain(exchange)
     return failure
@@ -414,7 +414,7 @@ async def _give(work: Work, response: Response, body: bytes | None) -> Failure |
         await reply.whole(body, passed=True)
     else:
         try:
-            written = reply.format.write_response(answer, ledger, reply.stamp(), work.request)
+            written = reply.format.write_response(answer, ledger, reply.stamp(), reply.request)
         except Garbled as error:
             return Failure("upstream", str(error))
         await reply.whole(written)

@@ -22,8 +22,9 @@ import trio
 
 from formats.canonical import Event, Request, Response
 from formats.errors import Failure
-from llmrouterd.hooks import Context, Plugin, PluginFailed, Stop
-from llmrouterd.model import ANY_TAG
+from formats.fold import fold, unfold
+from llmrouterd.hooks import Along, Context, Plugin, PluginFailed, PluginRefused, Stop
+from llmrouterd.model import ANY_TAG, Headers
 from llmrouterd.pipeline.inquiry import Inquiry
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Extensions:
         self._story = story
         self._asks = asks
         self._stopped_after = False
+        self.along = Along()
         self.answer: Response | None = None
         self._tagged: tuple[Response, tuple[str, ...]] | None = None
         self.active = self._activate(request) if gen.plugins else []
@@ -87,10 +89,10 @@ class Extensions:
         return active
 
     def _context(self, id_: str, settings: Mapping[str, Any], *tags: str) -> Context:
-        ctx = Context(id_, settings, tags, breathe=trio.lowlevel.checkpoint)
+        ctx = Context(id_, settings, tags, breathe=trio.lowlevel.checkpoint, along=self.along)
         ctx.notes = self._story.notes
         if self._asks:
-            inquiry = Inquiry(self._gen, self._story, id_)
+            inquiry = Inquiry(self._gen, self._story, id_, leaving=self.sent)
             ctx.ask, ctx.embed = inquiry.ask, inquiry.embed
         return ctx
 
@@ -141,6 +143,8 @@ class Extensions:
             try:
                 result = await active.within(getattr(active.hook, hook)(request, active.ctx))
                 _check(hook, result, Request, Response, Stop)
+            except PluginRefused as error:
+                return Failure("bad_request", f"plugin {active.id!r}: {_words(error)}")
             except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
                 return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
@@ -173,7 +177,35 @@ class Extensions:
         self._story.unknown_tags |= frozenset(getattr(installed.hook, "may_set", (ANY_TAG,)))
         self._story.notes.append(f"classifier {installed.id} failed")
 
+    def sent(self, request: Request) -> Request:
+        """on_send of each plugin. Raises PluginFailed: what one would have done must not be missed."""
+        for active in self.active:
+            try:
+                request = active.hook.on_send(request, active.ctx)
+            except Exception as error:
+                raise PluginFailed(f"plugin {active.id!r} failed: {_words(error)}") from error
+        return request
+
+    def left_along(self, fields: Headers, query: str) -> tuple[Headers, str]:
+        """The client's header fields and its query, without what plugins took out."""
+        left = self.along
+        if left.query == query and len(left.fields) == len(fields.raw):
+            return fields, query
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in left.fields]
+        return Headers(raw), left.query
+
+    def shown(self, request: Request) -> Request:
+        """`shown` of each plugin, the last one first."""
+        for active in reversed(self.active):
+            request = active.hook.shown(request, active.ctx)
+        return request
+
     # --- the answer -------------------------------------------------------------------------------
+
+    def edited(self, response: Response) -> Response:
+        """A whole answer as on_event of each plugin makes it."""
+        folded = fold(self.editing()(unfold(response))) if self.edits_events else response
+        return response if isinstance(folded, Failure) else folded
 
     def editing(self) -> Editing:
         """The plugins' hand in one stream. Another attempt has another, and may run beside it."""

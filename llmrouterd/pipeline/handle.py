@@ -85,6 +85,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         story.opened(request)
         ext = Extensions(embedded.quiet(gen) if call.embeds else gen, request, story)
         fields, caller = call.incoming.headers, call.incoming.caller
+        ext.along.fields, ext.along.query = list(fields), call.incoming.query
         strict = gen.strict or caller.strict or _is_strict(fields)
         work = Work(
             request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict, caller
@@ -210,9 +211,13 @@ async def _serve(call: Call, work: Work) -> EndState:
     if isinstance(request, Failure):
         await work.reply.fail(request)
         return "internal_error" if request.kind == "plugin" else "refused"
+    work.incoming, work.query = work.ext.left_along(work.incoming, work.query)
     if request is not work.request:
-        work.request = replace(request, raw=None)
-        work.reply.request = work.request
+        if work.embed is not None:
+            work.embed = embedded.with_texts(work.embed, request)
+        same_text = request.raw is work.request.raw  # of what it was before
+        work.request = replace(request, raw=None) if same_text else request
+        work.reply.request = work.ext.shown(work.request)
     if work.ext.answer is not None:
         work.story.candidate = Candidate("plugin", work.ext.answer.model or request.model, "plugin")
         failure = await deliver(work, work.ext.answer)
