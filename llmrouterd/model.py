@@ -36,6 +36,7 @@ EndState = Literal[
     "over_budget",
     "internal_error",
 ]
+Cached = Literal["", "hit", "miss", "joined"]
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -726,6 +727,7 @@ class Record:
     tags: tuple[str, ...] = ()
     response_tags: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
+    cache: Cached = ""  # joined: with a request of the same words that was running already
     request: Request | None = None
     response: Response | Unread | None = None
     usage: Usage | None = None

@@ -179,6 +179,7 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "fault": record.fault,
         "error_kind": record.error_kind,
         "rule": record.rule,
+        "cache": record.cache or None,
         "trace": [_step(step) for step in record.trace],
         "attempts": list(record.attempts),
         "ttft_ms": record.ttft_ms,

@@ -60,6 +60,7 @@ async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[s
     if not question.caller.may_ask(request.model):
         return _told(not_for(question.caller, request.model))
     story = Story(daemon, client_format=question.format, endpoint="explain")
+    story.client = question.client
     story.unheard()
     ext = Extensions(gen, request, story, asks=False)
     ready = await ext.before(request)

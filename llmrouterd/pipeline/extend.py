@@ -10,6 +10,8 @@ Laws:
 2. Request settings override configured ones. Ids that are not known are ignored; those of a later
    version are refused, since what they would do is missed.
 3. A plugin whose hook changed something, or stopped the chain, stands in the record.
+4. The client's own text passes on only where it says what the request says: a plugin that changes a
+   request either changes its text along, or the text is let go.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ from llmrouterd.pipeline.inquiry import Inquiry
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
-    from llmrouterd.hooks import Classifier
-    from llmrouterd.model import Record
+    from llmrouterd.hooks import Classifier, Kept
+    from llmrouterd.model import EndState, Record
+    from llmrouterd.pipeline.cached import Recall
     from llmrouterd.pipeline.daemon import Generation, Installed
     from llmrouterd.pipeline.story import Story
 
@@ -47,6 +50,7 @@ class _Active:
     hook: Plugin
     ctx: Context
     timeout_s: float = 0.0
+    keeps: int = 0  # bytes of the answer that it wants to see when all is over
 
     async def within(self, hook: Awaitable[T]) -> T:
         """What the hook returns, if it does in time."""
@@ -58,7 +62,8 @@ class _Active:
 
 
 class Extensions:
-    """The extensions of one request. `answer` is set when a plugin has answered it."""
+    """The extensions of one request. `answer` is set when a plugin has answered it, `kept` when one
+    has kept the answer to it."""
 
     def __init__(
         self, gen: Generation, request: Request, story: Story, *, asks: bool = True
@@ -70,6 +75,7 @@ class Extensions:
         self._stopped_after = False
         self.along = Along()
         self.answer: Response | None = None
+        self.kept: Kept | None = None
         self._tagged: tuple[Response, tuple[str, ...]] | None = None
         self.active = self._activate(request) if gen.plugins else []
         self._editors = [a for a in self.active if type(a.hook).on_event is not Plugin.on_event]
@@ -89,8 +95,8 @@ class Extensions:
         return active
 
     def _context(self, id_: str, settings: Mapping[str, Any], *tags: str) -> Context:
-        ctx = Context(id_, settings, tags, breathe=trio.lowlevel.checkpoint, along=self.along)
-        ctx.notes = self._story.notes
+        breathe = trio.lowlevel.checkpoint
+        ctx = Context(id_, settings, tags, self._story.client, breathe=breathe, along=self.along)
         if self._asks:
             inquiry = Inquiry(self._gen, self._story, id_, leaving=self.sent)
             ctx.ask, ctx.embed = inquiry.ask, inquiry.embed
@@ -108,12 +114,12 @@ class Extensions:
 
     # --- before the answer ------------------------------------------------------------------------
 
-    async def before(self, request: Request) -> Request | Failure:
-        """on_start, classifiers, pre_request. When a plugin has answered, `self.answer` is set."""
-        for call in request.plugins:
-            if call.id in self._gen.plugins_later:
-                text = f"plugin {call.id!r} is not available in this version"
-                return Failure("not_available", text, param="plugins")
+    async def before(self, request: Request, recall: Recall | None = None) -> Request | Failure:
+        """on_start, classifiers, pre_request. When a plugin has answered, `self.answer` or `self.kept` is
+        set. recall: how kept answers are looked for; None: they are not."""
+        refused = self._refused(request) or (self._arrive(recall) if recall is not None else None)
+        if refused is not None:
+            return refused
         if not self.active:
             self._story.classified(await self._classify(request))
             return request
@@ -123,10 +129,71 @@ class Extensions:
         self._story.classified(await self._classify(started))
         for active in self.active:
             active.ctx.tags = self._story.tags
+        if recall is not None and self.keeps and self.answer is None:
+            failure = await self._recall(recall)
+            if failure is not None or self.kept is not None:
+                return failure or started
         ready = await self._run("pre_request", started)
         if not isinstance(ready, Request):
             return self._end_of_chain(started, ready)
         return ready
+
+    def _refused(self, request: Request) -> Failure | None:
+        """What a request asks of plugins and may not have."""
+        for call in request.plugins:
+            if call.id in self._gen.plugins_later:
+                text = f"plugin {call.id!r} is not available in this version"
+                return Failure("not_available", text, param="plugins")
+            installed = self._gen.plugins.get(call.id)
+            owned = installed.hook.owned if installed is not None else ()
+            for name in call.settings:
+                if name in owned:
+                    text = (
+                        f"the setting {name!r} of plugin {call.id!r} is not for requests to change"
+                    )
+                    return Failure("bad_request", text, param="plugins")
+        return None
+
+    @property
+    def recalls(self) -> bool:
+        """Somebody may have kept the answer."""
+        return any(type(a.hook).on_arrival is not Plugin.on_arrival for a in self.active)
+
+    @property
+    def keeps(self) -> int:
+        """Bytes of the answer that somebody wants to keep."""
+        return max((active.keeps for active in self.active), default=0)
+
+    def _arrive(self, recall: Recall) -> Failure | None:
+        for active in self.active:
+            try:
+                active.keeps = active.hook.on_arrival(recall.arrival, active.ctx)
+            except Exception as error:  # noqa: BLE001
+                return _failed(active, "on_arrival", error)
+        return None
+
+    async def _recall(self, recall: Recall) -> Failure | None:
+        for active in self.active:
+            if not active.keeps:
+                continue
+            try:
+                self.kept = await recall.answer(active.hook, active.ctx)
+            except Exception as error:  # noqa: BLE001
+                return _failed(active, "recall", error)
+            if self.kept is not None:
+                self._story.plugins.append(active.id)
+                break
+        return None
+
+    def release(self, kept: Kept | None, end: EndState) -> None:
+        """on_release of whoever was to see the answer."""
+        for active in self.active:
+            if active.keeps:
+                fits = kept is not None and kept.size <= active.keeps
+                try:
+                    active.hook.on_release(kept if fits else None, end, active.ctx)
+                except Exception as error:  # noqa: BLE001
+                    LOG.warning("plugin %r failed in on_release: %s", active.id, _words(error))
 
     def _end_of_chain(self, request: Request, end: Failure | Stop) -> Request | Failure:
         if isinstance(end, Failure):
@@ -146,17 +213,20 @@ class Extensions:
             except PluginRefused as error:
                 return Failure("bad_request", f"plugin {active.id!r}: {_words(error)}")
             except Exception as error:  # noqa: BLE001
-                LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
-                return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
-            if result is not request or active.ctx.changed:
-                self._story.plugins.append(active.id)
+                return _failed(active, hook, error)
+            self._noted(active, changed=result is not request)
             if isinstance(result, Stop):
                 return result
             if isinstance(result, Response):
                 self.answer = result
             else:
-                request = result
+                request = _told(request, result)
         return request
+
+    def _noted(self, active: _Active, *, changed: bool) -> None:
+        if changed or active.ctx.changed:
+            self._story.plugins.append(active.id)
+        _tell(active, self._story)
 
     async def _classify(self, request: Request) -> tuple[str, ...]:
         if not self._gen.classifiers:
@@ -221,8 +291,7 @@ class Extensions:
             except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in post_response: %s", active.id, _words(error))
                 continue
-            if result is not response or active.ctx.changed:
-                self._story.plugins.append(active.id)
+            self._noted(active, changed=result is not response)
             if isinstance(result, Stop):
                 self._stopped_after = True
                 return result.response or response
@@ -294,8 +363,28 @@ class Editing:
                     passed.append(event)
             if passed != out and active.id not in self._story.plugins:
                 self._story.plugins.append(active.id)
+            _tell(active, self._story)
             out = passed
         return out
+
+
+def _tell(active: _Active, story: Story) -> None:
+    """What it says of its deed goes into the log line."""
+    story.notes += [f"{active.id}: {note}" for note in active.ctx.notes]
+    active.ctx.notes.clear()
+
+
+def _failed(active: _Active, hook: str, error: Exception) -> Failure:
+    LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
+    return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
+
+
+def _told(before: Request, after: Request) -> Request:
+    """The request that a plugin made of another, with the client's own text only if the plugin changed
+    that, too."""
+    if after is before or after.raw is not before.raw:
+        return after
+    return replace(after, raw=None)
 
 
 def _check(hook: str, result: object, *kinds: type) -> None:

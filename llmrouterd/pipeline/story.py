@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from formats.errors import Failure
     from formats.ledger import Ledger
     from llmrouterd.model import (
+        Cached,
         Decision,
         EndState,
         Headers,
@@ -125,6 +126,7 @@ class Story:
         self.generation = 1  # the configuration it runs under
         self.response_tags: tuple[str, ...] = ()
         self.plugins: list[str] = []
+        self.cache: Cached = ""  # what became of looking for a kept answer
         self.candidate: Candidate | None = None
         self.asked: list[Candidate] = []  # everybody that an attempt was begun at
         self.tried: list[Outcome] = []
@@ -364,7 +366,14 @@ class Story:
         return len(self._tries) + (self.failure is None and not self._last_word)
 
     @property
+    def from_cache(self) -> bool:
+        """Nobody is asked: the answer was kept."""
+        return self.cache in ("hit", "joined")
+
+    @property
     def _own_cost_usd(self) -> float | None:
+        if self.from_cache:
+            return 0.0
         if self.priced_by is None:
             return None
         return cost_usd(self.priced_by, self.usage, self.candidate.model if self.candidate else "")
@@ -419,6 +428,7 @@ class Story:
             tags=self.tags,
             response_tags=self.response_tags,
             plugins=tuple(dict.fromkeys(self.plugins)),
+            cache=self.cache,
             request=self._kept_request(),
             response=self.response,
             usage=self.usage,
