@@ -707,6 +707,7 @@ class Record:
     these networks where there are any.
     Of the last attempt: asked_ms (when it began) and head_ms (when its answer began, None: it did not)
     count from the request's beginning; connect_ms is what a new connection took, None without one.
+    model_digest, quantization: of the weights that were asked, as their server listed them; "": unknown.
     """
 
     id: int
@@ -756,6 +757,8 @@ class Record:
     trace_id: str | None = None
     traced: Traced | None = None
     confined: tuple[str, ...] | None = None
+    model_digest: str = ""
+    quantization: str = ""
 
 
 Telling = Opened | Classified | Routed | Queued | FirstToken | Progress | AttemptFailed | Record

@@ -44,6 +44,8 @@ from llmrouterd.pipeline.recall import Listener, hear_whole
 from llmrouterd.pipeline.refused import not_reached, refused
 from llmrouterd.pipeline.relay import CONTENT, TAIL_S, PassLane, TurnLane, pump
 from llmrouterd.pipeline.steady import NOTE, steady
+from llmrouterd.pipeline.weights import weights_of
+from llmrouterd.route.prefixes import conversation_of, place_of, prints_of
 
 if TYPE_CHECKING:
     from formats.canonical import Request
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
 async def attempt(work: Work, candidate: Candidate, info: ModelInfo | None) -> Failure | None:
     """Try `candidate`. None: the client has its answer. A Failure: look at `reply.content_sent`."""
     provider = work.gen.providers[candidate.provider]
-    work.story.priced_by = provider
+    work.story.priced_by, work.story.weights = provider, weights_of(info)
     chat = work.embed is None
     if chat and work.request.origin in ("ollama", "generate") and provider.format != "ollama":
         loaded = load_answer(work.request)
@@ -132,6 +134,19 @@ def _steady(work: Work, request: Request) -> Request:
     return lean
 
 
+def _compare(work: Work, request: Request, candidate: Candidate) -> None:
+    """Note where the prompt differs from the last one of its conversation there: its server cannot
+    use again what it has read."""
+    conversation = conversation_of(request, work.incoming, work.story.client)
+    key = (conversation, candidate.provider, candidate.model)
+    at = work.daemon.prefixes.compared(key, prints_of(request), trio.current_time())
+    if at is None:
+        return
+    words = f"prompt differs from the last one at {place_of(request, at)}"
+    if words not in work.story.notes:  # of two that are asked beside each other one is enough
+        work.story.notes.append(words)
+
+
 async def _once(
     work: Work, candidate: Candidate, info: ModelInfo | None, *, sealed: bool = True
 ) -> Failure | None:
@@ -148,6 +163,8 @@ async def _once(
     sent = outgoing(work, request, candidate, info, ledger)
     if isinstance(sent, Failure):
         return sent
+    if work.daemon.sinks:
+        _compare(work, request, candidate)
     work.story.begin(ledger, sent.codec.NAME, sent.target)
     limit = work.patience if work.patience.kept else ENDLESS
     with Deadline(sent.provider.clocks, limit.until, limit.seconds) as deadline:

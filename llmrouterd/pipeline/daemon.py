@@ -27,6 +27,7 @@ from llmrouterd.pipeline.answers import Answers
 from llmrouterd.pipeline.calibrate import Calibration
 from llmrouterd.pipeline.lessons import Lessons
 from llmrouterd.pipeline.recall import Recall
+from llmrouterd.route.prefixes import Prefixes
 from llmrouterd.route.seats import Seats
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ class Daemon:
         self._keyrings: dict[str, Keyring] = {}
         self.turns: Mapping[str, int] = {}
         self.seats = Seats()
+        self.prefixes = Prefixes()
         self.inquiries = Breaker()  # of the router's own questions to models
         self.admission = admission or Admission()
         self.in_flight = 0

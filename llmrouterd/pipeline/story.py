@@ -31,6 +31,7 @@ from llmrouterd.model import (
     Unread,
 )
 from llmrouterd.pipeline.cost import cost_usd
+from llmrouterd.pipeline.weights import UNKNOWN
 from llmrouterd.route.estimate import answer_tokens
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ _OF_ATTEMPT = (
     "usage",
     "usage_estimated",
     "priced_by",
+    "weights",
     "upstream_request_id",
     "upstream_format",
     "upstream_fields",
@@ -140,6 +142,7 @@ class Story:
         self.usage: Usage | None = None
         self.usage_estimated = False
         self.priced_by: Provider | None = None
+        self.weights = UNKNOWN
         self.failure: Failure | None = None
         self.status = 0
         self.upstream_request_id = ""
@@ -455,6 +458,8 @@ class Story:
             connect_ms=None if self.connect_s is None else round(self.connect_s * 1000),
             head_ms=_ms(self.head_ns),
             left_host=self.left_host,
+            model_digest=self.weights.digest,
+            quantization=self.weights.quantization,
             decision=self.decision,
             tried=tuple(self.tried) if self.decision is not None else (),
         )
