@@ -5,7 +5,7 @@ _llmrouter() {
         [[ $word == -* ]] || path+="$word "
     done
     case $prev in
-    --format) COMPREPLY=($(compgen -W "openai anthropic ollama responses" -- "$cur")); return ;;
+    --format) COMPREPLY=($(compgen -W "openai anthropic ollama responses embeddings embed" -- "$cur")); return ;;
     --log-format) COMPREPLY=($(compgen -W "auto plain journal json" -- "$cur")); return ;;
     --log-level) COMPREPLY=($(compgen -W "debug info warning error" -- "$cur")); return ;;
     --config) COMPREPLY=($(compgen -f -- "$cur")); return ;;

@@ -37,7 +37,7 @@ complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l debug -d 'show
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l model -r -d 'the model that is asked for'
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l prompt -r -d 'what is said to it (hello)'
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l request -r -F -d 'a whole request body; -: stdin'
-complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l format -r -a 'openai anthropic ollama responses' -d 'of the request'
+complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l format -r -a 'openai anthropic ollama responses embeddings embed' -d 'of the request; embed: Ollama\'s'
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l tag -r -d 'a tag besides those found'
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l provider -r -d 'as with the header X-Router-Provider'
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l client -r -d 'the name of one of [[clients]]'

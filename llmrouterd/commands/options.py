@@ -50,13 +50,15 @@ def tui(parser: argparse.ArgumentParser) -> None:
 
 def explain(parser: argparse.ArgumentParser) -> None:
     _config(parser)
-    formats = ("openai", "anthropic", "ollama", "responses")
+    formats = ("openai", "anthropic", "ollama", "responses", "embeddings", "embed")
     parser.add_argument("--model", help="the model that is asked for")
     parser.add_argument("--prompt", default="hello", help="what is said to it (%(default)s)")
     parser.add_argument(
         "--request", type=Path, metavar="FILE", help="a whole request body; -: stdin"
     )
-    parser.add_argument("--format", choices=formats, default="openai", help="of the request")
+    parser.add_argument(
+        "--format", choices=formats, default="openai", help="of the request; embed: Ollama's"
+    )
     parser.add_argument("--tag", action="append", default=[], help="a tag besides those found")
     parser.add_argument("--provider", help="as with the header X-Router-Provider")
     parser.add_argument("--client", default="", help="the name of one of [[clients]]")
