@@ -30,6 +30,10 @@ complete -c llmrouter -n '__fish_seen_subcommand_from serve' -l check -d 'only c
 complete -c llmrouter -n '__fish_seen_subcommand_from serve' -F
 complete -c llmrouter -n '__fish_seen_subcommand_from check' -s h -l help -d 'show this help message and exit'
 complete -c llmrouter -n '__fish_seen_subcommand_from check' -l debug -d 'show the traceback of an internal error'
+complete -c llmrouter -n '__fish_seen_subcommand_from check' -l online -d 'ask every provider, too'
+complete -c llmrouter -n '__fish_seen_subcommand_from check' -l offline -d 'start it under watch: does anything dial outside of this network?'
+complete -c llmrouter -n '__fish_seen_subcommand_from check' -l allow -r -d 'with --offline: a name, address or network that is inside'
+complete -c llmrouter -n '__fish_seen_subcommand_from check' -l seconds -r -d 'with --offline: how long to watch once it listens (3)'
 complete -c llmrouter -n '__fish_seen_subcommand_from check' -l json -d 'print JSON'
 complete -c llmrouter -n '__fish_seen_subcommand_from check' -F
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -s h -l help -d 'show this help message and exit'

@@ -390,7 +390,7 @@ async def _through_proxy(
         raise DialError(
             "denied", f"{origin.where} is behind a proxy, and the request must stay here"
         )
-    host, port = _proxy_address(origin)
+    host, port = proxy_address(origin)
     try:
         sock, address = await _connect(host, port, label)
     except DialError as exc:
@@ -410,7 +410,8 @@ async def _through_proxy(
     return await _tls(sock, origin, context), receipt
 
 
-def _proxy_address(origin: Origin) -> tuple[str, int]:
+def proxy_address(origin: Origin) -> tuple[str, int]:
+    """Host and port of its proxy. Raises DialError."""
     parts = urlsplit(origin.proxy)
     try:
         port = parts.port or 80
