@@ -532,10 +532,18 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Where a connection really went: the address dialled, and whether it left this network."""
+    """Where a connection really went: the address dialled (`unix:/path` for a socket), and whether it
+    left this network."""
 
     address: str
     left_host: bool
+
+    @property
+    def host(self) -> str:
+        """The address without its port; of a unix socket, all of it."""
+        if self.address.startswith("unix:"):
+            return self.address
+        return self.address.rpartition(":")[0].strip("[]")
 
 
 # --- what observers are told ----------------------------------------------------------------------
