@@ -105,6 +105,10 @@ class PluginFailed(Exception):
     """Raised by a plugin to fail the request with its own words."""
 
 
+class PluginRefused(PluginFailed):
+    """The same, where the request is at fault: its client is told so with 400."""
+
+
 class AskFailed(Exception):
     """A provider that an extension asked gave no answer; in words."""
 
@@ -177,6 +181,15 @@ async def _no_fetch(method: str, url: str, body: bytes = b"") -> tuple[int, byte
 
 
 @dataclass(slots=True)
+class Along:
+    """What came with a request's body and may go along to an upstream: the client's header fields
+    and its query. One for all plugins of a request, which may take things out."""
+
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    query: str = ""
+
+
+@dataclass(slots=True)
 class Context:
     """One extension's view of one request. Mutable, and private to that pair.
 
@@ -185,7 +198,7 @@ class Context:
     one. breathe: awaited now and then by
     whoever computes for long, so that other requests go on meanwhile. state: the plugin's own, of this
     request; stream: the same of one stream of its answer, since another attempt begins another stream.
-    notes: what a hook before the answer did, in words, for the log.
+    notes: what a hook did, in words, for the log. along: what may go along with the request.
     """
 
     id: str
@@ -201,6 +214,7 @@ class Context:
     state: Any = None
     stream: Any = None
     notes: list[str] = field(default_factory=list)
+    along: Along = field(default_factory=Along)
 
     def force(self, provider: str) -> None:
         """Send this request to `provider`, past the rules (policies still hold)."""
@@ -219,6 +233,8 @@ class Plugin:
     edits_events: True when on_event may change anything (pass-through of bytes is off then).
     delays: True when on_event holds events back, so that what comes out says nothing of what was changed: a
     change is told with ctx.modified().
+    vectors: True: on_start and pre_request also see requests for vectors, each text a message of the
+    user's; what they make of the texts is sent.
     owned: settings that are the owner's: a request that names one of them is refused.
     """
 
@@ -226,6 +242,7 @@ class Plugin:
     whole_response: bool = False
     edits_events: bool = False
     delays: bool = False
+    vectors: bool = False
     owned: Collection[str] = frozenset()
 
     def waits(self, ctx: Context) -> bool:
@@ -249,6 +266,16 @@ class Plugin:
 
     async def pre_request(self, request: Request, ctx: Context) -> Request | Response | Stop:
         """After the classifiers, before routing."""
+        return request
+
+    def on_send(self, request: Request, ctx: Context) -> Request:
+        """What leaves beside the request itself: one to which the router added what it remembers, or
+        an extension's question to a model elsewhere. Sync; may come more than once, and before
+        pre_request."""
+        return request
+
+    def shown(self, request: Request, ctx: Context) -> Request:
+        """The request as its client knows it, for formats whose answers repeat parts of it."""
         return request
 
     def on_event(self, event: Event, ctx: Context) -> Iterable[Event]:
@@ -296,6 +323,12 @@ class ResponseClassifier(Protocol):
 
 
 class Sink(Protocol):
-    """An observer. `tell` is sync, never blocks, never raises; what it cannot keep it counts."""
+    """An observer. `tell` is sync, never blocks, never raises; what it cannot keep it counts.
+
+    follows: it wants every step of a request on its way; the others are told of attempts that failed
+    and of the record.
+    """
+
+    follows: bool
 
     def tell(self, telling: Telling) -> None: ...

@@ -423,6 +423,7 @@ PLUGINS: Mapping[str, Keys] = {
         "patterns": Key("map"),
         "before_classifiers": Key("switch"),
     },
+    "tool-repair": _HOOKED,
 }
 # Ids of later versions: refused when enabled. Any other id is ignored with a warning.
 CLASSIFIERS_LATER: tuple[str, ...] = ()

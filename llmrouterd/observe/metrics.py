@@ -108,6 +108,8 @@ def folded(names: tuple[str, ...], labels: tuple[str, ...]) -> tuple[str, ...]:
 class Metrics:
     """A Sink. `samples` is what it has counted so far."""
 
+    follows = False
+
     def __init__(self) -> None:
         self._requests = Counter("llmrouter_requests_total")
         self._errors = Counter("llmrouter_errors_total")

@@ -200,6 +200,8 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "dropped": list(record.dropped),
         "upstream_request_id": record.upstream_request_id,
         "address": record.address,
+        "model_digest": record.model_digest or None,
+        "quantization": record.quantization or None,
         "notes": list(record.notes),
         "policies": list(record.policies),
         "generation": record.generation,

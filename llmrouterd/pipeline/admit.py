@@ -236,7 +236,7 @@ def _ticket(work: Work, candidate: Candidate) -> Ticket:
 
     return Ticket(
         Waiter(story.client, model, tokens, batch, answer=answer, until=work.patience.until),
-        tell if work.daemon.sinks else None,
+        tell if work.daemon.followers else None,
     )
 
 

@@ -44,6 +44,8 @@ from llmrouterd.pipeline.recall import Listener, hear_whole
 from llmrouterd.pipeline.refused import not_reached, refused
 from llmrouterd.pipeline.relay import CONTENT, TAIL_S, PassLane, TurnLane, pump
 from llmrouterd.pipeline.steady import NOTE, steady
+from llmrouterd.pipeline.weights import weights_of
+from llmrouterd.route.prefixes import conversation_of, place_of, prints_of
 
 if TYPE_CHECKING:
     from formats.canonical import Request
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
 async def attempt(work: Work, candidate: Candidate, info: ModelInfo | None) -> Failure | None:
     """Try `candidate`. None: the client has its answer. A Failure: look at `reply.content_sent`."""
     provider = work.gen.providers[candidate.provider]
-    work.story.priced_by = provider
+    work.story.priced_by, work.story.weights = provider, weights_of(info)
     chat = work.embed is None
     if chat and work.request.origin in ("ollama", "generate") and provider.format != "ollama":
         loaded = load_answer(work.request)
@@ -132,6 +134,19 @@ def _steady(work: Work, request: Request) -> Request:
     return lean
 
 
+def _compare(work: Work, request: Request, candidate: Candidate) -> None:
+    """Note where the prompt differs from the last one of its conversation there: its server cannot
+    use again what it has read."""
+    conversation = conversation_of(request, work.incoming, work.story.client)
+    key = (conversation, candidate.provider, candidate.model)
+    at = work.daemon.prefixes.compared(key, prints_of(request), trio.current_time())
+    if at is None:
+        return
+    words = f"prompt differs from the last one at {place_of(request, at)}"
+    if words not in work.story.notes:  # of two that are asked beside each other one is enough
+        work.story.notes.append(words)
+
+
 async def _once(
     work: Work, candidate: Candidate, info: ModelInfo | None, *, sealed: bool = True
 ) -> Failure | None:
@@ -148,6 +163,8 @@ async def _once(
     sent = outgoing(work, request, candidate, info, ledger)
     if isinstance(sent, Failure):
         return sent
+    if work.daemon.sinks:
+        _compare(work, request, candidate)
     work.story.begin(ledger, sent.codec.NAME, sent.target)
     limit = work.patience if work.patience.kept else ENDLESS
     with Deadline(sent.provider.clocks, limit.until, limit.seconds) as deadline:
@@ -323,8 +340,6 @@ async def _whole(
         failure = fmt.parse_error(200, body)  # some servers answer 200 with an error inside
         return failure if failure.native is not None else Failure("upstream", str(error))
     await work.reply.claim()
-    if sent.recalls:
-        hear_whole(work.memory.recall, response)
     if passes and fmt.NAME in ("ollama", "generate") and response.model != work.request.model:
         # Its clients know a model by the name they asked for.
         body = parse_body(body).spliced({"model": work.request.model})
@@ -332,7 +347,9 @@ async def _whole(
         body = with_finish(body)
     if fmt.NAME == "anthropic" and response.usage is None:
         passes = False  # its clients take for granted that there are figures
-    return await deliver(work, response, body) if passes else await _figured(work, response)
+    if passes:
+        return await deliver(work, response, body)
+    return await _figured(work, response, hears=sent.recalls)
 
 
 async def _folded(
@@ -360,36 +377,39 @@ async def _folded(
     response = folder.response()
     response = response if response.model else replace(response, model=sent.model)
     await work.reply.claim()
-    if sent.recalls:
-        hear_whole(work.memory.recall, response)
-    failure = await _figured(work, response)
+    failure = await _figured(work, response, hears=sent.recalls)
     await _drain(exchange)
     return failure
 
 
-async def _figured(work: Work, response: Response) -> Failure | None:
+async def _figured(work: Work, response: Response, *, hears: bool) -> Failure | None:
     """Deliver an answer that is written anew, with the figures that its server did not give."""
     if not counted(response.usage):
         response = with_figures(response, work.story.size_tokens)
         work.story.usage_estimated = True
-    return await deliver(work, response)
+    return await deliver(work, response, hears=hears)
 
 
-async def deliver(work: Work, response: Response, body: bytes | None = None) -> Failure | None:
+async def deliver(
+    work: Work, response: Response, body: bytes | None = None, *, hears: bool = False
+) -> Failure | None:
     """Hand a whole answer to the client, as a stream where one was asked for.
 
-    body: the upstream's own bytes, good as they are if nobody changes the answer.
+    body: the upstream's own bytes, good as they are if nobody changes the answer. hears: what the client
+    will not hand back is remembered.
     """
     await work.reply.claim()
     work.story.response, work.story.usage = response, response.usage
 
     async def give(work: Work) -> Failure | None:
-        return await _give(work, response, body)
+        return await _give(work, response, body, hears=hears)
 
     return await sends_on(work, response, give) or await give(work)
 
 
-async def _give(work: Work, response: Response, body: bytes | None) -> Failure | None:
+async def _give(
+    work: Work, response: Response, body: bytes | None, *, hears: bool
+) -> Failure | None:
     ext, reply, story = work.ext, work.reply, work.story
     answer = response
     if ext.edits_events:
@@ -397,6 +417,8 @@ async def _give(work: Work, response: Response, body: bytes | None) -> Failure |
         if isinstance(folded, Failure):
             return folded
         answer = folded
+    if hears:
+        hear_whole(work.memory.recall, answer)
     if ext.wants_response:
         answer = await ext.after(work.request, answer)
     story.response, story.usage = answer, answer.usage
@@ -414,7 +436,7 @@ async def _give(work: Work, response: Response, body: bytes | None) -> Failure |
         await reply.whole(body, passed=True)
     else:
         try:
-            written = reply.format.write_response(answer, ledger, reply.stamp(), work.request)
+            written = reply.format.write_response(answer, ledger, reply.stamp(), reply.request)
         except Garbled as error:
             return Failure("upstream", str(error))
         await reply.whole(written)

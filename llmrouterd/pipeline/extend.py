@@ -24,8 +24,8 @@ import trio
 
 from formats.canonical import Event, Request, Response
 from formats.errors import Failure
-from llmrouterd.hooks import Context, Plugin, PluginFailed, Stop
-from llmrouterd.model import ANY_TAG
+from llmrouterd.hooks import Along, Context, Plugin, PluginFailed, PluginRefused, Stop
+from llmrouterd.model import ANY_TAG, Headers
 from llmrouterd.pipeline.inquiry import Inquiry
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Extensions:
         self._story = story
         self._asks = asks
         self._stopped_after = False
+        self.along = Along()
         self.answer: Response | None = None
         self.kept: Kept | None = None
         self._tagged: tuple[Response, tuple[str, ...]] | None = None
@@ -93,9 +94,10 @@ class Extensions:
         return active
 
     def _context(self, id_: str, settings: Mapping[str, Any], *tags: str) -> Context:
-        ctx = Context(id_, settings, tags, self._story.client, breathe=trio.lowlevel.checkpoint)
+        breathe = trio.lowlevel.checkpoint
+        ctx = Context(id_, settings, tags, self._story.client, breathe=breathe, along=self.along)
         if self._asks:
-            inquiry = Inquiry(self._gen, self._story, id_)
+            inquiry = Inquiry(self._gen, self._story, id_, leaving=self.sent)
             ctx.ask, ctx.embed = inquiry.ask, inquiry.embed
         return ctx
 
@@ -221,8 +223,7 @@ class Extensions:
     def _noted(self, active: _Active, *, changed: bool) -> None:
         if changed or active.ctx.changed:
             self._story.plugins.append(active.id)
-        self._story.notes += [f"{active.id}: {note}" for note in active.ctx.notes]
-        active.ctx.notes.clear()
+        _tell(active, self._story)
 
     async def _classify(self, request: Request) -> tuple[str, ...]:
         if not self._gen.classifiers:
@@ -243,6 +244,29 @@ class Extensions:
         self._story.unknown_tags |= frozenset(getattr(installed.hook, "may_set", (ANY_TAG,)))
         self._story.notes.append(f"classifier {installed.id} failed")
 
+    def sent(self, request: Request) -> Request:
+        """on_send of each plugin. Raises PluginFailed: what one would have done must not be missed."""
+        for active in self.active:
+            try:
+                request = active.hook.on_send(request, active.ctx)
+            except Exception as error:
+                raise PluginFailed(f"plugin {active.id!r} failed: {_words(error)}") from error
+        return request
+
+    def left_along(self, fields: Headers, query: str) -> tuple[Headers, str]:
+        """The client's header fields and its query, without what plugins took out."""
+        left = self.along
+        if left.query == query and len(left.fields) == len(fields.raw):
+            return fields, query
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in left.fields]
+        return Headers(raw), left.query
+
+    def shown(self, request: Request) -> Request:
+        """`shown` of each plugin, the last one first."""
+        for active in reversed(self.active):
+            request = active.hook.shown(request, active.ctx)
+        return request
+
     # --- the answer -------------------------------------------------------------------------------
 
     def editing(self) -> Editing:
@@ -259,8 +283,7 @@ class Extensions:
             except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in post_response: %s", active.id, _words(error))
                 continue
-            if result is not response or active.ctx.changed:
-                self._story.plugins.append(active.id)
+            self._noted(active, changed=result is not response)
             if isinstance(result, Stop):
                 self._stopped_after = True
                 return result.response or response
@@ -333,11 +356,20 @@ class Editing:
             changed = active.ctx.changed if active.hook.delays else passed != out
             if changed and active.id not in self._story.plugins:
                 self._story.plugins.append(active.id)
+            _tell(active, self._story)
             out = passed
         return out
 
 
+def _tell(active: _Active, story: Story) -> None:
+    """What it says of its deed goes into the log line."""
+    story.notes += [f"{active.id}: {note}" for note in active.ctx.notes]
+    active.ctx.notes.clear()
+
+
 def _failed(active: _Active, hook: str, error: Exception) -> Failure:
+    if isinstance(error, PluginRefused):
+        return Failure("bad_request", f"plugin {active.id!r}: {_words(error)}")
     LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
     return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
 

@@ -87,6 +87,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         story.opened(request)
         ext = Extensions(embedded.quiet(gen) if call.embeds else gen, request, story)
         fields, caller = call.incoming.headers, call.incoming.caller
+        ext.along.fields, ext.along.query = list(fields), call.incoming.query
         strict = gen.strict or caller.strict or _is_strict(fields)
         work = Work(
             request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict, caller
@@ -215,8 +216,12 @@ async def _serve(call: Call, work: Work) -> EndState:
     if isinstance(request, Failure):
         await work.reply.fail(request)
         return "internal_error" if request.kind == "plugin" else "refused"
+    work.incoming, work.query = work.ext.left_along(work.incoming, work.query)
     if request is not work.request:
-        work.request = work.reply.request = request
+        if work.embed is not None:
+            work.embed = embedded.with_texts(work.embed, request)
+        work.request = request
+        work.reply.request = work.ext.shown(request)
     if recall is not None and work.ext.kept is not None:
         await recall.give(work.ext.kept)
         return "complete"

@@ -31,6 +31,7 @@ from llmrouterd.model import (
     Unread,
 )
 from llmrouterd.pipeline.cost import cost_usd
+from llmrouterd.pipeline.weights import UNKNOWN
 from llmrouterd.route.estimate import answer_tokens
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ _OF_ATTEMPT = (
     "usage",
     "usage_estimated",
     "priced_by",
+    "weights",
     "upstream_request_id",
     "upstream_format",
     "upstream_fields",
@@ -98,7 +100,7 @@ class Story:
 
     def __init__(self, daemon: Daemon, *, client_format: str, endpoint: str) -> None:
         self.daemon = daemon
-        self._heard = bool(daemon.sinks)  # whether anybody follows the progress
+        self._heard = bool(daemon.followers)  # step by step
         self.id = daemon.next_id()
         self.stem = daemon.chance()
         self.request_id = f"req_{self.stem}"
@@ -140,6 +142,7 @@ class Story:
         self.usage: Usage | None = None
         self.usage_estimated = False
         self.priced_by: Provider | None = None
+        self.weights = UNKNOWN
         self.failure: Failure | None = None
         self.status = 0
         self.upstream_request_id = ""
@@ -175,7 +178,7 @@ class Story:
             self.spans.opened(self.elapsed_ns())
         if self._heard:
             in_flight = self.daemon.in_flight
-            self.daemon.tell(Opened(self.id, self.begun_ms, request.model, in_flight))
+            self.daemon.tell_step(Opened(self.id, self.begun_ms, request.model, in_flight))
 
     def classified(self, tags: tuple[str, ...]) -> None:
         if self.given_tags:
@@ -184,7 +187,7 @@ class Story:
         if self.spans is not None:
             self.spans.classified(self.elapsed_ns())
         if self._heard:
-            self.daemon.tell(Classified(self.id, self.daemon.wall_ms(), tags))
+            self.daemon.tell_step(Classified(self.id, self.daemon.wall_ms(), tags))
 
     def routing(self) -> None:
         """From here until `decided` a place is looked for."""
@@ -206,11 +209,11 @@ class Story:
             self.spans.attempt(candidate, self.elapsed_ns())
         if self._heard:
             now_ms = self.daemon.wall_ms()
-            self.daemon.tell(Routed(self.id, now_ms, candidate.provider, candidate.model))
+            self.daemon.tell_step(Routed(self.id, now_ms, candidate.provider, candidate.model))
 
     def queued(self, telling: Queued) -> None:
         if self._heard:
-            self.daemon.tell(telling)
+            self.daemon.tell_step(telling)
 
     def admitted(self, waited_s: float) -> None:
         """It has a place, or need not wait for one any more."""
@@ -262,7 +265,9 @@ class Story:
         if self.first_token_ns is None:
             self.first_token_ns = took_ns = self.elapsed_ns()
             if self._heard:
-                self.daemon.tell(FirstToken(self.id, self.daemon.wall_ms(), took_ns // 1_000_000))
+                self.daemon.tell_step(
+                    FirstToken(self.id, self.daemon.wall_ms(), took_ns // 1_000_000)
+                )
 
     def sent(self, pieces: int, size_bytes: int) -> None:
         """So much more of a stream went to the client."""
@@ -276,7 +281,7 @@ class Story:
         self._told_ns = now_ns
         writing_ms = (now_ns - first_ns) // 1_000_000
         now_ms = self.daemon.wall_ms()
-        self.daemon.tell(Progress(self.id, now_ms, self._pieces, self._sent_bytes, writing_ms))
+        self.daemon.tell_step(Progress(self.id, now_ms, self._pieces, self._sent_bytes, writing_ms))
 
     def failed(self, outcome: Outcome) -> None:
         """A try came to nothing; there may be another."""
@@ -453,6 +458,8 @@ class Story:
             connect_ms=None if self.connect_s is None else round(self.connect_s * 1000),
             head_ms=_ms(self.head_ns),
             left_host=self.left_host,
+            model_digest=self.weights.digest,
+            quantization=self.weights.quantization,
             decision=self.decision,
             tried=tuple(self.tried) if self.decision is not None else (),
         )

@@ -17,6 +17,7 @@ from llmrouterd.plugins.pareto_router import ParetoRouter
 from llmrouterd.plugins.redact import Redact
 from llmrouterd.plugins.response_healing import ResponseHealing
 from llmrouterd.plugins.system_prompt import SystemPrompt
+from llmrouterd.plugins.tool_repair import ToolRepair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,4 +31,5 @@ BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], Plugin]] = {
     SystemPrompt.id: SystemPrompt,
     ModelParams.id: ModelParams,
     Cache.id: Cache,
+    ToolRepair.id: ToolRepair,
 }

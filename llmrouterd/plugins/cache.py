@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from formats.canonical import ToolResult, ToolUse
 from formats.jsontext import dump
-from llmrouterd.hooks import Pending, Plugin, PluginFailed
+from llmrouterd.hooks import Pending, Plugin, PluginRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -96,7 +96,7 @@ class Cache(Plugin):
         try:
             mode, ttl_s, tools, sampled = _wishes(self._settings, ctx.settings)
         except ValueError as error:  # the request's own settings may be anything
-            raise PluginFailed(str(error)) from None
+            raise PluginRefused(str(error)) from None
         told = _directives(arrival.cache_control)
         if mode == "off" or "no-store" in told or not _may_keep(arrival.request, tools, sampled):
             return 0
