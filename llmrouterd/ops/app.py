@@ -34,7 +34,7 @@ from llmrouterd.observe.lag import watch_lag
 from llmrouterd.observe.metrics import Metrics
 from llmrouterd.ops import local, signals
 from llmrouterd.ops.current import Current
-from llmrouterd.ops.generation import build
+from llmrouterd.ops.generation import build, kept_answers
 from llmrouterd.ops.listening import handed_down, listeners, server_context
 from llmrouterd.ops.pages import refuse
 from llmrouterd.ops.scrape import Scrape
@@ -169,6 +169,7 @@ class _House:
             telemetry=self.telemetry,
             fleet=lambda: self.daemon.fleet(self.current.generation, 0),
             queued=self.daemon.admission.queued,
+            kept=lambda: kept_answers(self.current.generation),
         )
 
     async def serve(

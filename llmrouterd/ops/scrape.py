@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 
 class Scrape:
-    """What the page reads. fleet: the providers as of now. queued: how many requests wait for each provider."""
+    """What the page reads. fleet: the providers as of now. queued: how many requests wait for each provider.
+    kept: answers in the cache, and what they weigh."""
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Scrape:
         telemetry: Export | None = None,
         fleet: Callable[[], Fleet],
         queued: Callable[[], Mapping[str, int]] = dict,
+        kept: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._metrics = metrics
         self._daemon = daemon
@@ -57,6 +59,7 @@ class Scrape:
         self._telemetry = telemetry
         self._fleet = fleet
         self._queued = queued
+        self._kept = kept
 
     async def page(self, incoming: Incoming, client: Client) -> None:
         wanted = exposition.accepts_openmetrics(incoming.headers.get("accept") or "")
@@ -71,6 +74,7 @@ class Scrape:
     def _now(self) -> dict[str, Samples]:
         """The gauges, and counters that others keep."""
         single = {**self._of_daemon(), **self._of_observers(), **process.figures()}
+        single |= self._kept()
         found: dict[str, Samples] = {name: {(): value} for name, value in single.items()}
         info = (self._version, platform.python_version())
         found["llmrouter_build_info"] = {info: 1}

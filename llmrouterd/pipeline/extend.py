@@ -169,6 +169,7 @@ class Extensions:
                 active.keeps = active.hook.on_arrival(recall.arrival, active.ctx)
             except Exception as error:  # noqa: BLE001
                 return _failed(active, "on_arrival", error)
+            _tell(active, self._story)
         return None
 
     async def _recall(self, recall: Recall) -> Failure | None:
