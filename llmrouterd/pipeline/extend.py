@@ -265,7 +265,10 @@ class Extensions:
     def shown(self, request: Request) -> Request:
         """`shown` of each plugin, the last one first."""
         for active in reversed(self.active):
-            request = active.hook.shown(request, active.ctx)
+            try:
+                request = active.hook.shown(request, active.ctx)
+            except Exception as error:  # noqa: BLE001
+                LOG.warning("plugin %r failed in shown: %s", active.id, _words(error))
         return request
 
     # --- the answer -------------------------------------------------------------------------------

@@ -1,13 +1,17 @@
 """Plugins that fail, or take too long, and requests that fail under them."""
 
+from dataclasses import replace
+
 import pytest
 import trio
 import trio.testing
 
-from llmrouterd.hooks import Context, Plugin, PluginFailed
+from formats.canonical import Request
+from llmrouterd.hooks import Context, Plugin, PluginFailed, PluginRefused
 from llmrouterd.model import Record
 from llmrouterd.pipeline import extend
 from llmrouterd.pipeline.daemon import Installed
+from llmrouterd.pipeline.story import Story
 from tests.pipeline.plugged import (
     FORMATS,
     SSE,
@@ -367,3 +371,54 @@ async def test_without_a_limit_a_hook_takes_as_long_as_it_takes(
         out = await st.ask("openai", request("openai"))
     assert out.status == 200
     assert diary.lines == ["pre_request over"]
+
+
+# --- hooks that must not be missed ----------------------------------------------------------------
+
+
+class Besides(Plugin):
+    """One that fails where something leaves beside the request, or is shown of it."""
+
+    id = "besides"
+
+    async def on_start(self, request: Request, ctx: Context) -> Request:
+        return replace(request, user="changed")
+
+    def on_send(self, request: Request, ctx: Context) -> Request:
+        raise ValueError("oh")
+
+    def shown(self, request: Request, ctx: Context) -> Request:
+        raise ValueError("oh")
+
+
+@both
+async def test_what_a_request_is_shown_as_is_worth_no_failure(
+    stream: bool, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with stage(openai(), up={"a": answering(stream=stream)}, plugins=[Besides()]) as st:
+        out = await st.ask("openai", request("openai", stream=stream))
+    assert out.status == 200
+    assert "plugin 'besides' failed in shown: oh" in caplog.text
+
+
+async def test_what_one_would_have_done_to_what_leaves_is_not_missed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with stage(openai(), up={}, plugins=[Besides()]) as st:
+        story = Story(st.daemon, client_format="openai", endpoint="/x")
+        ext = extend.Extensions(st.gen, Request("openai", "m"), story)
+        with pytest.raises(PluginFailed, match="plugin 'besides' failed: oh"):
+            ext.sent(Request("openai", "m"))
+
+
+@pytest.mark.parametrize("hook", ["on_start", "pre_request"])
+@pytest.mark.parametrize("fmt", FORMATS)
+async def test_a_request_that_a_plugin_refuses_is_its_clients_fault(
+    hook: str, fmt: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    plugin = Scripted("one", Diary(), **{hook: PluginRefused("too much of it")})
+    async with stage(openai(), up={"a": REFUSED}, plugins=[plugin]) as st:
+        out = await st.ask(fmt, request(fmt))
+    assert out.status == 400
+    assert "plugin 'one': too much of it" in out.body.decode()
+    assert (st.record.end, st.record.fault) == ("refused", "client")
