@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -205,7 +205,7 @@ def _parts(arrival: Arrival) -> Iterator[str]:
             yield f"plugin {call.id}"
             yield dump(dict(call.settings)).decode()
     if request.raw is None:
-        yield repr(request)
+        yield repr(replace(request, plugins=()))
         return
     text, members = request.raw.text, request.raw.members
     for name in sorted(members):
