@@ -24,6 +24,7 @@ from formats.canonical import Event, Request, Response
 from formats.errors import Failure
 from llmrouterd.hooks import Context, Plugin, PluginFailed, Stop
 from llmrouterd.model import ANY_TAG
+from llmrouterd.pipeline.errand import Errand
 from llmrouterd.pipeline.inquiry import Inquiry
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Extensions:
         self._story = story
         self._asks = asks
         self._stopped_after = False
+        self._judged: Request | None = None  # as it stands, once its tags are known
         self.answer: Response | None = None
         self._tagged: tuple[Response, tuple[str, ...]] | None = None
         self.active = self._activate(request) if gen.plugins else []
@@ -89,9 +91,12 @@ class Extensions:
     def _context(self, id_: str, settings: Mapping[str, Any], *tags: str) -> Context:
         breathe = trio.lowlevel.checkpoint
         if not self._asks:
-            return Context(id_, settings, tags, breathe=breathe)
+            return Context(id_, settings, tags, breathe=breathe, dry=True)
         inquiry = Inquiry(self._gen, self._story, id_)
-        return Context(id_, settings, tags, ask=inquiry.ask, embed=inquiry.embed, breathe=breathe)
+        errand = Errand(self._gen, self._story, id_, lambda: self._judged)
+        return Context(
+            id_, settings, tags, errand.fetch, inquiry.ask, inquiry.embed, breathe=breathe
+        )
 
     @property
     def edits_events(self) -> bool:
@@ -113,11 +118,13 @@ class Extensions:
                 return Failure("not_available", text, param="plugins")
         if not self.active:
             self._story.classified(await self._classify(request))
+            self._judged = request
             return request
         started = await self._run("on_start", request)
         if not isinstance(started, Request):
             return self._end_of_chain(request, started)
         self._story.classified(await self._classify(started))
+        self._judged = started
         for active in self.active:
             active.ctx.tags = self._story.tags
         ready = await self._run("pre_request", started)
@@ -143,6 +150,8 @@ class Extensions:
             except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
                 return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
+            finally:
+                self._noted(active)
             if result is not request or active.ctx.changed:
                 self._story.plugins.append(active.id)
             if isinstance(result, Stop):
@@ -151,7 +160,13 @@ class Extensions:
                 self.answer = result
             else:
                 request = result
+                self._judged = self._judged and request
         return request
+
+    def _noted(self, active: _Active) -> None:
+        """What the plugin wants the record to say."""
+        self._story.notes += (f"{active.id}: {note}" for note in active.ctx.notes)
+        active.ctx.notes.clear()
 
     async def _classify(self, request: Request) -> tuple[str, ...]:
         if not self._gen.classifiers:
@@ -188,6 +203,8 @@ class Extensions:
             except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in post_response: %s", active.id, _words(error))
                 continue
+            finally:
+                self._noted(active)
             if result is not response or active.ctx.changed:
                 self._story.plugins.append(active.id)
             if isinstance(result, Stop):
