@@ -389,6 +389,8 @@ PLUGINS: Mapping[str, Keys] = {
         "before_classifiers": Key("switch"),
     },
 }
+# Of a file of the owner's own; whatever else its table holds is that file's business.
+OWN: Keys = {**_HOOKED, "path": Key("text", required=True, filled=True)}
 # Ids of later versions: refused when enabled. Any other id is ignored with a warning.
 CLASSIFIERS_LATER: tuple[str, ...] = ()
 RESPONSE_CLASSIFIERS_LATER: tuple[str, ...] = ()

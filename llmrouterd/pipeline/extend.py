@@ -15,6 +15,7 @@ Laws:
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -28,7 +29,7 @@ from llmrouterd.pipeline.errand import Errand
 from llmrouterd.pipeline.inquiry import Inquiry
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from llmrouterd.hooks import Classifier
     from llmrouterd.model import Record
@@ -50,11 +51,15 @@ class _Active:
 
     async def within(self, hook: Awaitable[T]) -> T:
         """What the hook returns, if it does in time."""
-        if not self.timeout_s:
-            return await hook
-        with trio.move_on_after(self.timeout_s):
-            return await hook
-        raise PluginFailed(f"it took longer than {self.timeout_s:g} s")
+        return await _within(self.timeout_s, hook)
+
+
+async def _within(timeout_s: float, hook: Awaitable[T]) -> T:
+    if not timeout_s:
+        return await hook
+    with trio.move_on_after(timeout_s):
+        return await hook
+    raise PluginFailed(f"it took longer than {timeout_s:g} s")
 
 
 class Extensions:
@@ -175,7 +180,8 @@ class Extensions:
         for installed in self._gen.classifiers:
             ctx = self._context(installed.id, installed.settings)
             try:
-                tags.update(await installed.hook.classify(request, ctx))
+                found = installed.hook.classify(request, ctx)
+                tags.update(_tags(await _within(installed.timeout_s, found)))
             except Exception as error:  # noqa: BLE001
                 if self._asks:
                     LOG.warning("classifier %r failed: %s", installed.id, _words(error))
@@ -225,7 +231,8 @@ class Extensions:
         for installed in self._gen.response_classifiers:
             ctx = self._context(installed.id, installed.settings, *self._story.tags)
             try:
-                tags.update(await installed.hook.classify(request, response, ctx))
+                found = installed.hook.classify(request, response, ctx)
+                tags.update(_tags(await _within(installed.timeout_s, found)))
             except Exception as error:  # noqa: BLE001
                 LOG.warning("response classifier %r failed: %s", installed.id, _words(error))
         return tuple(sorted(tags))
@@ -287,6 +294,16 @@ def _check(hook: str, result: object, *kinds: type) -> None:
     if not isinstance(result, kinds):
         names = ", ".join(kind.__name__ for kind in kinds)
         raise TypeError(f"{hook} returned {type(result).__name__}, not one of {names}")
+
+
+def _tags(found: object) -> Iterable[str]:
+    """A classifier that returned one text, or something else that is no list of tags, has failed."""
+    if isinstance(found, str) or not isinstance(found, Iterable):
+        raise TypeError(f"classify returned {type(found).__name__}, not a list of tags")
+    tags = tuple(found)
+    if not all(isinstance(tag, str) for tag in tags):
+        raise TypeError("classify returned a list with something in it that is no text")
+    return tags
 
 
 def _words(error: Exception) -> str:
