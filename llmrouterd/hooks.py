@@ -87,7 +87,8 @@ class Fetch(Protocol):
 
     What a policy keeps on this network is kept there by fetching, too; before the classifiers have
     looked, every policy that might come to bind counts. public_only: for a URL that is not the
-    owner's word but a client's: no address of this network. ca_file: a PEM file to trust instead of
+    owner's word but a client's: no address of this network. passes_on: whoever is asked hands it on to
+    others, as a search engine does, so that nothing is asked which must stay here. ca_file: a PEM file to trust instead of
     the system's store. Raises FetchFailed, at the latest after `timeout_s`.
     """
 
@@ -101,6 +102,7 @@ class Fetch(Protocol):
         timeout_s: float = 10.0,
         max_bytes: int = 1 << 20,
         public_only: bool = False,
+        passes_on: bool = False,
         ca_file: str = "",
     ) -> tuple[int, bytes]: ...
 
@@ -142,6 +144,7 @@ async def _no_fetch(
     timeout_s: float = 10.0,
     max_bytes: int = 1 << 20,
     public_only: bool = False,
+    passes_on: bool = False,
     ca_file: str = "",
 ) -> tuple[int, bytes]:
     raise FetchFailed("fetching is not possible here")
@@ -155,7 +158,8 @@ class Context:
     tags: the request's tags so far (final from pre_request on). breathe: awaited now and then by
     whoever computes for long, so that other requests go on meanwhile. dry: the request is only
     explained or counted, and nobody may be asked. notes: what the record should say of this request,
-    in the plugin's words. state: the plugin's own, of this request; stream: the same of one stream of its answer, since another attempt begins another stream.
+    in the plugin's words. fields: header fields of the answer, as long as it has not begun; `x` is
+    X-Router-ID-X, with the plugin's id. state: the plugin's own, of this request; stream: the same of one stream of its answer, since another attempt begins another stream.
     """
 
     id: str
@@ -171,6 +175,7 @@ class Context:
     stream: Any = None
     dry: bool = False
     notes: list[str] = field(default_factory=list)
+    fields: dict[str, str] = field(default_factory=dict)
 
     def force(self, provider: str) -> None:
         """Send this request to `provider`, past the rules (policies still hold)."""
@@ -192,6 +197,10 @@ class Plugin:
     id: str = ""
     whole_response: bool = False
     edits_events: bool = False
+
+    def asked_for(self, request: Request) -> bool:
+        """Whether a request asks for this plugin in another way than by its id."""
+        return False
 
     async def on_start(self, request: Request, ctx: Context) -> Request | Response | Stop:
         """Before the classifiers."""

@@ -31,6 +31,7 @@ from llmrouterd.config.read import NOT_YET, Problems, nearest, quoted, read
 from llmrouterd.config.rules import check_name, read_aliases, read_rules
 from llmrouterd.config.server import is_host, read_server
 from llmrouterd.config.telemetry import read_telemetry
+from llmrouterd.config.web import with_key
 from llmrouterd.model import ConfigError, Images, Routing
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
         routing=routing,
         classifiers=_extensions(problems, "classifiers", top),
         response_classifiers=_extensions(problems, "response_classifiers", top),
-        plugins=_extensions(problems, "plugins", top),
+        plugins=with_key(problems, _extensions(problems, "plugins", top), environ),
         skipped=skipped,
         path=path,
     )

@@ -74,6 +74,7 @@ class Errand:
         timeout_s: float = 10.0,
         max_bytes: int = 1 << 20,
         public_only: bool = False,
+        passes_on: bool = False,
         ca_file: str = "",
     ) -> tuple[int, bytes]:
         """Status and body. Raises FetchFailed."""
@@ -82,6 +83,9 @@ class Errand:
         origin, target = place(url)
         fields = self._fields(headers or {})
         label = replace(self._label(), public_only=public_only)
+        if passes_on and label.local_only:
+            words = "a policy keeps the request on this network, and whoever is asked passes it on"
+            raise FetchFailed(words)
         self._count += 1
         if self._count > MOST:
             raise FetchFailed(f"{self._by} has fetched {MOST} times for this request")

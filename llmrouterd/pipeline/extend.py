@@ -87,7 +87,7 @@ class Extensions:
         asked = {call.id: call.settings for call in request.plugins}
         active = []
         for installed in self._gen.plugins.values():
-            if installed.enabled or installed.id in asked:
+            if installed.enabled or installed.id in asked or _asked_for(installed, request):
                 settings = {**installed.settings, **asked.get(installed.id, {})}
                 ctx = self._context(installed.id, settings)
                 active.append(_Active(installed.id, installed.hook, ctx, installed.timeout_s))
@@ -169,9 +169,12 @@ class Extensions:
         return request
 
     def _noted(self, active: _Active) -> None:
-        """What the plugin wants the record to say."""
+        """What the plugin wants the record and the client to know."""
         self._story.notes += (f"{active.id}: {note}" for note in active.ctx.notes)
         active.ctx.notes.clear()
+        for name, value in active.ctx.fields.items():
+            self._story.plugin_fields[f"x-router-{active.id}-{name}".lower()] = value
+        active.ctx.fields.clear()
 
     async def _classify(self, request: Request) -> tuple[str, ...]:
         if not self._gen.classifiers:
@@ -287,6 +290,14 @@ class Editing:
                 self._story.plugins.append(active.id)
             out = passed
         return out
+
+
+def _asked_for(installed: Installed[Plugin], request: Request) -> bool:
+    try:
+        return bool(installed.hook.asked_for(request))
+    except Exception as error:  # noqa: BLE001
+        LOG.warning("plugin %r failed in asked_for: %s", installed.id, _words(error))
+        return False
 
 
 def _check(hook: str, result: object, *kinds: type) -> None:

@@ -125,6 +125,7 @@ class Story:
         self.generation = 1  # the configuration it runs under
         self.response_tags: tuple[str, ...] = ()
         self.plugins: list[str] = []
+        self.plugin_fields: dict[str, str] = {}  # header fields that they want in the answer
         self.candidate: Candidate | None = None
         self.asked: list[Candidate] = []  # everybody that an attempt was begun at
         self.tried: list[Outcome] = []

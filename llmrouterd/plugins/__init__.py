@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from llmrouterd.plugins.pareto_router import ParetoRouter
 from llmrouterd.plugins.redact import Redact
 from llmrouterd.plugins.response_healing import ResponseHealing
+from llmrouterd.plugins.web import Web
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,4 +25,5 @@ BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], Plugin]] = {
     ResponseHealing.id: ResponseHealing,
     ParetoRouter.id: ParetoRouter,
     Redact.id: Redact,
+    Web.id: Web,
 }

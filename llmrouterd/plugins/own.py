@@ -139,7 +139,8 @@ def _check_class(path: Path, cls: type, kind: Kind) -> None:
     for name in dir(cls):
         if name.startswith(_LIKE_HOOKS) and name not in hooks and callable(getattr(cls, name)):
             near = difflib.get_close_matches(name, hooks, n=1)
-            meant = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(hooks)}"
+            names = ", ".join(hook for hook in hooks if hook.startswith(_LIKE_HOOKS))
+            meant = f"; did you mean {near[0]}?" if near else f"; there are {names}"
             where = f"{path}:{_line(getattr(cls, name))}"
             raise ValueError(f"{where}: there is no hook {name}{meant}")
     for name, base in hooks.items():

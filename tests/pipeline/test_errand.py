@@ -334,6 +334,16 @@ async def test_a_url_of_a_clients_may_be_kept_off_this_network(autojump_clock) -
     assert near.got == [f"{LAN}:80 is not on this network"]
 
 
+@pytest.mark.parametrize("url", [f"http://{HERE}/", f"http://{FAR}/"])
+async def test_whoever_passes_it_on_is_not_asked_what_must_stay(url: str, autojump_clock) -> None:
+    held, free = Fetches(url, passes_on=True), Fetches(url, passes_on=True)
+    st, _ = await asked(held, TAGGED, tags=Tags("private"))
+    assert "whoever is asked passes it on" in held.got[0]
+    assert st.dialled == ["a"]
+    await asked(free, TAGGED, tags=Tags())
+    assert free.got[0][0] == 200
+
+
 async def test_an_idle_connection_is_judged_anew(autojump_clock) -> None:
     plugin = Fetches()
     tags = Tags()
