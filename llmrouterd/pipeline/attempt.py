@@ -207,6 +207,7 @@ async def _exchange(work: Work, sent: Outgoing, deadline: Deadline) -> Failure |
         deadline,
         label=work.label,
         patiently=reply.patiently if reply.quiet_s else None,
+        reached=work.story.reached,
     ) as exchange:
         connect_s = exchange.connect_s
         work.story.noted(exchange.receipt, exchange.headers, exchange.status, connect_s)
