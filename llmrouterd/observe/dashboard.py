@@ -22,7 +22,7 @@ import trio
 
 from llmrouterd.model import Record
 from llmrouterd.observe import bundle
-from llmrouterd.observe.history import SPANS, History
+from llmrouterd.observe.history import SPANS, History, Totals
 from llmrouterd.observe.retell import retell
 from llmrouterd.observe.shapes import as_text
 
@@ -89,7 +89,8 @@ class Dashboard:
         bodies = _asked(incoming, "bodies") != "none"
         with self._feed.subscribe(after) as subscription:
             await client.start(200, fields)
-            reading = _Reading(self._feed, subscription, client, ours=ours, bodies=bodies)
+            totals = self._history.totals
+            reading = _Reading(self._feed, totals, subscription, client, ours=ours, bodies=bodies)
             try:
                 await reading.run()
             except trio.EndOfChannel:
@@ -102,6 +103,7 @@ class _Reading:
     def __init__(
         self,
         feed: Feed,
+        totals: Totals,
         subscription: Subscription,
         client: Answering,
         *,
@@ -109,6 +111,7 @@ class _Reading:
         bodies: bool,
     ) -> None:
         self._feed = feed
+        self._totals = totals
         self._subscription = subscription
         self._client = client
         self._ours = ours
@@ -139,14 +142,18 @@ class _Reading:
         """Which feed this is, and what is going on as the reader comes in."""
         now_ms = time.time_ns() // 1_000_000
         running = self._feed.running.snapshot()
-        hello = _note("hello", feed=self._feed.begun_ms, now_ms=now_ms)
+        hello = _note("hello", feed=self._feed.begun_ms, now_ms=now_ms, **self._so_far())
         return hello + _note("snapshot", requests=running)
+
+    def _so_far(self) -> dict[str, JSON]:
+        """What has ended up to the entry of that number, for readers that have not seen all of it."""
+        return {"number": self._feed.number, "totals": self._totals.shape()}
 
     async def _tell(self, batch: Batch) -> None:
         if self._subscription.lost > self._lost:
             lost, self._lost = self._subscription.lost - self._lost, self._subscription.lost
-            note = _note("lost", count=lost) if self._ours else b": %d events lost\n\n" % lost
-            await self._send(note)
+            note = b": %d events lost\n\n" % lost
+            await self._send(_note("lost", count=lost, **self._so_far()) if self._ours else note)
         for piece in batch.pieces(ours=self._ours, bodies=self._bodies):
             await self._send(piece)
 

@@ -208,6 +208,11 @@ class Feed:
             self._wordy.popleft()
             oldest.shed()  # a reader that is stuck may still hold it
 
+    @property
+    def number(self) -> int:
+        """That of the newest entry."""
+        return self._number
+
     def since(self, number: int) -> list[Entry]:
         """What the ring holds after entry `number`; all of it when the number is of a feed before
         this one, which had counted further."""

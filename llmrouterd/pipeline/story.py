@@ -445,6 +445,7 @@ class Story:
             left_host=self.left_host,
             decision=self.decision,
             tried=tuple(self.tried) if self.decision is not None else (),
+            limit_fields=tuple(self.limit_fields),
         )
 
     def _traced(self, end: EndState) -> Traced:

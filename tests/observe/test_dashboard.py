@@ -27,6 +27,7 @@ from llmrouterd.model import (
 from llmrouterd.observe import dashboard as dashboard_module
 from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.feed import Feed
+from llmrouterd.observe.history import History
 from tests.ops.stage import HERE, Talk, ask, pages_of, talking
 
 KEY = "s3cret/+ %\u00fc;=\"'"
@@ -323,7 +324,7 @@ class Plain:
 
 @pytest.mark.parametrize(
     ("query", "told"),
-    [("", b": 7 events lost\n\n"), ("v=2", b'data: {"type": "lost", "count": 7}\n\n')],
+    [("", b": 7 events lost\n\n"), ("v=2", b'data: {"type": "lost", "count": 7, "number": 1')],
 )
 async def test_a_slow_reader_is_told_how_much_it_has_lost(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, query: str, told: bytes
@@ -362,6 +363,24 @@ async def test_our_own_types_come_only_when_they_are_asked_for() -> None:
         assert hello["type"] == "hello"
         assert hello["feed"] == feed.begun_ms
         assert hello["now_ms"] >= feed.begun_ms
+        assert hello["number"] == 4
+
+
+async def test_a_reader_is_told_what_had_ended_before_it_came() -> None:
+    """Of what comes after that number it adds the figures itself."""
+    feed, history = Feed(events=3), History()
+    for n in range(9):
+        for sink in (feed, history):
+            sink.tell(replace(ended(n), cost_usd=0.5))
+    slow = Slow()
+    slow.may.set()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Dashboard(feed, history).events, Plain("v=2&after=0"), slow)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    hello = json.loads(slow.sent[0].partition(b"data: ")[2].partition(b"\n")[0])
+    assert (hello["number"], hello["totals"]["requests"]) == (9, 9)
+    assert hello["totals"]["cost_usd"] == 4.5
 
 
 async def test_a_reader_that_comes_in_the_middle_is_told_what_runs() -> None:

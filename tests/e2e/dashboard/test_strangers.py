@@ -63,7 +63,10 @@ def test_the_policy_refuses_what_is_not_the_pages_own(house: House) -> None:
 def made_up(requests: int) -> str:
     """The feed of that many requests, four events each."""
     now_ms = time.time_ns() // 1_000_000
-    out = [f'data: {{"type":"hello","feed":1,"now_ms":{now_ms}}}\n\n']
+    nothing = dict.fromkeys(("requests", "errors", "left", "input_tokens", "output_tokens"), 0)
+    so_far = {"number": 0, "totals": {**nothing, "cost_usd": 0.0}}
+    hello = {"type": "hello", "feed": 1, "now_ms": now_ms, **so_far}
+    out = [f"data: {json.dumps(hello)}\n\n"]
     blank = {"requested_model": "", "sent_model": "", "provider": "works", "error": None}
     blank |= {"duration_ms": 900, "ttft_ms": 100, "end": "complete", "fault": "", "status": 200}
     blank |= {name: [] for name in ("tags", "response_tags", "attempts", "trace", "notes")}
@@ -80,7 +83,8 @@ def made_up(requests: int) -> str:
         ]
         for index, event in enumerate(events):
             out.append(f"id: {4 * n + index + 1}\ndata: {json.dumps(event)}\n\n")
-    out.append('data: {"type":"lost","count":12}\n\n')
+    so_far = {"number": 4 * requests, "totals": {**nothing, "requests": 2503, "cost_usd": 0.0}}
+    out.append(f"data: {json.dumps({'type': 'lost', 'count': 12, **so_far})}\n\n")
     return "".join(out)
 
 
@@ -102,6 +106,7 @@ def test_ten_thousand_events_leave_the_page_small_and_usable(house: House) -> No
         assert page.evaluate("document.querySelectorAll('*').length") < 3000
         expect(page.locator("#n-feed")).to_have_text("1000")
         expect(page.locator("#missed")).to_contain_text("12 events were missed")
+        expect(page.locator("#figures")).to_contain_text("2,503")  # with what was missed
         page.locator("#more").click()
         expect(page.locator("#feed .line")).to_have_count(300)
         page.locator("#filter").fill("m1777")
