@@ -467,6 +467,7 @@ class Story:
             quantization=self.weights.quantization,
             decision=self.decision,
             tried=tuple(self.tried) if self.decision is not None else (),
+            limit_fields=tuple(self.limit_fields),
         )
 
     def _traced(self, end: EndState) -> Traced:
