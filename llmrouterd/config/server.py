@@ -71,9 +71,11 @@ def read_server(
     return server, failover
 
 
-def overridden(config: Config, host: str | None = None, port: int | None = None) -> Config:
-    """The configuration with the command line's --host and --port, checked as the file's are."""
-    changes = {"host": host, "port": port}
+def overridden(
+    config: Config, host: str | None = None, port: int | None = None, workers: int | None = None
+) -> Config:
+    """The configuration with the command line's --host, --port and --workers, checked as the file's are."""
+    changes = {"host": host, "port": port, "workers": workers}
     given = {name: value for name, value in changes.items() if value is not None}
     problems = Problems("command line", {})
     values = read(problems, (), given, {name: keys.SERVER[name] for name in changes})
@@ -82,11 +84,30 @@ def overridden(config: Config, host: str | None = None, port: int | None = None)
         config.server,
         hosts=config.server.hosts if host is None else hosts,
         port=config.server.port if port is None else values["port"],
+        workers=config.server.workers if workers is None else values["workers"],
     )
     if not config.clients:
         _check_listening(problems, ("host",), server)
+    config = replace(config, server=server)
+    check_workers(problems, config)
     problems.settle()
-    return replace(config, server=server)
+    return config
+
+
+def check_workers(problems: Problems, config: Config) -> None:
+    """What every process would count for itself is refused: it would not be what was asked for."""
+    if config.server.workers == 1:
+        return
+    lacking = [f"limits of provider {p.name!r}" for p in config.providers if p.slots is not None]
+    lacking += [
+        f"limits of client {h.caller.name!r}"
+        for h in config.clients
+        if h.caller.allowance is not None
+    ]
+    lacking += ["[telemetry]"] if config.telemetry.enabled else []
+    for what in lacking:
+        words = "not available together with several workers in this version"
+        problems.add(("server", "workers"), f"{what}: {words}, take workers = 1 or that away")
 
 
 # --- whom it lets in ------------------------------------------------------------------------------

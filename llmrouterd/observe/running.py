@@ -94,6 +94,10 @@ class Running:
         news = [now.progress for now in self._streams.values() if now.turn > after and now.progress]
         return self._turn, news
 
+    def opened(self) -> list[Opened]:
+        """How each of the requests in flight began."""
+        return [now.opened for now in self._now.values()]
+
     def snapshot(self) -> list[JSON]:
         """Each request in flight as the list of events that lead to where it stands."""
         return [[shape(each) for each in now.events()] for now in self._now.values()]

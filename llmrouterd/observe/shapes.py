@@ -203,6 +203,8 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "policies": list(record.policies),
         "generation": record.generation,
     }
+    if record.worker:
+        out["worker"] = record.worker
     return out
 
 

@@ -32,14 +32,17 @@ from llmrouterd.observe.history import History
 from llmrouterd.observe.journal import Journal
 from llmrouterd.observe.lag import watch_lag
 from llmrouterd.observe.metrics import Metrics
-from llmrouterd.ops import collector, local, signals
+from llmrouterd.ops import collector, hub, local, signals
 from llmrouterd.ops.current import Current
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.listening import handed_down, listeners, server_context
 from llmrouterd.ops.pages import refuse
 from llmrouterd.ops.scrape import Scrape
+from llmrouterd.ops.shared import Told, join
 from llmrouterd.ops.spendings import Spendings
 from llmrouterd.ops.systemd import Notifier
+from llmrouterd.ops.uplink import LAST_S, Passed, Uplink
+from llmrouterd.ops.worker import Link
 from llmrouterd.pipeline.admit import DAY_MS, Admission
 from llmrouterd.pipeline.binding import confined, unclassified
 from llmrouterd.pipeline.daemon import Daemon, Generation
@@ -48,7 +51,9 @@ from llmrouterd.pipeline.tracing import Tracer
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
+    from llmrouterd.model import Fleet
     from llmrouterd.observe.otlp import Export
+    from llmrouterd.ops.worker import Child
 
 LOG = logging.getLogger("llmrouter")
 # The sum of all bodies held at once: eight of the largest that one request may have.
@@ -75,6 +80,7 @@ async def run(
     watch: bool = False,
     ready: Callable[[Running], None] = lambda running: None,
     in_force: Callable[[int], None] = lambda number: None,
+    child: Child | None = None,
 ) -> None:
     """Serve until a signal says stop. config None: look at the machine and serve what it has.
 
@@ -83,29 +89,34 @@ async def run(
         load: reads the configuration again; None: it cannot be reloaded.
         watch: reload when the file changes.
         in_force: told the number of each configuration that takes effect.
+        child: this is one of several workers, or their hub; None: it is the only process.
 
     Raises ConfigError when it cannot start, before any task is: nothing is left open then.
     """
+    if child is not None and child.listening is not None:
+        assert config is not None
+        await hub.run(child, _journal(config), config.server.drain_timeout + LAST_S)
+        return
     pool = Pool()
     seen = signals.look(config.path) if watch and config is not None else None
     try:
         if config is None:
             config = await local.found(environ, pool)
             config = overridden(config, host, port)
-        generation = build(config, 1, user_agent)
+        generation = build(config, child.generation if child else 1, user_agent)
         admission = Admission()
-        spendings = _spendings(config, admission)
-        found = listeners(config, handed_down(environ))
+        spendings = None if child else _spendings(config, admission)
+        found = list(child.listeners) if child else listeners(config, handed_down(environ))
     except ConfigError:
         pool.close()
         raise
-    notifier = Notifier(environ)
+    notifier = Link(child.link) if child else Notifier(environ)
     async with trio.open_nursery() as services:
         await services.start(pool.run)
         await services.start(admission.timer.run)
         if spendings is not None:
             await services.start(spendings.run)
-        house = _House(config, generation, pool, admission, notifier, load, in_force)
+        house = _House(config, generation, pool, admission, notifier, load, in_force, child)
         await house.serve(found, services, ready, seen)
         services.cancel_scope.cancel()
 
@@ -122,27 +133,37 @@ class _House:
         notifier: Notifier,
         load: Callable[[], Config] | None,
         in_force: Callable[[int], None],
+        child: Child | None = None,
     ) -> None:
-        self.feed = Feed() if config.server.dashboard else None
-        self.journal = _journal(config)
+        self.uplink = Uplink(child.hub, child.number) if child else None
+        self.feed = Feed() if config.server.dashboard and not child else None
+        self.journal = None if child else _journal(config)
         self.metrics = Metrics() if config.server.metrics else None
-        history = History() if config.server.dashboard else None
+        counted = None if child else self.metrics
+        history = History() if config.server.dashboard and not child else None
         self.telemetry = self._telemetry(config, generation, pool)
-        sinks = (self.feed, history, self.journal, self.metrics, self.telemetry)
+        sinks = (self.feed, history, self.journal, counted, self.telemetry, self.uplink)
         self.daemon = Daemon(
             pool,
-            health=Health(),
+            health=Told(self.uplink.say) if self.uplink else Health(),
             sinks=tuple(sink for sink in sinks if sink is not None),
             keep_bodies=_keeps_bodies(config),
             tracer=Tracer(config.telemetry.sample_ratio) if self.telemetry else None,
-            keep_decisions=self.journal is not None,
+            keep_decisions=config.logging.enabled,
             admission=admission,
+            first_id=child.first_id if child else 1,
         )
         self.hangups = Hangups()
         self.notifier = notifier
         dashboard = Dashboard(self.feed, history) if self.feed is not None else None
+        self.passed = Passed(child.hub) if child else None
         self.connections = Connections(_BODIES_AT_ONCE * config.server.max_body_bytes)
         scrape = self._scrape(generation) if self.metrics is not None else None
+        if self.uplink is not None and self.passed is not None:
+            own = scrape or Scrape(Metrics(), self.daemon, "", fleet=self._fleet)
+            join(self.uplink, self.daemon, own.now)
+            dashboard = self.passed if config.server.dashboard else None
+            scrape = own.passed_to(self.passed.metrics) if scrape else None
         self.current = Current(config, generation, self.daemon, dashboard, scrape, load=load)
         self.server: Server | None = None
         self._in_force = in_force
@@ -166,9 +187,12 @@ class _House:
             self.journal,
             self.connections,
             telemetry=self.telemetry,
-            fleet=lambda: self.daemon.fleet(self.current.generation, 0),
+            fleet=self._fleet,
             queued=self.daemon.admission.queued,
         )
+
+    def _fleet(self) -> Fleet:
+        return self.daemon.fleet(self.current.generation, 0)
 
     async def serve(
         self,
@@ -184,16 +208,24 @@ class _House:
         async with trio.open_nursery() as writing:
             if self.journal is not None:
                 writing.start_soon(self.journal.run)
+            if self.uplink is not None:
+                writing.start_soon(self.uplink.run)
             if self.telemetry is not None:
                 writing.start_soon(self.telemetry.run)
             async with trio.open_nursery() as background:
+                link = self.notifier
                 heed = partial(
-                    signals.heed, end=self._end, reload=self._reload, reopen=self._reopen
+                    link.heed if isinstance(link, Link) else signals.heed,
+                    end=self._end,
+                    reload=self._reload,
+                    reopen=self._reopen,
                 )
                 await background.start(heed)
                 await background.start(self.current.run)
                 if self.metrics is not None:
-                    background.start_soon(watch_lag, self.metrics.lagged)
+                    uplink = self.uplink
+                    lagged = partial(uplink.say, "lagged") if uplink else self.metrics.lagged
+                    background.start_soon(watch_lag, lagged)
                 async with trio.open_nursery() as serving:
                     await serving.start(server.run)
                     if not server.connections.draining:  # a signal may have come before this
@@ -205,6 +237,8 @@ class _House:
                 background.cancel_scope.cancel()
             if self.journal is not None:
                 self.journal.close()
+            if self.uplink is not None:
+                self.uplink.close()
             if self.telemetry is not None:
                 self.telemetry.close()
 
@@ -213,6 +247,8 @@ class _House:
         self.daemon.draining = True
         if self.feed is not None:
             self.feed.close()
+        if self.passed is not None:
+            self.passed.close()
         self.notifier.stopping(f"draining, {self.daemon.in_flight} requests in flight")
         self.server.drain(0.0 if at_once else self.current.config.server.drain_timeout)
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("llmrouter.reload")
 # Of [server] what sockets, processes and observers were made from.
-FIXED = frozenset({"hosts", "port", "unix_mode", "dashboard", "metrics", "state_dir"})
+FIXED = frozenset({"hosts", "port", "unix_mode", "dashboard", "metrics", "state_dir", "workers"})
 
 
 class Current:
@@ -117,7 +117,7 @@ class Current:
     async def _once(self, load: Callable[[], Config]) -> bool:
         try:
             config = await trio.to_thread.run_sync(load)
-            config = self._with_fixed(config)
+            config = with_fixed(config, self.config)
             number, agent = self.generation.number + 1, self.generation.user_agent
             generation = build(config, number, agent)
         except ConfigError as error:
@@ -150,20 +150,20 @@ class Current:
     def _pages_of(self, config: Config) -> Pages:
         return Pages(config, self.generation, self._daemon, self._dashboard, self._scrape)
 
-    def _with_fixed(self, config: Config) -> Config:
-        """The new configuration with what takes a restart as it was."""
-        old, new = self.config.server, config.server
-        names = [each.name for each in fields(new) if each.name in FIXED]
-        changed = [name for name in names if getattr(old, name) != getattr(new, name)]
-        for name in changed:
-            LOG.warning("server.%s takes a restart and stays as it was", name)
-        if config.logging != self.config.logging:
-            LOG.warning("[logging] takes a restart and stays as it was")
-        if config.telemetry != self.config.telemetry:
-            LOG.warning("[telemetry] takes a restart and stays as it was")
-        server = replace(new, **{name: getattr(old, name) for name in changed})
-        kept = self.config
-        return replace(config, server=server, logging=kept.logging, telemetry=kept.telemetry)
+
+def with_fixed(config: Config, before: Config) -> Config:
+    """The new configuration with what takes a restart as it was."""
+    old, new = before.server, config.server
+    names = [each.name for each in fields(new) if each.name in FIXED]
+    changed = [name for name in names if getattr(old, name) != getattr(new, name)]
+    for name in changed:
+        LOG.warning("server.%s takes a restart and stays as it was", name)
+    if config.logging != before.logging:
+        LOG.warning("[logging] takes a restart and stays as it was")
+    if config.telemetry != before.telemetry:
+        LOG.warning("[telemetry] takes a restart and stays as it was")
+    server = replace(new, **{name: getattr(old, name) for name in changed})
+    return replace(config, server=server, logging=before.logging, telemetry=before.telemetry)
 
 
 def _stocked(generation: Generation, catalog: Catalog) -> Generation:

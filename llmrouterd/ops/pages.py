@@ -358,7 +358,7 @@ class Pages:
                 "local": state.provider.local,
                 "address": urlsplit(state.provider.base_url).netloc.rpartition("@")[2],
                 "on_demand": state.provider.on_demand,
-                "in_flight": daemon.in_flight_at.get(name, 0),
+                "in_flight": daemon.flying(name),
                 "queue": _queue(daemon, name),
                 "paused": name in daemon.paused,
                 **_state(state),
@@ -386,7 +386,7 @@ class Pages:
             return await self._refuse(incoming, client, failure)
         self._daemon.pause(name, paused)
         LOG.info("provider %s: %s", name, "paused" if paused else "asked again")
-        flying = self._daemon.in_flight_at.get(name, 0)
+        flying = self._daemon.flying(name)
         return await answer(client, {"name": name, "paused": paused, "in_flight": flying})
 
     async def _explain(self, incoming: Incoming, client: Client) -> None:

@@ -92,6 +92,10 @@ class Generation:
     learn: Callable[[Collection[str]], Awaitable[None]] = _learn_nothing
 
 
+def _told_nobody(provider: str, paused: bool) -> None:
+    pass
+
+
 class Memory:
     """Of one client. answers: those it may go on from. recall: what it does not hand back."""
 
@@ -115,6 +119,7 @@ class Daemon:
         health: Health | None = None,
         tracer: Tracer | None = None,
         admission: Admission | None = None,
+        first_id: int = 1,
     ) -> None:
         self.pool = pool
         self.health = health or Health()
@@ -134,8 +139,10 @@ class Daemon:
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}
+        self.elsewhere: Mapping[str, int] = {}  # the same of other workers, a second ago
+        self.told_pause: Callable[[str, bool], None] = _told_nobody
         self.paused: frozenset[str] = frozenset()  # providers that the operator left out for now
-        self._ids = itertools.count(1)
+        self._ids = itertools.count(first_id)
         self._chances: list[str] = []
 
     def fleet(self, gen: Generation, seed: int) -> Fleet:
@@ -158,15 +165,20 @@ class Daemon:
         """Leave a provider out, or ask it again. What runs there goes on. A reload keeps it so, a
         restart does not."""
         self.paused = self.paused | {provider} if paused else self.paused - {provider}
+        self.told_pause(provider, paused)
+
+    def flying(self, provider: str) -> int:
+        """Requests at a provider now, those of all workers."""
+        return self.in_flight_at.get(provider, 0) + self.elsewhere.get(provider, 0)
 
     def busy(self, fleet: Fleet) -> Fleet:
         """The same with the figures that some rules go by."""
-        at, now = self.in_flight_at, fleet.now
+        now = fleet.now
         queued = self.admission.waiting
         states = {
             name: replace(
                 state,
-                in_flight=at.get(name, 0) + queued(name),
+                in_flight=self.flying(name) + queued(name),
                 **self.health.figures(state, now),
             )
             for name, state in fleet.states.items()
@@ -177,9 +189,9 @@ class Daemon:
         """A decision for the record: references, and the figures that no rule has read."""
         if routing.wants_figures:
             return Decision(facts, fleet, routing, verdict)
-        at, now = self.in_flight_at, fleet.now
+        now = fleet.now
         figures = {
-            name: {"in_flight": at.get(name, 0), **self.health.figures(state, now)}
+            name: {"in_flight": self.flying(name), **self.health.figures(state, now)}
             for name, state in fleet.states.items()
         }
         return Decision(facts, fleet, routing, verdict, figures)

@@ -201,7 +201,7 @@ def test_a_missing_key_of_our_own_is_an_error_and_only_one() -> None:
         ('host = "unix:x.sock"', 'expected "unix:/absolute/path.sock"'),
         ('host = ["::1", "[::1]"]', "the same address twice"),
         ('unix_mode = "rw"', 'expected a mode like "0660"'),
-        ("workers = 2", "server.workers: not available in this version"),
+        ("workers = 0", "from 1 to 256"),
         ('tls_cert = "/not/there.pem"\ntls_key = "/dev/null"', "cannot be read"),
         ('tls_cert = "/dev/null"', "tls_cert and tls_key go together"),
         ('tls_client_ca = "/dev/null"', "goes with tls_cert"),
@@ -363,3 +363,22 @@ def test_there_is_no_warning_where_nothing_can_leave_or_a_policy_holds_it() -> N
     assert _unheld(NEAR + FAR + TAGGED.replace('"near"', '"far"')) == []
     policy = '[[policies]]\ntag = "P*"\nrequire = "local"\n'
     assert _unheld(NEAR + FAR + TAGGED + policy) == []
+
+
+# --- several workers ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ("max_concurrency = 1\n", "limits of provider 'e'"),
+        ("[telemetry]\nenabled = true\n", "[telemetry]"),
+        ('[[clients]]\nname = "ann"\nkey_env = "ANN"\nrpm = 1\n', "limits of client 'ann'"),
+    ],
+)
+def test_what_each_worker_would_count_for_itself_is_refused(more: str, what: str) -> None:
+    text = '[server]\nworkers = {}\n[[providers]]\nname = "e"\nformat = "echo"\n' + more
+    with pytest.raises(ConfigError) as caught:
+        parse(text.format(2), "x.toml", {"ANN": "k" * 40})
+    assert any(what in each and "several workers" in each for each in caught.value.problems)
+    parse(text.format(1), "x.toml", {"ANN": "k" * 40})

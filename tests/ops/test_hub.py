@@ -1,0 +1,27 @@
+"""The hub: figures of several, and what is left of a worker that went."""
+
+from llmrouterd.model import Opened
+from llmrouterd.ops.hub import LOST, lost, summed
+
+
+def test_figures_are_added_and_states_are_not() -> None:
+    one = {"llmrouter_requests_in_flight": {(): 2.0}, "llmrouter_draining": {(): 1.0}}
+    other = {"llmrouter_requests_in_flight": {(): 3.0}, "llmrouter_draining": {(): 0.0}}
+    up = {"llmrouter_provider_up": {("p",): 1.0, ("q",): 1.0}}
+    down = {"llmrouter_provider_up": {("p",): 0.0}}
+    found = summed([one | up, other | down])
+    assert found["llmrouter_requests_in_flight"] == {(): 5.0}
+    assert found["llmrouter_draining"] == {(): 1.0}
+    assert found["llmrouter_provider_up"] == {("p",): 0.0, ("q",): 1.0}
+
+
+def test_a_request_of_a_dead_worker_ends_as_the_routers_fault() -> None:
+    record = lost(Opened(7, 1000, "m", 1), 2)
+    assert (record.id, record.end, record.fault, record.worker) == (
+        7,
+        "internal_error",
+        "router",
+        2,
+    )
+    assert record.error == LOST
+    assert record.duration_ms > 0
