@@ -28,7 +28,7 @@ from llmrouterd.config.prices import read_prices, with_prices
 from llmrouterd.config.providers import names_of, read_providers
 from llmrouterd.config.read import NOT_YET, Problems, nearest, quoted, read
 from llmrouterd.config.rules import check_name, read_aliases, read_rules
-from llmrouterd.config.server import check_workers, is_host, read_server
+from llmrouterd.config.server import is_host, read_server
 from llmrouterd.config.telemetry import read_telemetry
 from llmrouterd.model import ConfigError, Images, Routing
 
@@ -103,7 +103,6 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     check_asking(problems, config, names)
     _check_tags(problems, config)
     _check_unheld(problems, config)
-    check_workers(problems, config)
     if skipped and not providers:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped)
         problems.add((), f"every provider was skipped: {why}")

@@ -88,26 +88,8 @@ def overridden(
     )
     if not config.clients:
         _check_listening(problems, ("host",), server)
-    config = replace(config, server=server)
-    check_workers(problems, config)
     problems.settle()
-    return config
-
-
-def check_workers(problems: Problems, config: Config) -> None:
-    """What every process would count for itself is refused: it would not be what was asked for."""
-    if config.server.workers == 1:
-        return
-    lacking = [f"limits of provider {p.name!r}" for p in config.providers if p.slots is not None]
-    lacking += [
-        f"limits of client {h.caller.name!r}"
-        for h in config.clients
-        if h.caller.allowance is not None
-    ]
-    lacking += ["[telemetry]"] if config.telemetry.enabled else []
-    for what in lacking:
-        words = "not available together with several workers in this version"
-        problems.add(("server", "workers"), f"{what}: {words}, take workers = 1 or that away")
+    return replace(config, server=server)
 
 
 # --- whom it lets in ------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ _AGAINST: Final[Mapping[FailureKind, Against]] = {
     "quota": "pace",
     "queue_full": "router",
     "queue_timeout": "router",
+    "no_hub": "router",
     "over_budget": "router",
 }
 KEY_REST_S = 60.0  # the first rest of a provider that refused its key

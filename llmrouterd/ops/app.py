@@ -32,15 +32,17 @@ from llmrouterd.observe.history import History
 from llmrouterd.observe.journal import Journal
 from llmrouterd.observe.lag import watch_lag
 from llmrouterd.observe.metrics import Metrics
-from llmrouterd.ops import collector, hub, local, signals
+from llmrouterd.ops import archive, collector, hub, local, signals
 from llmrouterd.ops.current import Current
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.listening import handed_down, listeners, server_context
 from llmrouterd.ops.pages import refuse
+from llmrouterd.ops.permits import Permits
 from llmrouterd.ops.scrape import Scrape
 from llmrouterd.ops.shared import Told, join
 from llmrouterd.ops.spendings import Spendings
 from llmrouterd.ops.systemd import Notifier
+from llmrouterd.ops.tally import Counted
 from llmrouterd.ops.uplink import LAST_S, Passed, Uplink
 from llmrouterd.ops.worker import Link
 from llmrouterd.pipeline.admit import DAY_MS, Admission
@@ -51,7 +53,7 @@ from llmrouterd.pipeline.tracing import Tracer
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
-    from llmrouterd.model import Fleet
+    from llmrouterd.model import Allowance, Fleet, Slots
     from llmrouterd.observe.otlp import Export
     from llmrouterd.ops.worker import Child
 
@@ -95,7 +97,7 @@ async def run(
     """
     if child is not None and child.listening is not None:
         assert config is not None
-        await hub.run(child, _journal(config), config.server.drain_timeout + LAST_S)
+        await _keep_common(config, child)
         return
     pool = Pool()
     seen = signals.look(config.path) if watch and config is not None else None
@@ -104,7 +106,7 @@ async def run(
             config = await local.found(environ, pool)
             config = overridden(config, host, port)
         generation = build(config, child.generation if child else 1, user_agent)
-        admission = Admission()
+        admission = _permits(config, generation.number, child) if child else Admission()
         spendings = None if child else _spendings(config, admission)
         found = list(child.listeners) if child else listeners(config, handed_down(environ))
     except ConfigError:
@@ -119,6 +121,18 @@ async def run(
         house = _House(config, generation, pool, admission, notifier, load, in_force, child)
         await house.serve(found, services, ready, seen)
         services.cancel_scope.cancel()
+
+
+async def _keep_common(config: Config, child: Child) -> None:
+    """This process is the hub. It was found right before: what is wrong now is no reason to be none."""
+    admission = Admission()
+    try:
+        spendings = _spendings(config, admission)
+    except ConfigError as error:
+        spendings = None
+        LOG.error("budgets are kept in memory only: %s", error)
+    grace_s = config.server.drain_timeout + LAST_S
+    await hub.run(child, _journal(config), admission, spendings, grace_s)
 
 
 class _House:
@@ -151,22 +165,34 @@ class _House:
             tracer=Tracer(config.telemetry.sample_ratio) if self.telemetry else None,
             keep_decisions=config.logging.enabled,
             admission=admission,
+            shelves=self._shelves(child),
             first_id=child.first_id if child else 1,
         )
         self.hangups = Hangups()
         self.notifier = notifier
         dashboard = Dashboard(self.feed, history) if self.feed is not None else None
         self.passed = Passed(child.hub) if child else None
-        self.connections = Connections(_BODIES_AT_ONCE * config.server.max_body_bytes)
+        self.connections = _connections(config, child)
         scrape = self._scrape(generation) if self.metrics is not None else None
-        if self.uplink is not None and self.passed is not None:
+        swapped: Callable[[Config, int], None] = _nobody
+        self.permits = admission if isinstance(admission, Permits) else None
+        if self.uplink is not None and self.passed is not None and self.permits is not None:
             own = scrape or Scrape(Metrics(), self.daemon, "", fleet=self._fleet)
-            join(self.uplink, self.daemon, own.now)
+            join(self.uplink, self.permits, self.daemon, own.now)
+            swapped = partial(_put_in_force, self.permits)
             dashboard = self.passed if config.server.dashboard else None
             scrape = own.passed_to(self.passed.metrics) if scrape else None
-        self.current = Current(config, generation, self.daemon, dashboard, scrape, load=load)
+        self.current = Current(
+            config, generation, self.daemon, dashboard, scrape, load=load, swapped=swapped
+        )
         self.server: Server | None = None
         self._in_force = in_force
+
+    def _shelves(self, child: Child | None) -> archive.Far | None:
+        """None: this process keeps answers itself."""
+        if child is None or self.uplink is None:
+            return None
+        return archive.Far(child.hub, child.number, self.uplink.send)
 
     def _telemetry(self, config: Config, generation: Generation, pool: Pool) -> Export | None:
         if not config.telemetry.enabled:
@@ -210,6 +236,8 @@ class _House:
                 writing.start_soon(self.journal.run)
             if self.uplink is not None:
                 writing.start_soon(self.uplink.run)
+            if self.permits is not None:
+                writing.start_soon(self.permits.run)
             if self.telemetry is not None:
                 writing.start_soon(self.telemetry.run)
             async with trio.open_nursery() as background:
@@ -239,6 +267,8 @@ class _House:
                 self.journal.close()
             if self.uplink is not None:
                 self.uplink.close()
+            if self.permits is not None:
+                self.permits.close()
             if self.telemetry is not None:
                 self.telemetry.close()
 
@@ -252,12 +282,12 @@ class _House:
         self.notifier.stopping(f"draining, {self.daemon.in_flight} requests in flight")
         self.server.drain(0.0 if at_once else self.current.config.server.drain_timeout)
 
-    async def _reload(self) -> None:
-        """The file anew; then what the edge took from it."""
+    async def _reload(self, number: int = 0) -> None:
+        """The file anew, under this number or the next; then what the edge took from it."""
         if self.daemon.draining:
             return
         self.notifier.reloading()
-        if await self.current.reload():
+        if await self.current.reload(number):
             self._in_force(self.current.generation.number)
             self._renew_edge()
         self.notifier.ready(self._status())
@@ -322,6 +352,34 @@ def _spendings(config: Config, admission: Admission) -> Spendings | None:
     spendings.load(admission.budget, time.time_ns() // 1_000_000 // DAY_MS)
     admission.spent = spendings.spent
     return spendings
+
+
+def _permits(config: Config, number: int, child: Child) -> Permits:
+    return Permits(child.hub, child.number, number, *_limits(config))
+
+
+def _put_in_force(permits: Permits, config: Config, number: int) -> None:
+    permits.put_in_force(number, *_limits(config))
+
+
+def _limits(config: Config) -> tuple[dict[str, Slots], dict[str, Allowance]]:
+    """Of providers and of clients, by their names."""
+    callers = [client.caller for client in config.clients]
+    return (
+        {each.name: each.slots for each in config.providers if each.slots is not None},
+        {each.name: each.allowance for each in callers if each.allowance is not None},
+    )
+
+
+def _connections(config: Config, child: Child | None) -> Connections:
+    budget_bytes = _BODIES_AT_ONCE * config.server.max_body_bytes
+    if child is None or child.tally is None:
+        return Connections(budget_bytes)
+    return Counted(budget_bytes, child.tally, child.number)
+
+
+def _nobody(config: Config, number: int) -> None:
+    pass
 
 
 def _journal(config: Config) -> Journal | None:

@@ -40,6 +40,10 @@ LOG = logging.getLogger("llmrouter.reload")
 FIXED = frozenset({"hosts", "port", "unix_mode", "dashboard", "metrics", "state_dir", "workers"})
 
 
+def _nobody(config: Config, number: int) -> None:
+    pass
+
+
 class Current:
     """`answer` is what the edge calls. `run` keeps the catalogs; `reload` is asked for by signals."""
 
@@ -52,8 +56,10 @@ class Current:
         scrape: Scrape | None = None,
         *,
         load: Callable[[], Config] | None = None,
+        swapped: Callable[[Config, int], None] = _nobody,
     ) -> None:
-        """load: reads the configuration anew, raising ConfigError; None: there is no file."""
+        """load: reads the configuration anew, raising ConfigError; None: there is no file. swapped: told
+        of each that takes effect, with its number."""
         self._daemon = daemon
         self._dashboard = dashboard
         self._scrape = scrape
@@ -61,6 +67,8 @@ class Current:
         self._catalogs: trio.Nursery | None = None
         self._reloading = False
         self._again = False
+        self._number = 0
+        self._swapped = swapped
         self.failed = ""  # why the last reload changed nothing
         self.config = config
         self._catalog = self._catalog_of(config, generation)
@@ -96,8 +104,10 @@ class Current:
 
     # --- reloading --------------------------------------------------------------------------------
 
-    async def reload(self) -> bool:
-        """Read the file anew and put it in force. False: the old one stays."""
+    async def reload(self, number: int = 0) -> bool:
+        """Read the file anew and put it in force, under this number or the next. False: the old one
+        stays."""
+        self._number = number
         if self._load is None:
             LOG.warning("there is no configuration file to read again")
             return False
@@ -118,8 +128,8 @@ class Current:
         try:
             config = await trio.to_thread.run_sync(load)
             config = with_fixed(config, self.config)
-            number, agent = self.generation.number + 1, self.generation.user_agent
-            generation = build(config, number, agent)
+            number = self._number or self.generation.number + 1
+            generation = build(config, number, self.generation.user_agent)
         except ConfigError as error:
             self.failed = "; ".join(error.problems)
             for problem in error.problems:
@@ -142,6 +152,7 @@ class Current:
         self.config, self.failed = config, ""
         self.generation = _stocked(generation, catalog)
         self._daemon.renewed(self.generation, trio.current_time())
+        self._swapped(config, generation.number)
         self.pages = self._pages_of(config)
         for warning in config.warnings:
             LOG.warning("%s", warning)

@@ -8,12 +8,15 @@ Laws:
 2. No secret crosses: a `Secret` arrives empty. An answer that nobody has read yet is read first.
 3. A receiver makes only this program's values and plain ones. Both ends are forks of one process,
    so their classes are the same and nothing needs a version but `HELLO`.
+4. Unpickled is only what our own processes wrote: the socket lies in a folder that nobody else may
+   enter (0700), and the hub looks who is at the other end before it reads (hub.py).
 """
 
 from __future__ import annotations
 
 import io
 import pickle
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +25,7 @@ from llmrouterd.model import EMPTY, Routing, Secret, Unread
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-HELLO = 1  # the version of what is said
+HELLO = 2  # the version of what is said
 LIMIT = 256 * 1024 * 1024  # a record with its bodies: those of a request and of its answer
 _HEAD = 4
 _KEPT = 8  # routings that the other end is taken to remember
@@ -31,6 +34,18 @@ _PLAIN = frozenset(
     {"builtins.frozenset", "builtins.set", "builtins.complex", "collections.OrderedDict"}
     | {"re._compile", "datetime.datetime", "datetime.date", "datetime.time", "datetime.timedelta"}
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What a worker learns once a second. in_flight: requests of the other workers, in all, and `at`
+    each provider. queues: provider -> what a Snapshot holds, of all. news: what others met at
+    providers."""
+
+    in_flight: int = 0
+    at: dict[str, int] = field(default_factory=dict)
+    queues: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    news: tuple[Any, ...] = ()
 
 
 class TooLarge(ValueError):

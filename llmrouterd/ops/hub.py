@@ -1,4 +1,5 @@
-"""What is one over all workers: the request log, the feed with its dashboard, the metrics.
+"""What is one over all workers: the request log, the feed with its dashboard, the metrics; limits
+(desk.py) and answers to go on from (archive.py).
 
 Owns: the process behind the unix socket, what it keeps of each worker, the pages it answers.
 Refuses to know: requests as bytes, clients, providers; who forks and restarts (supervisor.py).
@@ -7,11 +8,15 @@ Laws:
 1. A worker that goes leaves nothing open: each of its requests ends here, as one that the router lost.
 2. A peer that says what is no frame is cut off; nothing it says ends the hub.
 3. Told last to end, when the workers are gone, so that their last records are written.
+4. Nobody but this user's processes is heard.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import socket
+import struct
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +32,10 @@ from llmrouterd.observe.families import FAMILIES
 from llmrouterd.observe.feed import Feed
 from llmrouterd.observe.history import History
 from llmrouterd.observe.metrics import Metrics
-from llmrouterd.ops.frames import HELLO, Malformed, Reader, Writer
+from llmrouterd.ops.archive import Archive
+from llmrouterd.ops.desk import Desk
+from llmrouterd.ops.frames import HELLO, Malformed, Others, Reader, Writer
+from llmrouterd.ops.lines import MARK
 from llmrouterd.ops.supervisor import clear
 from llmrouterd.ops.worker import Link
 
@@ -36,11 +44,15 @@ if TYPE_CHECKING:
 
     from llmrouterd.observe.exposition import Samples
     from llmrouterd.observe.journal import Journal
+    from llmrouterd.ops.spendings import Spendings
     from llmrouterd.ops.worker import Child
+    from llmrouterd.pipeline.admit import Admission
 
 LOG = logging.getLogger("llmrouter.hub")
 LOST = "the worker process that served this ended"
 AT = "llmrouter_upstream_requests_in_flight"
+IN_FLIGHT = "llmrouter_requests_in_flight"
+_PEER = struct.Struct("3i")  # pid, uid, gid of SO_PEERCRED
 NEWS = 256  # of others, for a worker that does not ask
 _READ = 64 * 1024
 _ANY = frozenset({"llmrouter_draining", "llmrouter_circuit_state"})  # one worker's is enough
@@ -48,11 +60,22 @@ _ALL = frozenset({"llmrouter_provider_up", "process_start_time_seconds"})  # the
 _ONE = frozenset({"llmrouter_build_info", "process_max_fds"})
 
 
-async def run(child: Child, journal: Journal | None, grace_s: float) -> None:
+async def run(
+    child: Child,
+    journal: Journal | None,
+    admission: Admission,
+    spendings: Spendings | None,
+    grace_s: float,
+) -> None:
     """Serve the workers until the supervisor says stop. When that is gone: until they are, at most
     `grace_s`; and then nobody else takes the socket's folder away."""
     link = Link(child.link)
-    await Hub(journal, link, grace_s).run(child)
+    hub = Hub(journal, link, grace_s, Desk(admission, child.awaited))
+    async with trio.open_nursery() as keeping:
+        if spendings is not None:
+            await keeping.start(spendings.run)
+        await hub.run(child)
+        keeping.cancel_scope.cancel()
     if link.orphaned:
         clear(child.hub)
 
@@ -69,11 +92,12 @@ class Worker:
 
 
 class Hub:
-    def __init__(self, journal: Journal | None, link: Link, grace_s: float) -> None:
+    def __init__(self, journal: Journal | None, link: Link, grace_s: float, desk: Desk) -> None:
+        self.desk = desk
+        self.archive = Archive()
         self.feed = Feed()
         self.metrics = Metrics()
         self.workers: dict[int, Worker] = {}
-        self.paused: frozenset[str] = frozenset()
         self._grace_s = grace_s
         self._journal = journal
         self._link = link
@@ -94,6 +118,8 @@ class Hub:
                         self._link.heed, end=self._end, reload=_nothing, reopen=self._reopen
                     )
                     await nursery.start(heed)
+                    await nursery.start(self.desk.admission.timer.run)
+                    nursery.start_soon(self.desk.run)
                     listener = trio.SocketListener(trio.socket.from_stdlib_socket(child.listening))
                     nursery.start_soon(trio.serve_listeners, self._serve, [listener])
                     self._link.ready("hub")
@@ -114,32 +140,55 @@ class Hub:
             self._ending.cancel()
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        """One connection: a worker's, or a page's."""
-        reader = Reader()
-        worker: Worker | None = None
+        """One connection: a worker's tellings, its line to the desk, or a question."""
         try:
-            while data := await stream.receive_some(_READ):
-                for kind, *words in reader.feed(data):
-                    if kind == "page":
-                        return await self._page(_Answer(stream), *words)
-                    if kind == "hello" and words[0] == HELLO:
-                        worker = self._met(words[1], stream, words[2])
-                    elif worker is not None:
-                        await self._heard(worker, kind, words)
+            if not ours(stream):
+                LOG.error("somebody else connects to the hub: not heard")
+                return
+            data = await stream.receive_some(_READ)
+            if data.startswith(MARK):
+                await self.desk.serve(stream, data)
+            else:
+                await self._read(stream, data)
         except (trio.BrokenResourceError, Malformed, TypeError, ValueError) as error:
             LOG.debug("a connection to the hub broke: %s", error)
         finally:
-            if worker is not None:
-                self._gone(worker)
             stream.socket.close()
 
-    def _met(self, number: int, stream: trio.SocketStream, paused: frozenset[str]) -> Worker:
-        """A worker comes, or comes back: after the hub was started anew they know who is paused."""
+    async def _read(self, stream: trio.SocketStream, data: bytes) -> None:
+        reader = Reader()
+        worker: Worker | None = None
+        try:
+            while data:
+                for kind, *words in reader.feed(data):
+                    if kind in ("page", "find", "forget"):
+                        return await self._asked(stream, kind, words)
+                    if kind == "hello" and words[0] == HELLO:
+                        worker = self._met(words[1], stream)
+                    elif worker is not None:
+                        await self._heard(worker, kind, words)
+                data = await stream.receive_some(_READ)
+        finally:
+            if worker is not None:
+                self._gone(worker)
+
+    async def _asked(self, stream: trio.SocketStream, kind: str, words: list[Any]) -> None:
+        if kind == "page":
+            return await self._page(_Answer(stream), *words)
+        if kind == "forget":
+            dropped = await self.archive.drop(*words)
+            return await stream.send_all(Writer().frame("forgot", dropped))
+        number, client, names = words
+        if self.archive.lacks(client, names):  # it may be on its way
+            await self.desk.sync(number)
+        return await stream.send_all(Writer().frame("found", *self.archive.find(client, names)))
+
+    def _met(self, number: int, stream: trio.SocketStream) -> Worker:
+        """A worker comes, or comes back."""
         before = self.workers.get(number)
         if before is not None:
             self._gone(before)
         worker = self.workers[number] = Worker(number, stream)
-        self.paused |= paused
         return worker
 
     async def _heard(self, worker: Worker, kind: str, words: list[Any]) -> None:
@@ -147,30 +196,33 @@ class Hub:
             self._told(worker, words[0])
         elif kind == "figures":
             worker.figures = words[0]
-            await self._share(worker, words[1])
+            await self._share(worker)
         elif kind == "lagged":
             self.metrics.lagged(words[0])
         elif kind == "lost":
             self._lost += words[0]
             LOG.warning("%d records of worker %d were lost", words[0], worker.number)
-        elif kind == "paused":
-            provider, paused = words
-            self.paused = self.paused | {provider} if paused else self.paused - {provider}
+        elif kind == "keep":
+            self.archive.put(*words)
+        elif kind == "synced":
+            self.desk.synced(words[0], worker.number)
         elif kind == "health":
             for other in self.workers.values():
                 if other is not worker:
                     other.news = [*other.news, tuple(words)][-NEWS:]
 
-    async def _share(self, worker: Worker, said: int) -> None:
+    async def _share(self, worker: Worker) -> None:
         """What the others have to say, in answer to its figures: one task writes to a connection."""
         news, worker.news = worker.news, []
-        others = [w.figures.get(AT, {}) for w in self.workers.values() if w is not worker]
-        at: dict[str, float] = {}
-        for samples in others:
-            for (provider,), count in samples.items():
-                assert isinstance(count, int | float)
-                at[provider] = at.get(provider, 0) + count
-        await worker.stream.send_all(Writer().frame("shared", said, self.paused, at, news))
+        figures = summed(
+            {name: each.figures.get(name, {}) for name in (IN_FLIGHT, AT)}
+            for each in self.workers.values()
+            if each is not worker
+        )
+        in_flight = int(sum(map(_number, figures.get(IN_FLIGHT, {}).values())))
+        at = {labels[0]: int(_number(n)) for labels, n in figures.get(AT, {}).items()}
+        others = Others(in_flight, at, self.desk.queues(), tuple(news))
+        await worker.stream.send_all(Writer().frame("shared", others))
 
     def _told(self, worker: Worker, telling: Any) -> None:
         if isinstance(telling, Opened):
@@ -234,12 +286,14 @@ class Hub:
         if journal is not None:
             figures["llmrouter_log_lines_written_total"] = journal.written
             figures["llmrouter_log_lines_dropped_total"] = journal.lost + self._lost
-        return {name: {(): value} for name, value in figures.items()}
+        found: dict[str, Samples] = {name: {(): value} for name, value in figures.items()}
+        queued = self.desk.admission.queued()
+        return found | {"llmrouter_requests_queued": {(name,): n for name, n in queued.items()}}
 
     def _of_each(self) -> dict[str, Samples]:
         """By worker: its number, 1 to N, so that a restarted one goes on under its label."""
         of = {
-            "llmrouter_requests_in_flight": "llmrouter_worker_requests_in_flight",
+            IN_FLIGHT: "llmrouter_worker_requests_in_flight",
             "process_resident_memory_bytes": "llmrouter_worker_resident_memory_bytes",
             "process_cpu_seconds_total": "llmrouter_worker_cpu_seconds_total",
         }
@@ -254,7 +308,21 @@ class Hub:
         return found
 
 
-async def _nothing() -> None:
+def ours(stream: trio.SocketStream) -> bool:
+    """Whether the other end runs as this user, or as root; where the system does not say, the
+    folder's mode alone keeps others away."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    found = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    return _PEER.unpack(found)[1] in (0, os.geteuid())
+
+
+def _number(value: Any) -> float:
+    assert isinstance(value, int | float)
+    return value
+
+
+async def _nothing(number: int | None = None) -> None:
     """The hub has nothing that a reload changes."""
 
 

@@ -29,13 +29,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmrouterd.edge.listen import BACKLOG
+from llmrouterd.guard.budget import Budget
 from llmrouterd.model import ConfigError
 from llmrouterd.ops import signals
 from llmrouterd.ops.current import with_fixed
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.listening import handed_down, listeners
+from llmrouterd.ops.spendings import Spendings
 from llmrouterd.ops.systemd import Notifier
+from llmrouterd.ops.tally import Tally
 from llmrouterd.ops.worker import BEAT_S, DRAIN, RELOAD, REOPEN, STOP, Child, deafen
+from llmrouterd.pipeline.admit import today
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -91,6 +95,8 @@ class Supervisor:
     ) -> None:
         """Raises ConfigError when the configuration cannot be served; nothing is open then."""
         build(config, 1, user_agent)
+        if config.server.state_dir:
+            Spendings(config.server.state_dir).load(Budget(), today())
         self.config = config
         self._user_agent = user_agent
         self._load = load
@@ -104,6 +110,7 @@ class Supervisor:
         self._folder = Path(tempfile.mkdtemp(prefix="llmrouter-"))  # 0700
         self._hub = str(self._folder / "hub.sock")
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._tally = Tally(config.server.workers)
         self._places = [Place(number) for number in range(config.server.workers + 1)]
         self._generation = 1
         self._lives = 0
@@ -182,10 +189,19 @@ class Supervisor:
         if place.number == HUB:
             for listener in self.listeners:
                 listener.sock.close()
-            return Child(HUB, life, link, self._hub, listening=self._listening)
+            alive = frozenset(other.number for other in self._places[1:] if other.pid)
+            return Child(HUB, life, link, self._hub, listening=self._listening, awaited=alive)
         self._listening.close()
         theirs = tuple(replace(listener, made=None) for listener in self.listeners)
-        return Child(place.number, life, link, self._hub, theirs, generation=self._generation)
+        return Child(
+            place.number,
+            life,
+            link,
+            self._hub,
+            theirs,
+            generation=self._generation,
+            tally=self._tally,
+        )
 
     def _reap(self) -> None:
         for place in self._places:
@@ -202,6 +218,7 @@ class Supervisor:
         if place.link is not None:
             place.link.close()
         place.pid, place.link, place.ready = 0, None, False
+        self._tally.put(place.number, 0)
         if self._ending:
             if not any(each.pid for each in self._places[1:]):
                 self._say(self._places[HUB], DRAIN)
@@ -323,7 +340,7 @@ class Supervisor:
             self.config = config
             self._generation += 1
             self._in_force(self._generation)
-            self._say_all(RELOAD)
+            self._say_all(f"{RELOAD}{self._generation}")
         self.notifier.ready(self._status())
 
     def _look(self) -> None:

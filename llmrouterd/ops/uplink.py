@@ -16,7 +16,7 @@ import logging
 import math
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -25,7 +25,7 @@ from llmrouterd.model import Record
 from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.feed import Feed
 from llmrouterd.observe.history import History
-from llmrouterd.ops.frames import HELLO, Malformed, Reader, TooLarge, Writer
+from llmrouterd.ops.frames import HELLO, Malformed, Others, Reader, TooLarge, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,17 +48,14 @@ _NO_HUB = b'{"error":{"type":"router_error","message":"the hub is not there righ
 
 class Uplink:
     """A Sink. `run` is its task. figures: what this process has to say of itself, asked for once a
-    second. shared: told in answer who is paused, how many requests of others are where, and what
-    others met at providers."""
+    second. shared: told in answer what there is to know of the others."""
 
     def __init__(self, path: str, number: int) -> None:
         self.path = path
         self.number = number
         self.figures: Callable[[], Any] | None = None
-        self.paused: Callable[[], frozenset[str]] = frozenset
-        self.shared: Callable[[frozenset[str], dict[str, float], list[Any]], None] = _nobody
-        self._said = 0  # what makes older answers wrong
-        self._queue: deque[Telling | tuple[Any, ...]] = deque()
+        self.shared: Callable[[Others], None] = _nobody
+        self._queue: deque[Telling | tuple[Any, ...] | _Large] = deque()
         self._bytes = 0
         self._lost = 0
         self._closed = False
@@ -76,16 +73,18 @@ class Uplink:
         self._bytes += size
         self._put(telling)
 
-    def pause(self, provider: str, paused: bool) -> None:
-        self._said += 1
-        self.say("paused", provider, paused)
-
     def say(self, *words: Any) -> None:
         """Something that is no telling; of no use any more when there is no hub."""
         if len(self._queue) < QUEUE and not self._closed:
             self._put(words)
 
-    def _put(self, item: Telling | tuple[Any, ...]) -> None:
+    def send(self, size: int, *words: Any) -> None:
+        """The same, of about so many bytes."""
+        if self._bytes + size <= QUEUE_BYTES and len(self._queue) < QUEUE and not self._closed:
+            self._bytes += size
+            self._put(_Large(size, words))
+
+    def _put(self, item: Telling | tuple[Any, ...] | _Large) -> None:
         self._queue.append(item)
         self._more.set()
 
@@ -118,7 +117,7 @@ class Uplink:
             nursery.start_soon(self._gauge)
             try:
                 writer = Writer()
-                await stream.send_all(writer.frame("hello", HELLO, self.number, self.paused()))
+                await stream.send_all(writer.frame("hello", HELLO, self.number))
                 while await self._send(stream, writer):
                     pass
             except trio.BrokenResourceError:
@@ -149,11 +148,13 @@ class Uplink:
                 self._lost += records + sum(isinstance(each, Record) for each in batch)
         return True
 
-    def _framed(self, writer: Writer, item: Telling | tuple[Any, ...]) -> bytes:
+    def _framed(self, writer: Writer, item: Telling | tuple[Any, ...] | _Large) -> bytes:
         try:
+            if isinstance(item, _Large):
+                return writer.frame(*item.words)
             return writer.frame(*item) if isinstance(item, tuple) else writer.frame("tell", item)
         except TooLarge:
-            self._lost += 1
+            self._lost += isinstance(item, Record)
             return b""
 
     async def _listen(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
@@ -162,8 +163,8 @@ class Uplink:
         try:
             while data := await stream.receive_some(_READ):
                 for kind, *words in reader.feed(data):
-                    if kind == "shared" and words[0] == self._said:
-                        self.shared(words[1], words[2], words[3])
+                    if kind == "shared":
+                        self.shared(words[0])
         except (trio.BrokenResourceError, Malformed):
             pass
         if not self._closed:
@@ -172,15 +173,25 @@ class Uplink:
 
     async def _gauge(self) -> None:
         while self.figures is not None:
-            self.say("figures", self.figures(), self._said)
+            self.say("figures", self.figures())
             await trio.sleep(FIGURES_S)
 
 
-def _nobody(paused: frozenset[str], at: dict[str, float], news: list[Any]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Large:
+    """Words of about so many bytes."""
+
+    size: int
+    words: tuple[Any, ...]
+
+
+def _nobody(others: Others) -> None:
     pass
 
 
-def _size(item: Telling | tuple[Any, ...]) -> int:
+def _size(item: Telling | tuple[Any, ...] | _Large) -> int:
+    if isinstance(item, _Large):
+        return item.size
     return item.size_bytes if isinstance(item, Record) else 0
 
 

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from llmrouterd.edge.listen import Listener
+    from llmrouterd.ops.tally import Tally
 
 LOG = logging.getLogger("llmrouter")
 BEAT_S = 1.0
 IDS = 1_000_000_000  # requests' ids for each process: the next one begins beyond
-DRAIN, STOP, RELOAD, REOPEN = "drain", "stop", "reload", "reopen"
+DRAIN, STOP, RELOAD, REOPEN = "drain", "stop", "reload=", "reopen"
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _WORD = 4096
 
@@ -38,7 +39,8 @@ _WORD = 4096
 @dataclass(frozen=True, slots=True)
 class Child:
     """number: 1 to N of a worker, 0 of the hub. life: the how-manieth process it is of all. hub: where
-    its socket is; listening: that socket itself, for the hub. generation: of the configuration."""
+    its socket is; listening: that socket itself, for the hub, and awaited: which workers there are
+    before it. generation: of the configuration. tally: of all workers' connections."""
 
     number: int
     life: int
@@ -47,6 +49,8 @@ class Child:
     listeners: tuple[Listener, ...] = ()
     listening: socket.socket | None = None
     generation: int = 1
+    awaited: frozenset[int] = frozenset()
+    tally: Tally | None = None
 
     @property
     def first_id(self) -> int:
@@ -78,19 +82,19 @@ class Link(Notifier):
         self,
         *,
         end: Callable[[bool], None],
-        reload: Callable[[], Awaitable[None]],
+        reload: Callable[[int], Awaitable[None]],
         reopen: Callable[[], None],
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """As signals.heed. end: told whether it is to be at once. Runs until cancelled."""
+        """As signals.heed. reload: told the number of the configuration. Runs until cancelled."""
         async with trio.open_nursery() as nursery:
             task_status.started()
             while words := await self._words():
                 for word in words:
                     if word in (DRAIN, STOP):
                         end(word == STOP)
-                    elif word == RELOAD:
-                        nursery.start_soon(reload)
+                    elif word.startswith(RELOAD):
+                        nursery.start_soon(reload, int(word.removeprefix(RELOAD)))
                     elif word == REOPEN:
                         reopen()
             self.orphaned = True

@@ -15,6 +15,7 @@ import itertools
 import secrets
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llmrouterd.guard.breaker import Breaker
@@ -23,7 +24,7 @@ from llmrouterd.guard.health import Health
 from llmrouterd.guard.keyring import Keyring
 from llmrouterd.model import EMPTY, Decision, Fleet, Images, Provider, Routing, Secret, Telling
 from llmrouterd.pipeline.admit import Admission
-from llmrouterd.pipeline.answers import Answers
+from llmrouterd.pipeline.answers import Shelves
 from llmrouterd.pipeline.calibrate import Calibration
 from llmrouterd.pipeline.lessons import Lessons
 from llmrouterd.pipeline.recall import Recall
@@ -96,14 +97,8 @@ def _told_nobody(provider: str, paused: bool) -> None:
     pass
 
 
-class Memory:
-    """Of one client. answers: those it may go on from. recall: what it does not hand back."""
-
-    __slots__ = ("answers", "recall")
-
-    def __init__(self) -> None:
-        self.answers = Answers()
-        self.recall = Recall()
+def _told_no_calls(client: str, calls: object, thought: str) -> None:
+    pass
 
 
 class Daemon:
@@ -119,6 +114,7 @@ class Daemon:
         health: Health | None = None,
         tracer: Tracer | None = None,
         admission: Admission | None = None,
+        shelves: Shelves | None = None,
         first_id: int = 1,
     ) -> None:
         self.pool = pool
@@ -130,7 +126,9 @@ class Daemon:
         self.calibration = Calibration()
         self.contexts = Contexts()
         self.lessons = Lessons()
-        self._memories: dict[str, Memory] = {}
+        self.shelves = shelves or Shelves()
+        self._recalls: dict[str, Recall] = {}
+        self.told_calls: Callable[..., None] = _told_no_calls  # of a client: those remembered
         self._keyrings: dict[str, Keyring] = {}
         self.turns: Mapping[str, int] = {}
         self.seats = Seats()
@@ -140,6 +138,8 @@ class Daemon:
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}
         self.elsewhere: Mapping[str, int] = {}  # the same of other workers, a second ago
+        self.in_flight_elsewhere = 0
+        self.stale_s = 0.0  # how old what is known of other workers may be
         self.told_pause: Callable[[str, bool], None] = _told_nobody
         self.paused: frozenset[str] = frozenset()  # providers that the operator left out for now
         self._ids = itertools.count(first_id)
@@ -166,6 +166,11 @@ class Daemon:
         restart does not."""
         self.paused = self.paused | {provider} if paused else self.paused - {provider}
         self.told_pause(provider, paused)
+
+    @property
+    def flying_in_all(self) -> int:
+        """Requests being served now, those of all workers."""
+        return self.in_flight + self.in_flight_elsewhere
 
     def flying(self, provider: str) -> int:
         """Requests at a provider now, those of all workers."""
@@ -209,11 +214,12 @@ class Daemon:
             ring = self._keyrings[provider.name] = Keyring(provider.keys)
         return ring
 
-    def memory(self, client: str) -> Memory:
+    def recall(self, client: str) -> Recall:
         """What is remembered for a client, by the name of its key: nobody gets at another's."""
-        found = self._memories.get(client)
+        found = self._recalls.get(client)
         if found is None:
-            found = self._memories[client] = Memory()
+            tell = partial(self.told_calls, client)
+            found = self._recalls[client] = Recall(tell=tell)
         return found
 
     def renewed(self, gen: Generation, now: float) -> None:

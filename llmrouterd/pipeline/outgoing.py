@@ -99,7 +99,7 @@ def outgoing(
     spoken = speaks(provider.format, request)
     recalls = spoken == "openai" != request.origin and not provider.dialect.vendor
     if recalls:
-        request = work.memory.recall.filled(request)
+        request = work.recall.filled(request)
     codec = FORMATS[spoken]
     streams = request.stream or streams_anyway(provider, info, request, spoken)
     request = replace(request, stream=streams)

@@ -363,22 +363,3 @@ def test_there_is_no_warning_where_nothing_can_leave_or_a_policy_holds_it() -> N
     assert _unheld(NEAR + FAR + TAGGED.replace('"near"', '"far"')) == []
     policy = '[[policies]]\ntag = "P*"\nrequire = "local"\n'
     assert _unheld(NEAR + FAR + TAGGED + policy) == []
-
-
-# --- several workers ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("more", "what"),
-    [
-        ("max_concurrency = 1\n", "limits of provider 'e'"),
-        ("[telemetry]\nenabled = true\n", "[telemetry]"),
-        ('[[clients]]\nname = "ann"\nkey_env = "ANN"\nrpm = 1\n', "limits of client 'ann'"),
-    ],
-)
-def test_what_each_worker_would_count_for_itself_is_refused(more: str, what: str) -> None:
-    text = '[server]\nworkers = {}\n[[providers]]\nname = "e"\nformat = "echo"\n' + more
-    with pytest.raises(ConfigError) as caught:
-        parse(text.format(2), "x.toml", {"ANN": "k" * 40})
-    assert any(what in each and "several workers" in each for each in caught.value.problems)
-    parse(text.format(1), "x.toml", {"ANN": "k" * 40})
