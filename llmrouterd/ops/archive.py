@@ -112,7 +112,7 @@ class Far(Shelves):
         size: int,
         home: Candidate | None,
     ) -> None:
-        self._say(size, "keep", client, answer, went_on.before, size, home, went_on.previous)
+        self._say(size, "shelve", client, answer, went_on.before, size, home, went_on.previous)
 
     async def drop(self, client: str, name: str) -> bool:
         said = await self._ask("forget", client, name)

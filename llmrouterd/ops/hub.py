@@ -150,8 +150,10 @@ class Hub:
                 await self.desk.serve(stream, data)
             else:
                 await self._read(stream, data)
-        except (trio.BrokenResourceError, Malformed, TypeError, ValueError) as error:
+        except trio.BrokenResourceError as error:
             LOG.debug("a connection to the hub broke: %s", error)
+        except (Malformed, TypeError, ValueError, LookupError) as error:
+            LOG.error("what is said to the hub is not understood: %r", error)
         finally:
             stream.socket.close()
 
@@ -202,7 +204,7 @@ class Hub:
         elif kind == "lost":
             self._lost += words[0]
             LOG.warning("%d records of worker %d were lost", words[0], worker.number)
-        elif kind == "keep":
+        elif kind == "shelve":
             self.archive.put(*words)
         elif kind == "synced":
             self.desk.synced(words[0], worker.number)

@@ -50,6 +50,7 @@ LOG = logging.getLogger("llmrouter.workers")
 HUB = 0
 TICK_S = 0.25
 PAUSES_S = (0.1, 30.0)  # before a child is started again: the first time, the longest
+HUB_PAUSE_S = 2.0  # the longest of the hub: what is limited waits for it
 SETTLED_S = 10.0  # who lived so long starts with the first pause again
 SILENT_S = 10.0  # without a sign of life: the service manager is told nothing then
 GRACE_S = 10.0  # beyond drain_timeout, before a child is killed
@@ -223,7 +224,8 @@ class Supervisor:
             if not any(each.pid for each in self._places[1:]):
                 self._say(self._places[HUB], DRAIN)
             return
-        place.due = now + pause_s(max(0, place.failures - 1))
+        pause = pause_s(max(0, place.failures - 1))
+        place.due = now + (min(pause, HUB_PAUSE_S) if place.number == HUB else pause)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         LOG.error("%s %s; it starts again in %.1f s", place.name, how, place.due - now)
 
