@@ -355,7 +355,8 @@ def _spendings(config: Config, admission: Admission) -> Spendings | None:
 
 
 def _permits(config: Config, number: int, child: Child) -> Permits:
-    return Permits(child.hub, child.number, number, *_limits(config))
+    connect = partial(trio.open_unix_socket, child.hub)
+    return Permits(connect, child.number, number, *_limits(config))
 
 
 def _put_in_force(permits: Permits, config: Config, number: int) -> None:

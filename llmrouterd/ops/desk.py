@@ -9,7 +9,8 @@ Laws:
 2. A desk that begins anew is told first what is held: until all workers that live have said so, at
    most `RECOUNT_S`, nobody gets anything new.
 3. Of two configurations the newer one holds, whoever tells it.
-4. Times are told as what is left or has passed of them: each process has a clock of its own.
+4. Times are told as what is left or has passed of them: each process has a clock of its own. (Who is
+   paused goes by the system's, which is one.)
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from llmrouterd.guard.fairqueue import Place
     from llmrouterd.ops.lines import Words
+
+    Pauses = dict[str, tuple[int, bool]]  # provider -> when it was said, and what
 
 LOG = logging.getLogger("llmrouter.hub")
 RECOUNT_S = 3.0
@@ -65,7 +68,7 @@ class Desk:
 
     def __init__(self, admission: Admission, awaited: frozenset[int] = frozenset()) -> None:
         self.admission = admission
-        self.paused: frozenset[str] = frozenset()
+        self._pauses: Pauses = {}
         self.lines: dict[int, Line] = {}
         self._awaited = set(awaited)
         self._held_back: list[tuple[Line, Words]] = []
@@ -84,7 +87,7 @@ class Desk:
             self._awaited.clear()
             self._go_on()
 
-    async def serve(self, stream: trio.SocketStream, data: bytes) -> None:
+    async def serve(self, stream: trio.abc.Stream, data: bytes | bytearray) -> None:
         """A worker's connection to its end. data: what came of it already."""
         line = Line()
         line.table = self._said(line)
@@ -96,7 +99,9 @@ class Desk:
         finally:
             self._gone(line)
 
-    async def _read(self, line: Line, stream: trio.SocketStream, data: bytes) -> None:
+    async def _read(
+        self, line: Line, stream: trio.abc.ReceiveStream, data: bytes | bytearray
+    ) -> None:
         lines = Lines()
         try:
             while data:
@@ -148,8 +153,7 @@ class Desk:
         line.number = number
         self.lines[number] = line
         self._table(line, state["table"])
-        self.paused |= frozenset(state["paused"])
-        self._told_paused()
+        self._pause(line, state["paused"])
         self._restate(line, state)
         self._awaited.discard(number)
         self._go_on()
@@ -302,13 +306,10 @@ class Desk:
 
     # --- what all are to know ---------------------------------------------------------------------
 
-    def _pause(self, line: Line, provider: str, paused: bool) -> None:
-        self.paused = self.paused | {provider} if paused else self.paused - {provider}
-        self._told_paused()
-
-    def _told_paused(self) -> None:
+    def _pause(self, line: Line, pauses: Pauses) -> None:
+        merge(self._pauses, pauses)
         for each in self.lines.values():
-            each.outbox.say("paused", sorted(self.paused))
+            each.outbox.say("paused", self._pauses)
 
     def _news(self, line: Line, *words: Any) -> None:
         for each in self.lines.values():
@@ -356,6 +357,16 @@ def _tell(line: Line, at: int, place: Place) -> None:
     line.outbox.say("place", at, place.position, place.estimate_s)
 
 
+def merge(into: Pauses, more: Pauses) -> bool:
+    """What was said last holds. Whether anything is another now."""
+    changed = False
+    for name, (at, paused) in more.items():
+        if name not in into or into[name][0] < at:
+            into[name] = (at, paused)
+            changed = True
+    return changed
+
+
 def slots_of(values: list[Any]) -> Slots:
     """As `table_of` writes them."""
     at_once, per_model, *more = values
@@ -373,7 +384,7 @@ def table_of(
     }
 
 
-async def _write(outbox: Outbox, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+async def _write(outbox: Outbox, stream: trio.abc.SendStream, scope: trio.CancelScope) -> None:
     try:
         await outbox.run(stream)
         LOG.warning("a worker does not read what the hub says: its connection is closed")

@@ -37,7 +37,7 @@ class Lines:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[Words]:
+    def feed(self, data: bytes | bytearray) -> list[Words]:
         """Raises Malformed."""
         self._buffer += data
         *whole, rest = self._buffer.split(b"\n")

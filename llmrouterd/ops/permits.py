@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,17 +27,18 @@ import trio
 from llmrouterd.guard.budget import Reservation
 from llmrouterd.guard.fairqueue import Place, Refusal, Snapshot
 from llmrouterd.guard.limits import ClientLimits, Exceeded, Left
-from llmrouterd.ops.desk import table_of
+from llmrouterd.ops.desk import merge, table_of
 from llmrouterd.ops.frames import HELLO, Malformed
 from llmrouterd.ops.lines import Lines, Outbox, heard
 from llmrouterd.pipeline.admit import Admission, Entry, no_hub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from formats.errors import Failure
     from llmrouterd.guard.fairqueue import Waiter
     from llmrouterd.model import Allowance, Provider, Slots
+    from llmrouterd.ops.desk import Pauses
     from llmrouterd.ops.lines import Words
     from llmrouterd.pipeline.gate import Places, Ticket
 
@@ -84,26 +86,26 @@ class Offer:
 
 
 class Permits(Admission):
-    """`run` is its task. generation, slots, clients: the limits of the configuration in force."""
+    """`run` is its task. connect: a new connection to the hub; raises OSError. generation, slots,
+    clients: the limits of the configuration in force."""
 
     def __init__(
         self,
-        path: str,
+        connect: Callable[[], Awaitable[trio.abc.Stream]],
         number: int,
         generation: int,
         slots: Mapping[str, Slots],
         clients: Mapping[str, Allowance],
     ) -> None:
         super().__init__()
-        self._path = path
+        self._connect = connect
         self._number = number
         self._table = table_of(generation, slots, clients)
         self._limited = bool(slots or clients)
-        self.paused: Callable[[], frozenset[str]] = frozenset
         self.told_paused: Callable[[frozenset[str]], None] = _ignored
         self.told_news: Callable[..., None] = _ignored
         self.synced: Callable[[int], None] = _ignored
-        self._unsaid: list[tuple[Any, ...]] = []  # of who is paused, while the hub is away
+        self._pauses: Pauses = {}
         self._seen: Mapping[str, Any] = {}
         self._outbox: Outbox | None = None
         self._closing, self._bye = trio.Event(), trio.Event()
@@ -213,9 +215,13 @@ class Permits(Admission):
     # --- what else is told at once ----------------------------------------------------------------
 
     def pause(self, provider: str, paused: bool) -> None:
-        if self._outbox is None:
-            self._unsaid.append(("paused", provider, paused))
-        self._say("paused", provider, paused)
+        """Take it as said, and tell the others; without a hub, as soon as it is back."""
+        merge(self._pauses, {provider: (time.monotonic_ns(), paused)})
+        self._say("paused", self._pauses)
+
+    def _told_pauses(self, pauses: Pauses) -> None:
+        if merge(self._pauses, pauses):
+            self.told_paused(frozenset(name for name, (_, on) in self._pauses.items() if on))
 
     def tell(self, *news: Any) -> None:
         """The other workers, those that are there."""
@@ -343,10 +349,11 @@ class Permits(Admission):
             nursery.start_soon(self._last, nursery.cancel_scope)
             task_status.started()
             while True:
-                if await self._connected():
-                    wait_s = AGAIN_S[0]
+                began = trio.current_time()
+                await self._connected()
+                lasted = trio.current_time() > began + AGAIN_S[1]
+                wait_s = AGAIN_S[0] if lasted else min(2 * wait_s, AGAIN_S[1])
                 await trio.sleep(wait_s)
-                wait_s = min(2 * wait_s, AGAIN_S[1])
 
     async def _last(self, scope: trio.CancelScope) -> None:
         """What was said last is heard, or it takes too long."""
@@ -356,12 +363,12 @@ class Permits(Admission):
             await self._bye.wait()
         scope.cancel()
 
-    async def _connected(self) -> bool:
-        """One connection to its end. False: there was none."""
+    async def _connected(self) -> None:
+        """One connection to its end, where there is one."""
         try:
-            stream = await trio.open_unix_socket(self._path)
+            stream = await self._connect()
         except OSError:
-            return False
+            return
         outbox = Outbox()
         try:
             async with stream, trio.open_nursery() as nursery:
@@ -371,15 +378,11 @@ class Permits(Admission):
                 nursery.cancel_scope.cancel()
         finally:
             self._ended()
-        return True
 
     def _begin(self, outbox: Outbox) -> None:
         """Law 3."""
         now, self._outbox = trio.current_time(), outbox
         outbox.say("hello", HELLO, self._number, self._state(now))
-        unsaid, self._unsaid = self._unsaid, []
-        for words in unsaid:
-            outbox.say(*words)
         for at, (client, day, usd) in self._unsettled.items():
             outbox.say("settle", at, client, day, usd)
         for ask in self._asks.values():
@@ -400,7 +403,7 @@ class Permits(Admission):
                 placed.append((offer.number, offer.provider, *who, now - offer.began))
         return {
             "table": self._table,
-            "paused": sorted(self.paused()),
+            "paused": self._pauses,
             "spent": [(client, day, usd) for client, (day, usd) in self._spent.items()],
             "levels": [(c, r, t, now - at) for c, (r, t, at) in self._levels.items()],
             "entered": [(at, e.client, e.tokens, now - e.begun) for at, e in self._entered.items()],
@@ -408,7 +411,7 @@ class Permits(Admission):
             "placed": placed,
         }
 
-    async def _read(self, stream: trio.SocketStream) -> None:
+    async def _read(self, stream: trio.abc.ReceiveStream) -> None:
         lines = Lines()
         table: dict[str, Callable[..., None]] = {
             "entered": self._answered,
@@ -417,7 +420,7 @@ class Permits(Admission):
             "granted": self._granted,
             "refused": self._refused,
             "place": self._placed,
-            "paused": lambda names: self.told_paused(frozenset(names)),
+            "paused": self._told_pauses,
             "news": lambda *words: self.told_news(*words),
             "sync": lambda at: self.synced(at),
             "bye": self._bye.set,
@@ -474,7 +477,7 @@ def _ignored(*words: Any) -> None:
     pass
 
 
-async def _write(outbox: Outbox, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+async def _write(outbox: Outbox, stream: trio.abc.SendStream, scope: trio.CancelScope) -> None:
     with suppress(trio.BrokenResourceError):  # the reader sees it, too
         await outbox.run(stream)
     scope.cancel()

@@ -77,7 +77,6 @@ def join(
     uplink.figures, uplink.shared = figures, take
     daemon.stale_s = STALE_S
     permits.synced = partial(uplink.say, "synced")
-    permits.paused = lambda: daemon.paused
     permits.told_paused = partial(setattr, daemon, "paused")
     daemon.told_pause = permits.pause
     permits.told_news = partial(_remember, daemon)

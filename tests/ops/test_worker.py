@@ -19,13 +19,13 @@ async def test_words_are_heeded_and_the_end_of_the_parent_drains(
         said.append(at_once)
         ended.set()
 
-    async def reload() -> None:
-        said.append("reload")
+    async def reload(number: int) -> None:
+        said.append(number)
 
     link = Link(own)
     link.ready("well")
     assert parent.recv(100) == b"READY=1\nSTATUS=well\n"
-    parent.send(b"reload\nreopen\n")
+    parent.send(b"reload=7\nreopen\n")
 
     async def heed() -> None:
         await link.heed(end=end, reload=reload, reopen=lambda: said.append("reopen"))
@@ -35,7 +35,7 @@ async def test_words_are_heeded_and_the_end_of_the_parent_drains(
     parent.close()
     with trio.fail_after(20):
         await ended.wait()
-    assert said == ["reopen", "reload", False]
+    assert said == ["reopen", 7, False]
     assert link.orphaned
     nursery.cancel_scope.cancel()
     own.close()
