@@ -16,6 +16,7 @@ Laws:
 from __future__ import annotations
 
 import logging
+from collections import deque
 from dataclasses import astuple, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("llmrouter.hub")
 RECOUNT_S = 3.0
+SECOND_S = 0.03  # until who would be one too many is looked at again
 SYNC_S = 1.0
 _READ = 64 * 1024
 _AT_ONCE = frozenset({"hello", "table", "paused", "news"})  # needs no count
@@ -53,13 +55,22 @@ class Held:
     ticket: Ticket
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that would be one too many for its client: the one before it may have ended just now,
+    and its worker's word be on the way."""
+
+    client: str
+    tokens: float
+
+
 @dataclass(eq=False)
 class Line:
     """A worker's connection, and what it holds by its own numbers."""
 
     number: int = 0
     outbox: Outbox = field(default_factory=Outbox)
-    holds: dict[int, Entry | Reservation | Held] = field(default_factory=dict)
+    holds: dict[int, Entry | Reservation | Held | Asked] = field(default_factory=dict)
     table: Mapping[str, Callable[..., None]] = field(default_factory=dict)  # what it may say
 
 
@@ -75,10 +86,26 @@ class Desk:
         self._generation = 0
         self._slots: dict[str, Slots] = {}
         self._clients: dict[str, Allowance] = {}
+        self._second: deque[tuple[float, Line, int]] = deque()
+        self._more = trio.Event()
         self._syncs: dict[int, tuple[set[int], trio.Event]] = {}
         self._last_sync = 0
 
     async def run(self) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._recounted)
+            while True:
+                await self._more.wait()
+                self._more = trio.Event()
+                while self._second:
+                    due, line, at = self._second.popleft()
+                    await trio.sleep_until(due)
+                    asked = line.holds.pop(at, None)
+                    if isinstance(asked, Asked):
+                        self._let_in(line, at, asked.client, asked.tokens)
+
+    async def _recounted(self) -> None:
         """Law 2: when the time for that is over."""
         if self._awaited:
             await trio.sleep(RECOUNT_S)
@@ -228,6 +255,15 @@ class Desk:
 
     def _enter(self, line: Line, at: int, client: str, tokens: float) -> None:
         allowance = self._clients.get(client, Allowance())
+        limits = self.admission.limits(client, allowance)
+        if allowance.at_once and limits.at_once >= allowance.at_once:
+            line.holds[at] = Asked(client, tokens)
+            self._second.append((trio.current_time() + SECOND_S, line, at))
+            return self._more.set()
+        return self._let_in(line, at, client, tokens)
+
+    def _let_in(self, line: Line, at: int, client: str, tokens: float) -> None:
+        allowance = self._clients.get(client, Allowance())
         entry = self.admission.let_in(client, allowance, tokens)
         exceeded = None if entry.exceeded is None else astuple(entry.exceeded)
         levels = entry.limits.levels(trio.current_time())
@@ -271,7 +307,7 @@ class Desk:
             held.gate.leave(held.ticket, served=False)
         elif isinstance(held, Entry):
             self.admission.leave(held, 0.0)
-        elif held is not None:
+        elif isinstance(held, Reservation):
             self.admission.settle(held, 0.0)
 
     # --- places -----------------------------------------------------------------------------------

@@ -52,6 +52,8 @@ LOG = logging.getLogger("llmrouter.hub")
 LOST = "the worker process that served this ended"
 AT = "llmrouter_upstream_requests_in_flight"
 IN_FLIGHT = "llmrouter_requests_in_flight"
+CIRCUIT = "llmrouter_circuit_state"
+_WORSE = ("open", "half_open", "closed")
 _PEER = struct.Struct("3i")  # pid, uid, gid of SO_PEERCRED
 NEWS = 256  # of others, for a worker that does not ask
 _READ = 64 * 1024
@@ -275,6 +277,7 @@ class Hub:
     def text(self, *, openmetrics: bool = False) -> bytes:
         """The metrics of all workers."""
         workers = summed([each.figures for each in self.workers.values()])
+        workers[CIRCUIT] = worst(workers.get(CIRCUIT, {}))
         samples = {**workers, **self._own(), **self._of_each(), **self.metrics.samples}
         return write(FAMILIES.values(), samples, openmetrics=openmetrics)
 
@@ -366,6 +369,16 @@ def summed(found: Iterable[Mapping[str, Samples]]) -> dict[str, Samples]:
             into = out.setdefault(name, {})
             for labels, value in samples.items():
                 into[labels] = _both(name, into.get(labels), value)
+    return out
+
+
+def worst(circuits: Samples) -> Samples:
+    """A provider's circuit is in one state, though workers may see it in several."""
+    out: Samples = {}
+    for (name, state), value in circuits.items():
+        before = _WORSE[: _WORSE.index(state)]
+        worse = any(circuits.get((name, each)) for each in before)
+        out[name, state] = 0 if worse else value
     return out
 
 
