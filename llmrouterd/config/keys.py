@@ -68,7 +68,7 @@ def seconds(default: float, low: float = 0) -> Key:
 SERVER: Keys = {
     "host": Key("text or texts", "127.0.0.1", filled=True),
     "port": Key("whole", 8090, low=0, high=65535),
-    "workers": later(1),
+    "workers": Key("whole", 1, low=1, high=256),
     "dashboard": Key("switch", True),
     "metrics": Key("switch", True),
     "api_key_env": Key("text", ""),

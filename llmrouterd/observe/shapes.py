@@ -208,6 +208,8 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "policies": list(record.policies),
         "generation": record.generation,
     }
+    if record.worker:
+        out["worker"] = record.worker
     return out
 
 

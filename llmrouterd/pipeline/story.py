@@ -62,6 +62,7 @@ _FAULT: dict[str, Fault] = {
     "over_budget": "client",
     "queue_full": "router",
     "queue_timeout": "router",
+    "no_hub": "router",
     "plugin": "owner",
     "draining": "router",
     "internal": "router",
