@@ -57,11 +57,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that would be one too many for its client: the one before it may have ended just now,
-    and its worker's word be on the way."""
+    """Something for which others would have to end first: they may have ended just now, and their
+    worker's word be on the way."""
 
-    client: str
-    tokens: float
+    again: Callable[[], None]
 
 
 @dataclass(eq=False)
@@ -103,7 +102,12 @@ class Desk:
                     await trio.sleep_until(due)
                     asked = line.holds.pop(at, None)
                     if isinstance(asked, Asked):
-                        self._let_in(line, at, asked.client, asked.tokens)
+                        asked.again()
+
+    def _look_again(self, line: Line, at: int, again: Callable[[], None]) -> None:
+        line.holds[at] = Asked(again)
+        self._second.append((trio.current_time() + SECOND_S, line, at))
+        self._more.set()
 
     async def _recounted(self) -> None:
         """Law 2: when the time for that is over."""
@@ -257,10 +261,9 @@ class Desk:
         allowance = self._clients.get(client, Allowance())
         limits = self.admission.limits(client, allowance)
         if allowance.at_once and limits.at_once >= allowance.at_once:
-            line.holds[at] = Asked(client, tokens)
-            self._second.append((trio.current_time() + SECOND_S, line, at))
-            return self._more.set()
-        return self._let_in(line, at, client, tokens)
+            self._look_again(line, at, partial(self._let_in, line, at, client, tokens))
+        else:
+            self._let_in(line, at, client, tokens)
 
     def _let_in(self, line: Line, at: int, client: str, tokens: float) -> None:
         allowance = self._clients.get(client, Allowance())
@@ -277,6 +280,17 @@ class Desk:
             self.admission.leave(entry, used)
 
     def _reserve(
+        self, line: Line, at: int, client: str, usd: float, limit_usd: float, day: int
+    ) -> None:
+        left = self.admission.budget.left(client, limit_usd, day)
+        unspent = limit_usd - self.admission.budget.spent(client, day)
+        if left < usd <= unspent:
+            again = partial(self._set_aside, line, at, client, usd, limit_usd, day)
+            self._look_again(line, at, again)
+        else:
+            self._set_aside(line, at, client, usd, limit_usd, day)
+
+    def _set_aside(
         self, line: Line, at: int, client: str, usd: float, limit_usd: float, day: int
     ) -> None:
         budget = self.admission.budget
