@@ -56,7 +56,8 @@ class Kept:
     """A whole answer as its client got it: `body` to the byte, in the client's format.
 
     provider, model: who gave it. usage, response_tags, dropped: as its record has them. answer: of the
-    Responses API, the object that a client may go on from; passed: that is the provider's own.
+    Responses API, the object that a client may go on from; passed: that is the provider's own. fields:
+    what plugins told of themselves in its head.
     """
 
     body: bytes
@@ -69,6 +70,7 @@ class Kept:
     dropped: tuple[str, ...] = ()
     answer: bytes = b""
     passed: bool = False
+    fields: tuple[tuple[str, str], ...] = ()
 
     @property
     def size(self) -> int:
@@ -113,6 +115,10 @@ class AskFailed(Exception):
     """A provider that an extension asked gave no answer; in words."""
 
 
+class FetchFailed(Exception):
+    """What an extension wanted to fetch cannot be had, or must not be asked for; in words."""
+
+
 class Ask(Protocol):
     """A question to a model of a configured provider: what it answers, without its reasoning.
 
@@ -148,6 +154,32 @@ class Embed(Protocol):
     ) -> Sequence[Sequence[float]]: ...
 
 
+class Fetch(Protocol):
+    """One HTTP request to anybody: its status and its body. Redirects are answers like others, and
+    nothing of the client's (credentials, cookies, its address) goes along.
+
+    What a policy keeps on this network is kept there by fetching, too; before the classifiers have
+    looked, every policy that might come to bind counts. public_only: for a URL that is not the
+    owner's word but a client's: no address of this network. passes_on: whoever is asked hands it on to
+    others, as a search engine does, so that nothing is asked which must stay here. ca_file: a PEM file to trust instead of
+    the system's store. Raises FetchFailed, at the latest after `timeout_s`.
+    """
+
+    async def __call__(
+        self,
+        method: str,
+        url: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout_s: float = 10.0,
+        max_bytes: int = 1 << 20,
+        public_only: bool = False,
+        passes_on: bool = False,
+        ca_file: str = "",
+    ) -> tuple[int, bytes]: ...
+
+
 async def _no_ask(
     provider: str,
     model: str,
@@ -176,8 +208,19 @@ async def _no_breath() -> None:
     pass
 
 
-async def _no_fetch(method: str, url: str, body: bytes = b"") -> tuple[int, bytes]:
-    raise PluginFailed("fetching is not available here")
+async def _no_fetch(
+    method: str,
+    url: str,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    *,
+    timeout_s: float = 10.0,
+    max_bytes: int = 1 << 20,
+    public_only: bool = False,
+    passes_on: bool = False,
+    ca_file: str = "",
+) -> tuple[int, bytes]:
+    raise FetchFailed("fetching is not possible here")
 
 
 @dataclass(slots=True)
@@ -195,17 +238,19 @@ class Context:
 
     settings: configured ones, overridden by those of the request's `plugins` entry.
     tags: the request's tags so far (final from pre_request on). client: the name of its key, "" without
-    one. breathe: awaited now and then by
-    whoever computes for long, so that other requests go on meanwhile. state: the plugin's own, of this
-    request; stream: the same of one stream of its answer, since another attempt begins another stream.
-    notes: what a hook did, in words, for the log. along: what may go along with the request.
+    one. breathe: awaited now and then by whoever computes for long, so that other requests go on
+    meanwhile. dry: the request is only explained or counted, and nobody may be asked. notes: what the
+    record should say of this request, in the plugin's words. fields: header fields of the answer, as
+    long as it has not begun; `x` is X-Router-ID-X, with the plugin's id. along: what may go along
+    with the request. state: the plugin's own, of this request; stream: the same of one stream of its
+    answer, since another attempt begins another stream.
     """
 
     id: str
     settings: Mapping[str, Any]
     tags: tuple[str, ...] = ()
     client: str = ""
-    fetch: Callable[..., Awaitable[tuple[int, bytes]]] = _no_fetch
+    fetch: Fetch = _no_fetch
     ask: Ask = _no_ask
     embed: Embed = _no_embed
     breathe: Callable[[], Awaitable[None]] = _no_breath
@@ -213,8 +258,10 @@ class Context:
     changed: bool = False
     state: Any = None
     stream: Any = None
+    dry: bool = False
     notes: list[str] = field(default_factory=list)
     along: Along = field(default_factory=Along)
+    fields: dict[str, str] = field(default_factory=dict)
 
     def force(self, provider: str) -> None:
         """Send this request to `provider`, past the rules (policies still hold)."""
@@ -253,6 +300,10 @@ class Plugin:
         """The client's own request, before any plugin's on_start; sync. Returns how many bytes of its
         answer `on_release` is to be given; 0: none."""
         return 0
+
+    def asked_for(self, request: Request) -> bool:
+        """Whether a request asks for this plugin in another way than by its id."""
+        return False
 
     async def on_start(self, request: Request, ctx: Context) -> Request | Response | Stop:
         """Before the classifiers."""

@@ -207,6 +207,7 @@ async def _exchange(work: Work, sent: Outgoing, deadline: Deadline) -> Failure |
         deadline,
         label=work.label,
         patiently=reply.patiently if reply.quiet_s else None,
+        reached=work.story.reached,
     ) as exchange:
         connect_s = exchange.connect_s
         work.story.noted(exchange.receipt, exchange.headers, exchange.status, connect_s)
@@ -299,7 +300,7 @@ def _lane(work: Work, sent: Outgoing) -> Lane:
     async def finish(response: Response) -> Response:
         return await work.ext.after(work.request, response)
 
-    listener = Listener(work.memory.recall) if sent.recalls else None
+    listener = Listener(work.recall) if sent.recalls else None
     decoder = sent.decoder(limit)
     return TurnLane(
         decoder,
@@ -418,7 +419,7 @@ async def _give(
             return folded
         answer = folded
     if hears:
-        hear_whole(work.memory.recall, answer)
+        hear_whole(work.recall, answer)
     if ext.wants_response:
         answer = await ext.after(work.request, answer)
     story.response, story.usage = answer, answer.usage

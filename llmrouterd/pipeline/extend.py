@@ -17,6 +17,7 @@ Laws:
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -26,10 +27,11 @@ from formats.canonical import Event, Request, Response
 from formats.errors import Failure
 from llmrouterd.hooks import Along, Context, Plugin, PluginFailed, PluginRefused, Stop
 from llmrouterd.model import ANY_TAG, Headers
+from llmrouterd.pipeline.errand import Errand
 from llmrouterd.pipeline.inquiry import Inquiry
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from llmrouterd.hooks import Classifier, Kept
     from llmrouterd.model import EndState, Record
@@ -53,11 +55,15 @@ class _Active:
 
     async def within(self, hook: Awaitable[T]) -> T:
         """What the hook returns, if it does in time."""
-        if not self.timeout_s:
-            return await hook
-        with trio.move_on_after(self.timeout_s):
-            return await hook
-        raise PluginFailed(f"it took longer than {self.timeout_s:g} s")
+        return await _within(self.timeout_s, hook)
+
+
+async def _within(timeout_s: float, hook: Awaitable[T]) -> T:
+    if not timeout_s:
+        return await hook
+    with trio.move_on_after(timeout_s):
+        return await hook
+    raise PluginFailed(f"it took longer than {timeout_s:g} s")
 
 
 class Extensions:
@@ -73,6 +79,7 @@ class Extensions:
         self._asks = asks
         self._stopped_after = False
         self.along = Along()
+        self._judged: Request | None = None  # as it stands, once its tags are known
         self.answer: Response | None = None
         self.kept: Kept | None = None
         self._tagged: tuple[Response, tuple[str, ...]] | None = None
@@ -87,7 +94,7 @@ class Extensions:
         asked = {call.id: call.settings for call in request.plugins}
         active = []
         for installed in self._gen.plugins.values():
-            if installed.enabled or installed.id in asked:
+            if installed.enabled or installed.id in asked or _asked_for(installed, request):
                 settings = {**installed.settings, **asked.get(installed.id, {})}
                 ctx = self._context(installed.id, settings)
                 active.append(_Active(installed.id, installed.hook, ctx, installed.timeout_s))
@@ -99,6 +106,8 @@ class Extensions:
         if self._asks:
             inquiry = Inquiry(self._gen, self._story, id_, leaving=self.sent)
             ctx.ask, ctx.embed = inquiry.ask, inquiry.embed
+            ctx.fetch = Errand(self._gen, self._story, id_, lambda: self._judged).fetch
+        ctx.dry = not self._asks
         return ctx
 
     @property
@@ -121,11 +130,13 @@ class Extensions:
             return refused
         if not self.active:
             self._story.classified(await self._classify(request))
+            self._judged = request
             return request
         started = await self._run("on_start", request)
         if not isinstance(started, Request):
             return self._end_of_chain(request, started)
         self._story.classified(await self._classify(started))
+        self._judged = started
         for active in self.active:
             active.ctx.tags = self._story.tags
         if recall is not None and self.keeps and self.answer is None:
@@ -212,6 +223,8 @@ class Extensions:
                 _check(hook, result, Request, Response, Stop)
             except Exception as error:  # noqa: BLE001
                 return _failed(active, hook, error)
+            finally:
+                _tell(active, self._story)
             self._noted(active, changed=result is not request)
             if isinstance(result, Stop):
                 return result
@@ -219,12 +232,12 @@ class Extensions:
                 self.answer = result
             else:
                 request = _told(request, result)
+                self._judged = self._judged and request
         return request
 
     def _noted(self, active: _Active, *, changed: bool) -> None:
         if changed or active.ctx.changed:
             self._story.plugins.append(active.id)
-        _tell(active, self._story)
 
     async def _classify(self, request: Request) -> tuple[str, ...]:
         if not self._gen.classifiers:
@@ -233,7 +246,8 @@ class Extensions:
         for installed in self._gen.classifiers:
             ctx = self._context(installed.id, installed.settings)
             try:
-                tags.update(await installed.hook.classify(request, ctx))
+                found = installed.hook.classify(request, ctx)
+                tags.update(_tags(await _within(installed.timeout_s, found)))
             except Exception as error:  # noqa: BLE001
                 if self._asks:
                     LOG.warning("classifier %r failed: %s", installed.id, _words(error))
@@ -287,6 +301,8 @@ class Extensions:
             except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in post_response: %s", active.id, _words(error))
                 continue
+            finally:
+                _tell(active, self._story)
             self._noted(active, changed=result is not response)
             if isinstance(result, Stop):
                 self._stopped_after = True
@@ -306,7 +322,8 @@ class Extensions:
         for installed in self._gen.response_classifiers:
             ctx = self._context(installed.id, installed.settings, *self._story.tags)
             try:
-                tags.update(await installed.hook.classify(request, response, ctx))
+                found = installed.hook.classify(request, response, ctx)
+                tags.update(_tags(await _within(installed.timeout_s, found)))
             except Exception as error:  # noqa: BLE001
                 LOG.warning("response classifier %r failed: %s", installed.id, _words(error))
         return tuple(sorted(tags))
@@ -366,9 +383,12 @@ class Editing:
 
 
 def _tell(active: _Active, story: Story) -> None:
-    """What it says of its deed goes into the log line."""
-    story.notes += [f"{active.id}: {note}" for note in active.ctx.notes]
+    """What the plugin wants the record and the client to know."""
+    story.notes += (f"{active.id}: {note}" for note in active.ctx.notes)
     active.ctx.notes.clear()
+    for name, value in active.ctx.fields.items():
+        story.plugin_fields[f"x-router-{active.id}-{name}".lower()] = value
+    active.ctx.fields.clear()
 
 
 def _failed(active: _Active, hook: str, error: Exception) -> Failure:
@@ -386,11 +406,29 @@ def _told(before: Request, after: Request) -> Request:
     return replace(after, raw=None)
 
 
+def _asked_for(installed: Installed[Plugin], request: Request) -> bool:
+    try:
+        return bool(installed.hook.asked_for(request))
+    except Exception as error:  # noqa: BLE001
+        LOG.warning("plugin %r failed in asked_for: %s", installed.id, _words(error))
+        return False
+
+
 def _check(hook: str, result: object, *kinds: type) -> None:
     """A plugin that forgot its `return` is told so, not with an error from somewhere later."""
     if not isinstance(result, kinds):
         names = ", ".join(kind.__name__ for kind in kinds)
         raise TypeError(f"{hook} returned {type(result).__name__}, not one of {names}")
+
+
+def _tags(found: object) -> Iterable[str]:
+    """A classifier that returned one text, or something else that is no list of tags, has failed."""
+    if isinstance(found, str) or not isinstance(found, Iterable):
+        raise TypeError(f"classify returned {type(found).__name__}, not a list of tags")
+    tags = tuple(found)
+    if not all(isinstance(tag, str) for tag in tags):
+        raise TypeError("classify returned a list with something in it that is no text")
+    return tags
 
 
 def _words(error: Exception) -> str:

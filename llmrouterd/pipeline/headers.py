@@ -30,6 +30,10 @@ TASK_BUDGETS = "task-budgets-2026-03-13"
 OAUTH = "oauth-2025-04-20"
 # Longest header value made from a name that a client chose.
 MAX_VALUE = 256
+# What plugins may add to an answer's head: clients read heads of 8 to 16 KiB.
+_PLUGIN_FIELDS = 8
+_MOST_OF_PLUGIN = 1024
+_NAME = re.compile(r"[a-z0-9_-]{1,100}")
 # Same format only: names that any server of the format may read.
 _SAME_FORMAT = {
     "openai": ("openai-beta",),
@@ -262,6 +266,7 @@ def for_client(story: Story, *, stream: bool) -> Fields:
         fields.append(("x-router-dropped", clean_list(story.ledger.names())))
     if story.left_host is not None:
         fields.append(("x-router-left-host", "yes" if story.left_host else "no"))
+    fields += _of_plugins(story)
     if story.upstream_request_id:
         fields.append(("x-router-upstream-request-id", clean(story.upstream_request_id)))
     if same:
@@ -269,6 +274,15 @@ def for_client(story: Story, *, stream: bool) -> Fields:
     if not stream:
         fields += known_at_end(story, always=True)
     return fields
+
+
+def _of_plugins(story: Story) -> Fields:
+    """Those whose names are names, with as much of their values as is safe."""
+    named = [item for item in story.plugin_fields.items() if _NAME.fullmatch(item[0])]
+    return [
+        (name, "".join(c if " " <= c < "\x7f" else "?" for c in value[:_MOST_OF_PLUGIN]).strip())
+        for name, value in named[:_PLUGIN_FIELDS]
+    ]
 
 
 def known_at_end(story: Story, *, always: bool = False) -> Fields:

@@ -62,6 +62,7 @@ _FAULT: dict[str, Fault] = {
     "over_budget": "client",
     "queue_full": "router",
     "queue_timeout": "router",
+    "no_hub": "router",
     "plugin": "owner",
     "draining": "router",
     "internal": "router",
@@ -129,6 +130,7 @@ class Story:
         self.response_tags: tuple[str, ...] = ()
         self.plugins: list[str] = []
         self.cache: Cached = ""  # what became of looking for a kept answer
+        self.plugin_fields: dict[str, str] = {}  # header fields that they want in the answer
         self.candidate: Candidate | None = None
         self.asked: list[Candidate] = []  # everybody that an attempt was begun at
         self.tried: list[Outcome] = []
@@ -254,9 +256,13 @@ class Story:
         self.head_ns, self.connect_s = self.elapsed_ns(), connect_s
         if self.spans is not None:
             self.spans.answered(self.head_ns, status, receipt.address, connect_s)
-        # what has left this host does not come back when somebody nearer answers after all
-        self.left_host = self.left_host or receipt.left_host
+        self.reached(receipt)
         self.upstream_request_id = fields.get("request-id") or fields.get("x-request-id") or ""
+
+    def reached(self, receipt: Receipt) -> None:
+        """Somebody is about to be sent something of this request. What has left this host does not
+        come back when somebody nearer answers after all, or that one never does."""
+        self.left_host = self.left_host or receipt.left_host
 
     def elapsed_ns(self) -> int:
         return time.perf_counter_ns() - self.begun_ns
@@ -462,6 +468,7 @@ class Story:
             quantization=self.weights.quantization,
             decision=self.decision,
             tried=tuple(self.tried) if self.decision is not None else (),
+            limit_fields=tuple(self.limit_fields),
         )
 
     def _traced(self, end: EndState) -> Traced:

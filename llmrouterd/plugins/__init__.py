@@ -18,6 +18,7 @@ from llmrouterd.plugins.redact import Redact
 from llmrouterd.plugins.response_healing import ResponseHealing
 from llmrouterd.plugins.system_prompt import SystemPrompt
 from llmrouterd.plugins.tool_repair import ToolRepair
+from llmrouterd.plugins.web import Web
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,4 +33,5 @@ BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], Plugin]] = {
     ModelParams.id: ModelParams,
     Cache.id: Cache,
     ToolRepair.id: ToolRepair,
+    Web.id: Web,
 }

@@ -1,11 +1,12 @@
 """A configuration made ready: origins, paths, plugins; whole or not at all."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from llmrouterd import classifiers, plugins
-from llmrouterd.config import Config, Server
+from llmrouterd.config import Config, Server, keys
 from llmrouterd.edge.pool import Origin
 from llmrouterd.hooks import Kept
 from llmrouterd.model import ConfigError, Provider, Routing
@@ -46,7 +47,7 @@ def test_a_generation_holds_what_requests_need() -> None:
     assert list(gen.providers) == ["e", "o"]
     assert list(gen.upstreams) == ["o"]  # an echo has no address
     assert gen.routing is config.routing
-    assert "web" in gen.plugins_later
+    assert gen.plugins_later == frozenset(keys.PLUGINS_LATER)
     assert not gen.plugins_later & plugins.BUILTIN.keys()
 
 
@@ -101,3 +102,42 @@ def test_what_the_cache_holds_is_told_by_the_metrics_names() -> None:
     cache.store.put(b"k", Kept(b"12345", stream=False, provider="e", model="m"), 0.0)
     assert kept_answers(gen) == {"llmrouter_cache_entries": 1, "llmrouter_cache_bytes": 1029}
     assert kept_answers(replace(gen, plugins={})) == {}
+
+
+OWN = "from llmrouterd.hooks import Plugin\nclass Mine(Plugin):\n    def __init__(self, settings):\n        self.settings = settings\n"
+TAGS = "class Mine:\n    async def classify(self, request, {}ctx):\n        return []\n"
+
+
+def test_the_owners_files_are_extensions_like_others(tmp_path: Path) -> None:
+    for name, text in (("p", OWN), ("c", TAGS.format("")), ("r", TAGS.format("response, "))):
+        (tmp_path / f"{name}.py").write_text(text)
+        (tmp_path / f"{name}.py").chmod(0o600)
+    table = {"enabled": True, "timeout": 2.0, "x": 1}
+    config = Config(
+        providers=(Provider("e", "echo"),),
+        plugins={"mine": {**table, "path": str(tmp_path / "p.py")}},
+        classifiers={"mine": {**table, "path": str(tmp_path / "c.py")}},
+        response_classifiers={"mine": {**table, "path": str(tmp_path / "r.py")}},
+    )
+    gen = build(config, 1, "t")
+    plugin, classifier = gen.plugins["mine"], gen.classifiers[0]
+    assert (plugin.id, plugin.enabled, plugin.timeout_s, plugin.settings) == (
+        *("mine", True, 2.0),
+        {"x": 1},
+    )
+    assert plugin.hook.settings == {"x": 1}
+    assert (classifier.id, classifier.timeout_s, classifier.settings) == ("mine", 2.0, {"x": 1})
+    assert gen.response_classifiers[0].id == "mine"
+
+
+def test_what_is_wrong_with_an_owners_file_is_said_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text(OWN + "    nonsense()\n")
+    (tmp_path / "p.py").chmod(0o600)
+    config = Config(
+        providers=(Provider("e", "echo"),),
+        plugins={"mine": {"enabled": False, "path": str(tmp_path / "p.py")}},
+    )
+    with pytest.raises(ConfigError) as wrong:
+        build(config, 1, "t")
+    (said,) = wrong.value.problems
+    assert said.startswith(f"plugins.mine: {tmp_path}/p.py:5: while it was loaded: NameError")

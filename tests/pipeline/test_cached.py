@@ -163,7 +163,7 @@ async def test_a_client_of_responses_goes_on_from_an_answer_that_was_kept(
     async with stage(openai(), up=up, plugins=[caching()]) as st:
         first = await st.ask("responses", asked("responses"))
         name = first.json["id"]
-        st.daemon.memory("").answers.drop(name)
+        assert await st.daemon.shelves.drop("", name)
         hit = await st.ask("responses", asked("responses"))
         assert hit.json["id"] == name
         on = await st.ask("responses", request("responses", previous_response_id=name))
@@ -470,6 +470,23 @@ async def test_hooks_before_the_answer_are_spared_and_on_end_is_not(
         await st.ask("openai", asked("openai"))
         await st.ask("openai", asked("openai"))
     assert seen == ["pre_request", "post_response", "end miss", "end hit"]
+
+
+async def test_what_plugins_told_in_the_head_is_told_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Telling(Plugin):
+        id = "telling"
+
+        async def pre_request(self, request_, ctx):
+            ctx.fields["sources"] = "two"
+            return request_
+
+    up = {"a": [answering(stream=False), REFUSED]}
+    async with stage(openai(), up=up, plugins=[caching(), Telling()]) as st:
+        outs = [await st.ask("openai", asked("openai")) for _ in range(2)]
+    assert [out.headers.get("x-router-telling-sources") for out in outs] == ["two", "two"]
+    assert outs[1].headers.get("x-router-cache") == "hit"
 
 
 # --- in flight ------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import trio
 import trio.testing
 
 from llmrouterd.pipeline import handle
+from llmrouterd.pipeline.daemon import Installed
 from tests.pipeline.plugged import (
     Diary,
     Tagger,
@@ -13,7 +14,9 @@ from tests.pipeline.plugged import (
     installed,
 )
 from tests.pipeline.stage import (
+    chat_answer,
     openai,
+    replies,
     request,
     stage,
 )
@@ -82,6 +85,37 @@ async def test_the_tags_of_a_failed_classifier_are_unknown(monkeypatch, autojump
     assert known.unknown_tags == {"private", "legal"}
     assert [known.may_be(tag) for tag in ("code", "private", "pii")] == [True, True, False]
     assert record.notes == ("classifier two failed",)
+
+
+@pytest.mark.parametrize("found", ["pii", [1], 5, None])
+async def test_what_is_no_list_of_tags_is_a_classifiers_failure(
+    found: object, monkeypatch, autojump_clock
+) -> None:
+    judge = Judge("one", ("pii",))
+    judge.tags = found
+    known, record = await known_facts(monkeypatch, judge)
+    assert (known.tags, known.unknown_tags) == ((), {"pii"})
+    assert record.notes == ("classifier one failed",)
+
+
+async def test_a_classifier_with_a_time_of_its_own_is_skipped_after_it(autojump_clock) -> None:
+    class Slow(Judge):
+        async def classify(self, *given: object):
+            await trio.sleep(1000)
+
+    slow = Installed("slow", Slow("slow", ("pii",)), timeout_s=2.0)
+    answers = Installed("late", Slow("late", ("pii",)), timeout_s=2.0)
+    begun = trio.current_time()
+    async with stage(
+        openai(),
+        up={"a": replies(200, chat_answer("x"))},
+        classifiers=[slow],
+        response_classifiers=[answers],
+    ) as st:
+        out = await st.ask("openai", request("openai"))
+    assert out.status == 200
+    assert st.record.notes == ("classifier slow failed",)
+    assert trio.current_time() - begun == pytest.approx(4.0)
 
 
 async def test_what_another_classifier_knows_is_known(monkeypatch, autojump_clock) -> None:
