@@ -111,6 +111,8 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
     finally:
         daemon.in_flight -= 1
         _close(story, end, client)
+        if reply.content_sent and end != "complete":
+            story.broke_off()
         awaited = ext is not None and ext.wants_end()
         if awaited or daemon.sinks:
             record = story.record(end)

@@ -148,6 +148,32 @@ def test_an_answer_of_which_no_words_are_known_is_not_guessed_at(
     assert (story.usage, story.usage_estimated) == (None, False)
 
 
+@pytest.mark.parametrize(
+    ("known", "counted"),
+    [
+        (None, Usage(11, 3)),
+        (Usage(90, 1, cache_read=80), Usage(90, 3, cache_read=80)),
+        (Usage(90, 40), Usage(90, 40)),
+    ],
+    ids=["nothing was told", "only the prompt was", "both were, on the way"],
+)
+def test_an_answer_that_broke_off_counts_as_far_as_it_came(
+    story: Story, known: Usage | None, counted: Usage
+) -> None:
+    story.size_tokens, story.usage = 11, known
+    story.response = Unread(lambda: Response("r", "m", (Text("ten letters"),)))
+    story.broke_off()
+    assert (story.usage, story.usage_estimated) == (counted, known != counted)
+
+
+def test_an_answer_that_broke_off_before_any_word_of_it_is_known_stays_unknown(
+    story: Story,
+) -> None:
+    story.response = Unread(lambda: None)
+    story.broke_off()
+    assert (story.usage, story.usage_estimated) == (None, False)
+
+
 def test_an_attempt_begins_with_a_clean_slate(story: Story) -> None:
     story.usage = Usage(1, 2)
     story.address = story.upstream_request_id = "of the last one"
