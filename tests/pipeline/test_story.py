@@ -21,6 +21,7 @@ from llmrouterd.model import (
 )
 from llmrouterd.pipeline.daemon import Daemon
 from llmrouterd.pipeline.story import PROGRESS_NS, Story
+from llmrouterd.pipeline.weights import UNKNOWN, Weights
 from tests.pipeline.stage import Sink
 
 PLACE = Candidate("a", "llama", "routers[0] fallback")
@@ -245,8 +246,10 @@ def test_a_twins_notes_of_its_attempt_are_its_own_until_they_are_adopted(story: 
     twin.asks(PLACE)
     twin.begin(Ledger(), "anthropic")
     twin.usage, twin.priced_by = Usage(3, 4), DEAR
+    twin.weights = Weights("365c", "Q4_K_M")
     twin.notes.append("a note")
     assert (story.candidate, story.usage, story.ledger) == (None, None, None)
+    assert story.weights == UNKNOWN
     assert story.asked == [PLACE]  # who was asked is the request's affair
     assert story.notes == ["a note"]
     story.adopt(twin)
@@ -255,6 +258,7 @@ def test_a_twins_notes_of_its_attempt_are_its_own_until_they_are_adopted(story: 
         Usage(3, 4),
         "anthropic",
     )
+    assert story.weights == Weights("365c", "Q4_K_M")
     assert story.cost_usd == pytest.approx(11)
 
 
