@@ -207,6 +207,7 @@ async def _exchange(work: Work, sent: Outgoing, deadline: Deadline) -> Failure |
         deadline,
         label=work.label,
         patiently=reply.patiently if reply.quiet_s else None,
+        reached=work.story.reached,
     ) as exchange:
         connect_s = exchange.connect_s
         work.story.noted(exchange.receipt, exchange.headers, exchange.status, connect_s)
@@ -299,7 +300,7 @@ def _lane(work: Work, sent: Outgoing) -> Lane:
     async def finish(response: Response) -> Response:
         return await work.ext.after(work.request, response)
 
-    listener = Listener(work.memory.recall) if sent.recalls else None
+    listener = Listener(work.recall) if sent.recalls else None
     decoder = sent.decoder(limit)
     return TurnLane(
         decoder,
@@ -341,7 +342,7 @@ async def _whole(
         return failure if failure.native is not None else Failure("upstream", str(error))
     await work.reply.claim()
     if sent.recalls:
-        hear_whole(work.memory.recall, response)
+        hear_whole(work.recall, work.ext.edited(response))
     if passes and fmt.NAME in ("ollama", "generate") and response.model != work.request.model:
         # Its clients know a model by the name they asked for.
         body = parse_body(body).spliced({"model": work.request.model})
@@ -378,7 +379,7 @@ async def _folded(
     response = response if response.model else replace(response, model=sent.model)
     await work.reply.claim()
     if sent.recalls:
-        hear_whole(work.memory.recall, response)
+        hear_whole(work.recall, work.ext.edited(response))
     failure = await _figured(work, response)
     await _drain(exchange)
     return failure
@@ -431,7 +432,7 @@ async def _give(work: Work, response: Response, body: bytes | None) -> Failure |
         await reply.whole(body, passed=True)
     else:
         try:
-            written = reply.format.write_response(answer, ledger, reply.stamp(), work.request)
+            written = reply.format.write_response(answer, ledger, reply.stamp(), reply.request)
         except Garbled as error:
             return Failure("upstream", str(error))
         await reply.whole(written)

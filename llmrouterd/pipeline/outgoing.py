@@ -24,6 +24,7 @@ from formats.canonical import Target
 from formats.errors import Failure, Invalid
 from formats.stops import CuttingDecoder, cut_response, untold
 from formats.thinktags import ThinkTags, split_response
+from llmrouterd.hooks import PluginFailed
 from llmrouterd.pipeline import headers
 from llmrouterd.route.estimate import with_margin
 from llmrouterd.route.facts import context_of
@@ -101,7 +102,11 @@ def outgoing(
     spoken = speaks(provider.format, request)
     recalls = spoken == "openai" != request.origin and not provider.dialect.vendor
     if recalls:
-        request = work.memory.recall.filled(request)
+        filled = work.recall.filled(request)
+        try:
+            request = filled if filled is request else work.ext.sent(filled)
+        except PluginFailed as error:
+            return Failure("plugin", str(error))
     codec = FORMATS[spoken]
     streams = request.stream or streams_anyway(provider, info, request, spoken)
     if streams is not request.stream:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from formats.errors import Failure
     from formats.ledger import Ledger
     from llmrouterd.model import (
+        Cached,
         Decision,
         EndState,
         Headers,
@@ -61,6 +62,7 @@ _FAULT: dict[str, Fault] = {
     "over_budget": "client",
     "queue_full": "router",
     "queue_timeout": "router",
+    "no_hub": "router",
     "plugin": "owner",
     "draining": "router",
     "internal": "router",
@@ -127,6 +129,8 @@ class Story:
         self.generation = 1  # the configuration it runs under
         self.response_tags: tuple[str, ...] = ()
         self.plugins: list[str] = []
+        self.cache: Cached = ""  # what became of looking for a kept answer
+        self.plugin_fields: dict[str, str] = {}  # header fields that they want in the answer
         self.candidate: Candidate | None = None
         self.asked: list[Candidate] = []  # everybody that an attempt was begun at
         self.tried: list[Outcome] = []
@@ -252,9 +256,13 @@ class Story:
         self.head_ns, self.connect_s = self.elapsed_ns(), connect_s
         if self.spans is not None:
             self.spans.answered(self.head_ns, status, receipt.address, connect_s)
-        # what has left this host does not come back when somebody nearer answers after all
-        self.left_host = self.left_host or receipt.left_host
+        self.reached(receipt)
         self.upstream_request_id = fields.get("request-id") or fields.get("x-request-id") or ""
+
+    def reached(self, receipt: Receipt) -> None:
+        """Somebody is about to be sent something of this request. What has left this host does not
+        come back when somebody nearer answers after all, or that one never does."""
+        self.left_host = self.left_host or receipt.left_host
 
     def elapsed_ns(self) -> int:
         return time.perf_counter_ns() - self.begun_ns
@@ -378,7 +386,14 @@ class Story:
         return len(self._tries) + (self.failure is None and not self._last_word)
 
     @property
+    def from_cache(self) -> bool:
+        """Nobody is asked: the answer was kept."""
+        return self.cache in ("hit", "joined")
+
+    @property
     def _own_cost_usd(self) -> float | None:
+        if self.from_cache:
+            return 0.0
         if self.priced_by is None:
             return None
         return cost_usd(self.priced_by, self.usage, self.candidate.model if self.candidate else "")
@@ -433,6 +448,7 @@ class Story:
             tags=self.tags,
             response_tags=self.response_tags,
             plugins=tuple(dict.fromkeys(self.plugins)),
+            cache=self.cache,
             request=self._kept_request(),
             response=self.response,
             usage=self.usage,
@@ -463,6 +479,7 @@ class Story:
             quantization=self.weights.quantization,
             decision=self.decision,
             tried=tuple(self.tried) if self.decision is not None else (),
+            limit_fields=tuple(self.limit_fields),
         )
 
     def _traced(self, end: EndState) -> Traced:

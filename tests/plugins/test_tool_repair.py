@@ -79,7 +79,7 @@ async def test_a_call_written_as_text_becomes_one():
     assert [type(p).__name__ for p in parts] == ["Thought", "Text", "ToolUse"]
     assert (parts[2].name, parts[2].input, stop) == ("weather", {"city": "Ulm"}, "tool_use")
     assert ctx.changed
-    assert ctx.notes == ["tool-repair: a call of weather was written as text"]
+    assert ctx.notes == ["a call of weather was written as text"]
 
 
 async def test_an_answer_that_is_nothing_but_a_call_has_no_empty_text():
