@@ -89,13 +89,13 @@ async def _aimed(
 ) -> _Aimed:
     story = Story(daemon, client_format="anthropic", endpoint="count")
     story.unheard()
-    story.given_tags = tags
+    story.client, story.given_tags = incoming.caller.name, tags
     ext = Extensions(gen, request, story, asks=False)
     ext.along.fields, ext.along.query = list(incoming.headers), incoming.query
     ready = await ext.before(request)
     refused = isinstance(ready, Failure)
     if not isinstance(ready, Failure):
-        request = ready if ready is request else replace(ready, raw=None)
+        request = ready
     known = facts(
         request,
         tags=story.tags,

@@ -153,7 +153,9 @@ async def _exchange(
 ) -> Failure | None:
     origin, _ = work.gen.upstreams[sent.provider.name]
     async with work.daemon.pool.exchange(
-        origin, "POST", sent.target, sent.fields, sent.body, deadline, label=work.label
+        *(origin, "POST", sent.target, sent.fields, sent.body, deadline),
+        label=work.label,
+        reached=work.story.reached,
     ) as exchange:
         connect_s = exchange.connect_s
         work.story.noted(exchange.receipt, exchange.headers, exchange.status, connect_s)

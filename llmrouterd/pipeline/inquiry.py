@@ -306,7 +306,9 @@ class Inquiry:
         with Deadline(_clocks(call.timeout_s)) as deadline:
             try:
                 async with self._daemon.pool.exchange(
-                    origin, "POST", prefix + path, fields, body, deadline, label=call.label
+                    *(origin, "POST", prefix + path, fields, body, deadline),
+                    label=call.label,
+                    reached=self._parent.reached,  # it is that request's text
                 ) as exchange:
                     connect_s = exchange.connect_s
                     story.noted(exchange.receipt, exchange.headers, exchange.status, connect_s)
