@@ -50,6 +50,8 @@ class Uplink:
     """A Sink. `run` is its task. figures: what this process has to say of itself, asked for once a
     second. shared: told in answer what there is to know of the others."""
 
+    follows = True
+
     def __init__(self, path: str, number: int) -> None:
         self.path = path
         self.number = number

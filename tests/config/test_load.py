@@ -235,7 +235,7 @@ def test_what_means_off_is_accepted() -> None:
 
 
 def test_features_of_later_are_refused_by_name() -> None:
-    text = ECHO + "[plugins.web]\nenabled = true\n"
+    text = ECHO + "[plugins.pdf]\nenabled = true\n"
     said = problems(text)
     assert len(said) == 1
     assert all(line.endswith("not available in this version") for line in said)

@@ -189,6 +189,7 @@ async def test_a_budget_is_not_overspent_by_several_together(autojump_clock) -> 
         assert await other.reserve("ann", 0.6, 1.0, day) is None
         one.settle(first, 0.3)
         second = await other.reserve("ann", 0.6, 1.0, day)
+        await trio.testing.wait_all_tasks_blocked()
         assert other.spent_usd("ann", day) == pytest.approx(0.3)
         other.settle(second, 0.6)
         await settled(all_)
