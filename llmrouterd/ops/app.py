@@ -39,6 +39,7 @@ from llmrouterd.ops.listening import handed_down, listeners, server_context
 from llmrouterd.ops.pages import refuse
 from llmrouterd.ops.scrape import Scrape
 from llmrouterd.ops.spendings import Spendings
+from llmrouterd.ops.standings import Standings
 from llmrouterd.ops.systemd import Notifier
 from llmrouterd.pipeline.admit import DAY_MS, Admission
 from llmrouterd.pipeline.binding import confined, unclassified
@@ -170,6 +171,14 @@ class _House:
             queued=self.daemon.admission.queued,
         )
 
+    def _standings(self) -> Standings:
+        daemon = self.daemon
+        return Standings(
+            lambda: daemon.fleet(self.current.generation, 0).states,
+            lambda: daemon.paused,
+            daemon.tell,
+        )
+
     async def serve(
         self,
         found: list[Listener],
@@ -192,6 +201,8 @@ class _House:
                 )
                 await background.start(heed)
                 await background.start(self.current.run)
+                if self.feed is not None:
+                    background.start_soon(self._standings().run)
                 if self.metrics is not None:
                     background.start_soon(watch_lag, self.metrics.lagged)
                 async with trio.open_nursery() as serving:
