@@ -58,7 +58,7 @@ def standing(event: Mapping[str, JSON], columns: int) -> Line:
     word, style = words.standing(event)
     why = clean(text(event, "why"))
     name = clean(text(event, "provider"), limit=60)
-    told = f"{name}  {word}" + (f": {why}" if why and style != "good" else "")
+    told = f"{name}  {word}" + (f": {why}" if why and style == "bad" else "")
     return (
         Span(words.clock(whole(event, "ts_ms") or 0), "dim"),
         Span(" " * (_INDENT - 8)),

@@ -105,7 +105,7 @@ def standing(state: Mapping[str, JSON]) -> tuple[str, str]:
         return word + (f", back in {back_s:.0f}s" if back_s else ""), "bad"
     if state.get("reached") is False:
         return "does not answer", "bad"
-    if state.get("reached") is None and text(state, "format") != "echo":
+    if state.get("reached") is None and text(state, "format") not in ("echo", ""):
         return "not asked yet", "dim"
     return "well", "good"
 

@@ -98,5 +98,8 @@ def test_a_provider_that_changed() -> None:
     assert "3 failures" in line
     assert "\x1b" not in line
     assert line_width(standing(event, 60)) <= 60
-    well = {**event, "healthy": True, "reached": True}
-    assert painted(standing(well, 60), colours=False).endswith("cloud  well")
+    for reached in (True, None):  # it was never asked
+        well = {**event, "healthy": True, "reached": reached}
+        assert painted(standing(well, 60), colours=False).endswith("cloud  well")
+    paused = {**event, "paused": True, "why": "paused by the operator"}
+    assert painted(standing(paused, 60), colours=False).endswith("cloud  paused")
