@@ -217,7 +217,8 @@ class Feed:
         self._weight -= oldest.weight
         if oldest.words:
             self._wordy.popleft()
-            oldest.shed()  # a reader that is stuck may still hold it
+            if self.readers:  # one that is stuck may still hold it
+                oldest.shed()
 
     @property
     def number(self) -> int:
