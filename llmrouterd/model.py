@@ -36,6 +36,7 @@ EndState = Literal[
     "over_budget",
     "internal_error",
 ]
+Cached = Literal["", "hit", "miss", "joined"]
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -531,10 +532,18 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Where a connection really went: the address dialled, and whether it left this network."""
+    """Where a connection really went: the address dialled (`unix:/path` for a socket), and whether it
+    left this network."""
 
     address: str
     left_host: bool
+
+    @property
+    def host(self) -> str:
+        """The address without its port; of a unix socket, all of it."""
+        if self.address.startswith("unix:"):
+            return self.address
+        return self.address.rpartition(":")[0].strip("[]")
 
 
 # --- what observers are told ----------------------------------------------------------------------
@@ -627,6 +636,11 @@ class Standing:
     back_s: float | None = None
     id: int = 0
 
+    @property
+    def mark(self) -> tuple[object, ...]:
+        """What makes it another one: words and seconds do not."""
+        return self.healthy, self.circuit, self.paused, self.reached
+
 
 class Unread:
     """An answer that passed through as bytes, to be read only if somebody wants to know."""
@@ -718,11 +732,13 @@ class Record:
     queue_ms: how long it waited for places at providers; None where it needed none.
     limit_fields: header fields of the answer that say what its client may still use.
     decision: where somebody keeps those; tried: what failed of it, as `attempts` says in words.
+    worker: the process that served it, 1 and up; 0 where there is only one.
     trace_id: of the caller's trace, or of ours. traced: its times, where somebody wants them.
     confined: None: what is known of it may be sent anywhere; else it stays on this network, within
     these networks where there are any.
     Of the last attempt: asked_ms (when it began) and head_ms (when its answer began, None: it did not)
     count from the request's beginning; connect_ms is what a new connection took, None without one.
+    model_digest, quantization: of the weights that were asked, as their server listed them; "": unknown.
     """
 
     id: int
@@ -743,6 +759,7 @@ class Record:
     tags: tuple[str, ...] = ()
     response_tags: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
+    cache: Cached = ""  # joined: with a request of the same words that was running already
     request: Request | None = None
     response: Response | Unread | None = None
     usage: Usage | None = None
@@ -768,9 +785,12 @@ class Record:
     left_host: bool | None = None
     decision: Decision | None = None
     tried: tuple[Outcome, ...] = ()
+    worker: int = 0
     trace_id: str | None = None
     traced: Traced | None = None
     confined: tuple[str, ...] | None = None
+    model_digest: str = ""
+    quantization: str = ""
     limit_fields: tuple[tuple[str, str], ...] = ()
 
 

@@ -93,6 +93,10 @@ class Running:
         """What came since turn `after`, the newest of each stream."""
         return [now.progress for now in self._streams.values() if now.turn > after and now.progress]
 
+    def opened(self) -> list[Opened]:
+        """How each of the requests in flight began."""
+        return [now.opened for now in self._now.values()]
+
     def snapshot(self) -> list[JSON]:
         """Each request in flight as the list of events that lead to where it stands."""
         return [[shape(each) for each in now.events()] for now in self._now.values()]

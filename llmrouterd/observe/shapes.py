@@ -192,6 +192,7 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "fault": record.fault,
         "error_kind": record.error_kind,
         "rule": record.rule,
+        "cache": record.cache or None,
         "trace": [_step(step) for step in record.trace],
         "attempts": list(record.attempts),
         "ttft_ms": record.ttft_ms,
@@ -214,10 +215,14 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "dropped": list(record.dropped),
         "upstream_request_id": record.upstream_request_id,
         "address": record.address,
+        "model_digest": record.model_digest or None,
+        "quantization": record.quantization or None,
         "notes": list(record.notes),
         "policies": list(record.policies),
         "generation": record.generation,
     }
+    if record.worker:
+        out["worker"] = record.worker
     return out
 
 

@@ -50,10 +50,21 @@ class Standings:
         known, self._known = self._known, {}
         for name, state in self._states().items():
             standing = _standing(name, state, paused=name in self._paused())
-            mark = (standing.healthy, standing.circuit, standing.paused, standing.reached)
-            self._known[name] = mark
+            self._known[name] = mark = standing.mark
             if known.get(name, mark) != mark:
                 self._tell(standing)
+
+
+class Latest:
+    """Where several tell how the same providers stand: the first word of each change counts."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[object, ...]] = {}
+
+    def is_news(self, standing: Standing) -> bool:
+        known, mark = self._known.get(standing.provider), standing.mark
+        self._known[standing.provider] = mark
+        return known != mark
 
 
 def _standing(name: str, state: ProviderState, *, paused: bool) -> Standing:

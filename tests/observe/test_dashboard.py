@@ -200,6 +200,7 @@ async def test_the_state_of_everything_for_the_page() -> None:
         "ready": True,
         "draining": False,
         "in_flight": 0,
+        "stale_s": 0.0,
         "providers": [
             {
                 "name": "echo",

@@ -6,7 +6,7 @@ import trio
 import trio.testing
 
 from llmrouterd.model import Provider, ProviderState, Standing, Telling
-from llmrouterd.ops.standings import LOOK_S, Standings
+from llmrouterd.ops.standings import LOOK_S, Latest, Standings
 
 
 class Fleet:
@@ -75,3 +75,13 @@ async def test_it_looks_again_and_again(autojump_clock: trio.testing.MockClock) 
         await trio.sleep(3 * LOOK_S)
         nursery.cancel_scope.cancel()
     assert [told.healthy for told in fleet.told] == [False, True]  # type: ignore[union-attr]
+
+
+def test_of_several_who_tell_the_same_the_first_is_news() -> None:
+    latest = Latest()
+    stands = Standing(1, "a", healthy=False, circuit="open", paused=False, reached=True, why="no")
+    again = replace(stands, ts_ms=2, why="no (tried again in 3 s)")
+    back = replace(stands, healthy=True, circuit="closed")
+    told = [latest.is_news(each) for each in (stands, again, replace(stands, provider="b"), back)]
+    assert told == [True, False, True, True]
+    assert latest.is_news(stands)
