@@ -5,6 +5,7 @@ docs/ (commands, headers, paths).
 """
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 import llmrouter
 from llmrouterd.config import Config, keys, parse
+from llmrouterd.hooks import Plugin
 from llmrouterd.model import Provider
 
 ROOT = Path(__file__).parent.parent
@@ -144,6 +146,12 @@ def test_every_header_of_ours_is_described(docs: str) -> None:
     assert not [
         name for name in sorted(ours) if name not in docs and name[8:] not in suffixes(docs)
     ]
+
+
+def test_every_hook_of_plugins_is_described(docs: str) -> None:
+    hooks = [name for name, of in vars(Plugin).items() if inspect.isfunction(of)]
+    assert "on_start" in hooks
+    assert not [name for name in hooks if f"`{name}`" not in docs]
 
 
 def suffixes(docs: str) -> set[str]:

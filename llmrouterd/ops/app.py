@@ -34,7 +34,7 @@ from llmrouterd.observe.lag import watch_lag
 from llmrouterd.observe.metrics import Metrics
 from llmrouterd.ops import archive, hub, local, signals
 from llmrouterd.ops.current import Current
-from llmrouterd.ops.generation import build
+from llmrouterd.ops.generation import build, kept_answers
 from llmrouterd.ops.listening import handed_down, listeners, server_context
 from llmrouterd.ops.pages import refuse
 from llmrouterd.ops.permits import Permits
@@ -217,6 +217,7 @@ class _House:
             telemetry=self.telemetry,
             fleet=self._fleet,
             queued=self.daemon.admission.queued,
+            kept=lambda: kept_answers(self.current.generation),
         )
 
     def _fleet(self) -> Fleet:
