@@ -208,6 +208,10 @@ async def _no_breath() -> None:
     pass
 
 
+def _as_it_is(text: str) -> str:
+    return text
+
+
 async def _no_fetch(
     method: str,
     url: str,
@@ -242,7 +246,8 @@ class Context:
     meanwhile. dry: the request is only explained or counted, and nobody may be asked. notes: what the
     record should say of this request, in the plugin's words. fields: header fields of the answer, as
     long as it has not begun; `x` is X-Router-ID-X, with the plugin's id. along: what may go along
-    with the request. state: the plugin's own, of this request; stream: the same of one stream of its
+    with the request. leaving: a text of the client's as it may be told to others by `fetch`, after every
+    plugin's on_send. state: the plugin's own, of this request; stream: the same of one stream of its
     answer, since another attempt begins another stream.
     """
 
@@ -254,6 +259,7 @@ class Context:
     ask: Ask = _no_ask
     embed: Embed = _no_embed
     breathe: Callable[[], Awaitable[None]] = _no_breath
+    leaving: Callable[[str], str] = _as_it_is
     forced: str | None = None
     changed: bool = False
     state: Any = None

@@ -41,6 +41,7 @@ from llmrouterd.ops.permits import Permits
 from llmrouterd.ops.scrape import Scrape
 from llmrouterd.ops.shared import Told, join
 from llmrouterd.ops.spendings import Spendings
+from llmrouterd.ops.standings import Standings
 from llmrouterd.ops.systemd import Notifier
 from llmrouterd.ops.tally import Counted
 from llmrouterd.ops.uplink import LAST_S, Passed, Uplink
@@ -222,6 +223,10 @@ class _House:
     def _fleet(self) -> Fleet:
         return self.daemon.fleet(self.current.generation, 0)
 
+    def _standings(self) -> Standings:
+        daemon = self.daemon
+        return Standings(lambda: self._fleet().states, lambda: daemon.paused, daemon.tell)
+
     async def serve(
         self,
         found: list[Listener],
@@ -252,6 +257,8 @@ class _House:
                 )
                 await background.start(heed)
                 await background.start(self.current.run)
+                if config.server.dashboard:
+                    background.start_soon(self._standings().run)
                 if self.metrics is not None:
                     uplink = self.uplink
                     lagged = partial(uplink.say, "lagged") if uplink else self.metrics.lagged

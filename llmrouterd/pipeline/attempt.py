@@ -30,7 +30,7 @@ from formats.ledger import Ledger
 from formats.ollama import load_answer
 from formats.openai_chat.finish import with_finish
 from llmrouterd.edge.deadline import Deadline
-from llmrouterd.edge.dial import DialError
+from llmrouterd.edge.dial import DialError, proxy_authorization
 from llmrouterd.guard.keyring import Resting
 from llmrouterd.model import Outcome
 from llmrouterd.pipeline import echo, headers
@@ -38,6 +38,7 @@ from llmrouterd.pipeline.aside import sends_on
 from llmrouterd.pipeline.embed import embed
 from llmrouterd.pipeline.fetch import with_images
 from llmrouterd.pipeline.lessons import seal_refused
+from llmrouterd.pipeline.masked import Mask
 from llmrouterd.pipeline.outgoing import Outgoing, outgoing
 from llmrouterd.pipeline.patience import ENDLESS
 from llmrouterd.pipeline.recall import Listener, hear_whole
@@ -169,7 +170,8 @@ async def _once(
     limit = work.patience if work.patience.kept else ENDLESS
     with Deadline(sent.provider.clocks, limit.until, limit.seconds) as deadline:
         try:
-            return await _exchange(work, sent, deadline)
+            failure = await _exchange(work, sent, deadline)
+            return None if failure is None else mask_of(work, sent).failure(failure)
         except DialError as error:
             work.story.unreached = True
             return not_reached(error)
@@ -180,6 +182,11 @@ async def _once(
     if work.reply.client.finished:  # the clock ran out while the upstream ended its body
         return None
     return ran_out(deadline)
+
+
+def mask_of(work: Work, sent: Outgoing) -> Mask:
+    origin, _ = work.gen.upstreams[sent.provider.name]
+    return Mask(sent.provider, proxy_authorization(origin), sent.fields)
 
 
 def ran_out(deadline: Deadline) -> Failure:
@@ -295,7 +302,8 @@ def _lane(work: Work, sent: Outgoing) -> Lane:
     assert work.story.ledger is not None
     encoder = work.reply.new_encoder(work.story.ledger)
     if sent.passes:
-        return PassLane(fmt, fmt.observer(work.request, limit=limit), keep=work.keep, limit=limit)
+        observer = fmt.observer(work.request, limit=limit)
+        return PassLane(fmt, observer, mask_of(work, sent), keep=work.keep, limit=limit)
 
     async def finish(response: Response) -> Response:
         return await work.ext.after(work.request, response)
@@ -306,6 +314,7 @@ def _lane(work: Work, sent: Outgoing) -> Lane:
         decoder,
         encoder,
         work.ext,
+        mask_of(work, sent),
         keep=work.keep,
         prompt_tokens=work.story.size_tokens,
         finish=finish,

@@ -155,8 +155,8 @@ def _candidate(candidate: Candidate, fleet: Fleet, daemon: Daemon) -> dict[str, 
 def _queue(name: str, slots: Slots, daemon: Daemon) -> dict[str, JSON]:
     """The limits of a provider, and who is at work there and waits as of now. at_once: 0 where only
     single models are limited."""
-    gate = daemon.admission.gates.get(name)
-    running, waiting = (0, 0) if gate is None else (gate.queue.running, gate.queue.waiting)
+    seen = daemon.admission.snapshot(name)
+    running, waiting = (0, 0) if seen is None else (seen.running, seen.waiting)
     return {
         "at_once": slots.at_once,
         "running": running,

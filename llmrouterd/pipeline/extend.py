@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import trio
 
-from formats.canonical import Event, Request, Response
+from formats.canonical import Event, Message, Request, Response, Text
 from formats.errors import Failure
 from llmrouterd.hooks import Along, Context, Plugin, PluginFailed, PluginRefused, Stop
 from llmrouterd.model import ANY_TAG, Headers
@@ -106,6 +106,7 @@ class Extensions:
         if self._asks:
             inquiry = Inquiry(self._gen, self._story, id_, leaving=self.sent)
             ctx.ask, ctx.embed = inquiry.ask, inquiry.embed
+            ctx.leaving = self._leaving
             ctx.fetch = Errand(self._gen, self._story, id_, lambda: self._judged).fetch
         ctx.dry = not self._asks
         return ctx
@@ -267,6 +268,10 @@ class Extensions:
             except Exception as error:
                 raise PluginFailed(f"plugin {active.id!r} failed: {_words(error)}") from error
         return request
+
+    def _leaving(self, text: str) -> str:
+        sent = self.sent(Request("openai", "", (Message("user", (Text(text),)),)))
+        return "".join(p.text for m in sent.messages for p in m.parts if isinstance(p, Text))
 
     def left_along(self, fields: Headers, query: str) -> tuple[Headers, str]:
         """The client's header fields and its query, without what plugins took out."""
