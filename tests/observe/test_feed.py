@@ -10,7 +10,17 @@ import trio.testing
 from formats.canonical import Message, Request, Text
 from llmrouterd.model import AttemptFailed, Classified, FirstToken, Opened, Progress, Record, Routed
 from llmrouterd.observe import feed as feed_module
-from llmrouterd.observe.feed import AT_ONCE, BEAT_S, PIECE_BYTES, Batch, Entry, Feed, Subscription
+from llmrouterd.observe.feed import (
+    AT_ONCE,
+    BEAT_S,
+    LONGEST_BEAT_S,
+    PIECE_BYTES,
+    WAKES,
+    Batch,
+    Entry,
+    Feed,
+    Subscription,
+)
 
 
 def opened(number: int = 1) -> Opened:
@@ -344,6 +354,30 @@ async def test_a_reader_is_woken_once_a_beat_however_much_happens(nursery: trio.
     nursery.cancel_scope.cancel()
     assert 6 <= len(batches) <= 9
     assert [n for some in batches[::3] for n in some] == list(range(1, 41))
+
+
+@pytest.mark.parametrize(
+    ("readers", "beat_s"),
+    [(1, BEAT_S), (25, BEAT_S), (50, 50 / WAKES), (WAKES * 5, LONGEST_BEAT_S)],
+)
+async def test_many_readers_are_woken_less_often(
+    nursery: trio.Nursery, readers: int, beat_s: float
+) -> None:
+    feed, woken = Feed(), []
+
+    async def read() -> None:
+        with feed.subscribe() as subscription:
+            await taken(subscription)
+            woken.append(trio.current_time())
+
+    for _ in range(readers):
+        nursery.start_soon(read)
+    await trio.testing.wait_all_tasks_blocked()
+    began = trio.current_time()
+    feed.tell(opened())
+    await trio.sleep(2 * LONGEST_BEAT_S)
+    assert len(woken) == readers
+    assert max(woken) - began == pytest.approx(beat_s)
 
 
 async def test_readers_in_step_share_what_is_made_for_them(nursery: trio.Nursery) -> None:
