@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until stopped. 0: stopped in order. 2: the configuration is wrong."""
+    """Serve until stopped. 0: stopped in order. 1: it cannot listen there. 2: the configuration is
+    wrong."""
     try:
         path = find(args.config, os.environ)
         config = None if path is None else load(path, os.environ)
@@ -72,6 +73,7 @@ def _serve(
 
     from llmrouter import __version__
     from llmrouterd.ops import app
+    from llmrouterd.ops.listening import NotListeningError
 
     for warning in config.warnings if config else ():
         logging.getLogger("llmrouter").warning("%s", warning)
@@ -91,7 +93,8 @@ def _serve(
             )
         )
     except ConfigError as error:
-        return complain(error)
+        code = complain(error)
+        return 1 if isinstance(error, NotListeningError) else code
     return 0
 
 

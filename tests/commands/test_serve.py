@@ -192,7 +192,7 @@ def test_what_the_daemon_cannot_do_is_a_line_and_exit_code_2(
     assert out == ""
 
 
-def test_a_port_that_is_taken_is_a_line_and_exit_code_2(
+def test_a_port_that_is_taken_is_a_line_and_exit_code_1(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The real daemon, as far as it gets."""
@@ -201,7 +201,7 @@ def test_a_port_that_is_taken_is_a_line_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert run(written(ECHO), "--port", str(port)) == 2
+        assert run(written(ECHO), "--port", str(port)) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert f"127.0.0.1:{port}" in err
