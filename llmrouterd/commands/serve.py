@@ -1,7 +1,7 @@
 """`llmrouter serve`: runs the daemon in the foreground.
 
-Owns: the daemon's own log on stderr, the words at start, exit codes.
-Refuses to know: how anything is served.
+Owns: setting up the daemon's own log on stderr, exit codes.
+Refuses to know: how anything is served, what is said at the start (announce.py).
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
 from llmrouterd.commands import check, logs
+from llmrouterd.commands.announce import announce
 from llmrouterd.commands.locate import complain, find
 from llmrouterd.config import load, overridden
-from llmrouterd.config.providers import masked
-from llmrouterd.config.server import UNIX
 from llmrouterd.model import ConfigError
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmrouterd.config import Config
-    from llmrouterd.ops.app import Running
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,7 +85,7 @@ def _serve(
                 port=args.port,
                 load=again,
                 watch=args.watch_config,
-                ready=_announce,
+                ready=partial(announce, stamp.shape),
                 in_force=partial(setattr, stamp, "number"),
             )
         )
@@ -105,39 +102,3 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(2_000, 10, 50)
-
-
-def _announce(running: Running) -> None:
-    """What was found, and the three lines a client needs."""
-    server = running.config.server
-    say = _say
-    for name, reason in running.config.skipped:
-        say(f"  skipped   {name}: {reason}")
-    for provider in running.config.providers:
-        where = masked(provider.base_url) or "embedded"
-        say(f"  provider  {provider.name} ({provider.format}) {where}")
-    scheme = "https" if running.secure else "http"
-    urls = [a if a.startswith(UNIX) else f"{scheme}://{a}" for a in running.addresses]
-    say(f"llmrouter listens on {', '.join(urls)}")
-    reachable = [address for address in running.addresses if not address.startswith(UNIX)]
-    if not reachable:
-        return
-    url = f"{scheme}://{_reachable(reachable[0])}"
-    key = "$KEY" if server.api_key or running.config.clients else "none"
-    say(f"  OpenAI     export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}")
-    say(f"  Anthropic  export ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN={key}")
-    say(f"  Ollama     export OLLAMA_HOST={url}")
-    if server.dashboard:
-        say(f"  dashboard  {url}/dashboard")
-
-
-def _reachable(address: str) -> str:
-    """What a client on this machine connects to: "every address" is not one."""
-    host, _, port = address.rpartition(":")
-    every = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
-    return f"{every.get(host, host)}:{port}"
-
-
-def _say(line: str) -> None:
-    """To stderr: nothing but an answer goes to stdout, and serving is no answer."""
-    print(line, file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -46,8 +46,9 @@ from llmrouterd.pipeline.daemon import Daemon, Generation
 from llmrouterd.pipeline.tracing import Tracer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, Mapping, MutableMapping
 
+    from llmrouterd.model import ProviderState
     from llmrouterd.observe.otlp import Export
 
 LOG = logging.getLogger("llmrouter")
@@ -57,11 +58,13 @@ _BODIES_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What the caller is told when the daemon listens. secure: by HTTPS, where it is TCP."""
+    """What the caller is told when the daemon listens. secure: by HTTPS, where it is TCP. states: the
+    providers, as far as they have answered by now."""
 
     config: Config
     addresses: tuple[str, ...]
     secure: bool = False
+    states: Mapping[str, ProviderState] = field(default_factory=dict)
 
 
 async def run(
@@ -197,7 +200,8 @@ class _House:
                 async with trio.open_nursery() as serving:
                     await serving.start(server.run)
                     if not server.connections.draining:  # a signal may have come before this
-                        ready(Running(config, addresses, secure=server.secure))
+                        states = self.current.generation.fleet(0).states
+                        ready(Running(config, addresses, server.secure, states))
                         self.notifier.ready(self._status())
                         background.start_soon(self.notifier.beat, self._status)
                         if seen is not None:
