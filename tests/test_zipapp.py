@@ -337,6 +337,41 @@ def test_each_command_that_asks_a_router_works_from_the_file(
     assert done.stdout
 
 
+def test_a_file_that_is_replaced_disturbs_nothing_that_runs(built: Path, places: Path) -> None:
+    """An upgrade: what the daemon needs it has loaded by the time it listens."""
+    folder = places / "upgraded"
+    folder.mkdir()
+    old, config = shutil.copy(built, folder / "x.pyz"), folder / "x.toml"
+    config.write_text(CONFIG)
+    command = [sys.executable, "-I", "-S", str(old), "serve", "x.toml", "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as daemon:
+        assert daemon.stderr
+        said = iter(daemon.stderr)
+        url = next(m[1] for line in said if (m := re.search(r"listens on (http\S+)", line)))
+        (folder / "new").write_bytes(b"PK, and nothing that one could read")
+        (folder / "new").replace(folder / "x.pyz")
+        config.write_text(
+            CONFIG + "[classifiers.pii]\nenabled = true\n[plugins.redact]\nenabled = true\n"
+        )
+        asked = json.loads(ASKED) | {"max_tokens": 9}
+        for reloaded in (False, True):
+            if reloaded:
+                daemon.send_signal(signal.SIGHUP)
+                assert any("generation 2" in line for line in said)
+            for path in ("/v1/chat/completions", "/v1/messages", "/api/chat", "/v1/responses"):
+                for stream in (False, True):
+                    body = asked | {"stream": stream}
+                    if path == "/v1/responses":
+                        body = {"model": "echo", "input": "hello", "stream": stream}
+                    sent = json.dumps(body).encode()
+                    assert urllib.request.urlopen(f"{url}{path}", sent, timeout=60).read()
+            for path in ("/metrics", "/v1/models", "/api/tags", "/dashboard/api/state"):
+                assert urllib.request.urlopen(url + path, timeout=60).read()
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(60) == 0
+        assert "Error" not in daemon.stderr.read()
+
+
 def test_watching_and_launching_work_from_the_file(built: Path, yard: Path) -> None:
     url = (yard / "url").read_text()
     command = [sys.executable, "-I", "-S", str(built), "watch", url, "--json"]

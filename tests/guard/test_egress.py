@@ -100,3 +100,12 @@ def test_what_a_stranger_s_url_may_reach(address: str, public: bool) -> None:
     assert is_public(address) is public
     assert may(Label(public_only=True), address) is public
     assert may(Label(), address)
+
+
+def test_a_unix_socket_is_this_host() -> None:
+    address = "unix:/run/llama.sock"
+    assert is_loopback(address)
+    assert is_local(address)
+    assert not is_public(address)
+    assert may(Label(local_only=True, networks=("10.0.0.0/8",)), address)
+    assert not may(Label(public_only=True), address)
