@@ -20,6 +20,7 @@ MANUAL = (ROOT / "contrib" / "llmrouter.toml").read_text("utf-8")
 OFF = re.compile(r"(?m)^#(?=[^ \n]|    \{)")  # the "#" of what is commented out, not of prose
 BANNER = re.compile(r"(?m)^# ==== (.*?) =+$")
 ENVIRON = {"OPENAI_API_KEY": "sk-o", "EDITOR_KEY": "k-e", "ANTHROPIC_API_KEY": "sk-a"}
+ENVIRON |= {"SEARCH_API_KEY": "sk-s"}
 
 
 def sections() -> dict[str, str]:

@@ -3,7 +3,7 @@
 import pytest
 
 from formats.canonical import Request, Response, Text, TextDelta
-from llmrouterd.hooks import Classifier, Context, Plugin, PluginFailed, ResponseClassifier, Stop
+from llmrouterd.hooks import Classifier, Context, FetchFailed, Plugin, ResponseClassifier, Stop
 from llmrouterd.model import Record
 
 REQUEST = Request("openai", "m")
@@ -34,7 +34,7 @@ def test_a_context_belongs_to_one_plugin_and_one_request() -> None:
 
 
 async def test_without_a_fetcher_fetching_fails_in_words() -> None:
-    with pytest.raises(PluginFailed, match="not available"):
+    with pytest.raises(FetchFailed, match="not possible here"):
         await Context("a", {}).fetch("GET", "http://x")
 
 

@@ -68,10 +68,13 @@ def lines(running: Running) -> Iterator[Line]:
     """Everything, in the order in which it is looked for; where it listens comes last."""
     yield Line("version", f"{__version__}, process {os.getpid()}", _version())
     yield _config(running)
+    if running.config.server.workers > 1:
+        number = running.config.server.workers
+        yield Line("workers", f"{number}, and a hub beside them", {"workers": number})
     for name, reason in running.config.skipped:
         yield Line("skipped", f"{name}: {reason}", {"name": name, "why": reason})
     for provider in running.config.providers:
-        yield _provider(provider, running.states.get(provider.name))
+        yield _provider(provider, running)
     yield from _routing(running)
     yield from _extensions(running)
     yield _access(running)
@@ -97,10 +100,12 @@ def _config(running: Running) -> Line:
 # --- providers ------------------------------------------------------------------------------------
 
 
-def _provider(provider: Provider, state: ProviderState | None) -> Line:
+def _provider(provider: Provider, running: Running) -> Line:
     where = masked(provider.base_url) or "embedded"
     place = "local" if provider.local else "remote"
-    count, found = _models(provider, state)
+    count, found = _models(provider, running.states.get(provider.name))
+    if count is None and not running.states:
+        found = "each worker asks it for its models"
     told = {
         "name": provider.name,
         "format": provider.format,

@@ -68,7 +68,7 @@ def seconds(default: float, low: float = 0) -> Key:
 SERVER: Keys = {
     "host": Key("text or texts", "127.0.0.1", filled=True),
     "port": Key("whole", 8090, low=0, high=65535),
-    "workers": later(1),
+    "workers": Key("whole", 1, low=1, high=256),
     "dashboard": Key("switch", True),
     "metrics": Key("switch", True),
     "api_key_env": Key("text", ""),
@@ -367,7 +367,42 @@ RESPONSE_CLASSIFIERS: Mapping[str, Keys] = {
 }
 # timeout: seconds that one hook may take.
 _HOOKED: Keys = {**_ENABLED, "timeout": Key("number", low=0.01, high=600)}
+_WHOM: Keys = {
+    "models": Key("texts", filled=True),
+    "clients": Key("texts", filled=True),
+    "tags": Key("texts", filled=True),
+}
 PLUGINS: Mapping[str, Keys] = {
+    "system-prompt": {
+        **_HOOKED,
+        **_WHOM,
+        "text": Key("prose", filled=True),
+        "mode": Key("text", one_of=("prepend", "append", "replace")),
+        "when_absent": Key("switch"),
+        "prompts": Key("tables"),
+    },
+    "cache": {
+        **_HOOKED,
+        "ttl": Key("number", low=1, high=31536000),
+        "max_entries": Key("whole", low=1, high=1000000),
+        "max_bytes": Key("whole", low=1),
+        "max_answer_bytes": Key("whole", low=1, high=67108864),
+        "join_timeout": Key("number", low=0, high=3600),
+        "tools": Key("switch"),
+        "sampled": Key("switch"),
+        "shared": Key("switch"),
+        "mode": Key("text", one_of=("use", "refresh", "off")),
+    },
+    "model-params": {
+        **_HOOKED,
+        **_WHOM,
+        "defaults": Key("table"),
+        "set": Key("table"),
+        "min": Key("table"),
+        "max": Key("table"),
+        "remove": Key("texts", filled=True),
+        "rules": Key("tables"),
+    },
     "response-healing": _HOOKED,
     "pareto-router": {
         **_HOOKED,
@@ -388,11 +423,37 @@ PLUGINS: Mapping[str, Keys] = {
         "patterns": Key("map"),
         "before_classifiers": Key("switch"),
     },
+    "tool-repair": _HOOKED,
+    "web": {
+        **_HOOKED,
+        "url": Key("text", filled=True),
+        "body": Key("prose", filled=True),
+        "headers": Key("map"),
+        "key_env": Key("text", filled=True),
+        "key_file": Key("text", filled=True),
+        "parameters": Key("map"),
+        "ca_file": Key("text", filled=True),
+        "results": Key("text", filled=True),
+        "title": Key("text", filled=True),
+        "link": Key("text", filled=True),
+        "snippet": Key("text", filled=True),
+        "date": Key("text", filled=True),
+        "max_results": Key("whole", low=1, high=20),
+        "max_chars": Key("whole", low=50, high=4000),
+        "max_query_chars": Key("whole", low=20, high=2000),
+        "search_timeout": Key("number", low=0.1, high=120),
+        "keep": Key("number", low=0, high=86400),
+        "on_failure": Key("text", one_of=("continue", "fail")),
+        "passes_on": Key("switch"),
+        "serve_hosted": Key("switch"),
+    },
 }
+# Of a file of the owner's own; whatever else its table holds is that file's business.
+OWN: Keys = {**_HOOKED, "path": Key("text", required=True, filled=True)}
 # Ids of later versions: refused when enabled. Any other id is ignored with a warning.
 CLASSIFIERS_LATER: tuple[str, ...] = ()
 RESPONSE_CLASSIFIERS_LATER: tuple[str, ...] = ()
-PLUGINS_LATER = ("web", "pdf", "cache", "system-prompt", "model-params")
+PLUGINS_LATER = ("pdf",)
 
 CLIENT: Keys = {
     "name": Key("text", required=True, filled=True),

@@ -23,6 +23,7 @@ from llmrouterd.config.classifiers import check_asking
 from llmrouterd.config.clients import check_budgets, read_clients
 from llmrouterd.config.logs import read_logging
 from llmrouterd.config.nouns import Config
+from llmrouterd.config.own import read_own
 from llmrouterd.config.policies import read_policies
 from llmrouterd.config.prices import read_prices, with_prices
 from llmrouterd.config.providers import names_of, read_providers
@@ -30,6 +31,7 @@ from llmrouterd.config.read import NOT_YET, Problems, nearest, quoted, read
 from llmrouterd.config.rules import check_name, read_aliases, read_rules
 from llmrouterd.config.server import is_host, read_server
 from llmrouterd.config.telemetry import read_telemetry
+from llmrouterd.config.web import with_key
 from llmrouterd.model import ConfigError, Images, Routing
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
         routing=routing,
         classifiers=_extensions(problems, "classifiers", top),
         response_classifiers=_extensions(problems, "response_classifiers", top),
-        plugins=_extensions(problems, "plugins", top),
+        plugins=with_key(problems, _extensions(problems, "plugins", top), environ),
         skipped=skipped,
         path=path,
     )
@@ -158,6 +160,9 @@ def _extensions(
         path: Path = (kind, name)
         if not isinstance(table, dict):
             problems.add(path, f"expected a table, written [{kind}.{name}]")
+        elif "path" in table:
+            own = read_own(problems, path, table, (*known, *of_later))
+            settings |= {} if own is None else {name: own}
         elif name in known:
             values = read(problems, path, table, known[name])
             settings[name] = {key: values[key] for key in values if key in table} | {
@@ -167,7 +172,8 @@ def _extensions(
             if table.get("enabled", False) is not False:
                 problems.add(path, NOT_YET)
         else:
-            problems.warn(path, "ignored, there is none of this name" + nearest(name, list(known)))
+            hint = nearest(name, list(known)) or "; your own has a path"
+            problems.warn(path, "ignored, there is none of this name" + hint)
     return settings
 
 

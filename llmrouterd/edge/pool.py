@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from llmrouterd.model import Receipt
 
     Dial = Callable[..., Awaitable[tuple[Wire, Receipt]]]
+    Reached = Callable[[Receipt], None]
 
 __all__ = ["DialError", "Disconnected", "Exchange", "Lease", "Origin", "Pool"]
 
@@ -77,8 +78,10 @@ class Pool:
         *,
         label: Label | None = None,
         patiently: Patiently | None = None,
+        reached: Reached | None = None,
     ) -> Lease:
-        """One request; `async with` it for the Exchange. patiently: how to await its head.
+        """One request; `async with` it for the Exchange. patiently: how to await its head. reached:
+        told where the bytes go, before the first of them does.
 
         Host, Content-Length and the proxy's headers are added here; Host only if not given.
 
@@ -86,7 +89,7 @@ class Pool:
         Cancellation: the connection is closed at once.
         """
         head, lines = _request(origin, method, target, headers, len(body))
-        return Lease(self, origin, head, lines, body, deadline, label, patiently)
+        return Lease(self, origin, head, lines, body, deadline, label, patiently, reached)
 
     @property
     def idle(self) -> int:
@@ -193,6 +196,7 @@ class Lease:
         "_origin",
         "_patiently",
         "_pool",
+        "_reached",
     )
 
     def __init__(
@@ -205,6 +209,7 @@ class Lease:
         deadline: Deadline | None,
         label: Label | None,
         patiently: Patiently | None,
+        reached: Reached | None,
     ) -> None:
         self._pool = pool
         self._origin = origin
@@ -214,6 +219,7 @@ class Lease:
         self._deadline = deadline
         self._label = label
         self._patiently = patiently
+        self._reached = reached
         self._channel: Channel | None = None
         self._exchange: Exchange | None = None
 
@@ -237,6 +243,8 @@ class Lease:
         return await self._ask_on(self._channel)
 
     async def _ask_on(self, channel: Channel) -> Exchange:
+        if self._reached is not None:
+            self._reached(channel.receipt)
         return await ask(
             channel, self._head, self._body, self._deadline, self._patiently, self._lines
         )

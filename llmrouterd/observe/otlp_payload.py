@@ -324,6 +324,7 @@ def _of_router(record: Record) -> Pairs:
         ("llmrouter.tags", record.tags),
         ("llmrouter.response_tags", record.response_tags),
         ("llmrouter.plugins", record.plugins),
+        ("llmrouter.cache", record.cache),
         ("llmrouter.policies", record.policies),
         ("llmrouter.dropped", record.dropped),
         ("llmrouter.cost_usd", record.cost_usd),

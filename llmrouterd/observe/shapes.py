@@ -179,6 +179,7 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "fault": record.fault,
         "error_kind": record.error_kind,
         "rule": record.rule,
+        "cache": record.cache or None,
         "trace": [_step(step) for step in record.trace],
         "attempts": list(record.attempts),
         "ttft_ms": record.ttft_ms,
@@ -193,16 +194,22 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "cached_tokens": usage.cache_read if usage else None,
         "cache_write_tokens": usage.cache_write if usage else None,
         "reasoning_tokens": usage.reasoning if usage else None,
+        "load_ms": usage.load_ms if usage else None,
+        "prefill_ms": usage.prefill_ms if usage else None,
         "usage_estimated": record.usage_estimated,
         "cost_usd": record.cost_usd,
         "response_tags": list(record.response_tags),
         "dropped": list(record.dropped),
         "upstream_request_id": record.upstream_request_id,
         "address": record.address,
+        "model_digest": record.model_digest or None,
+        "quantization": record.quantization or None,
         "notes": list(record.notes),
         "policies": list(record.policies),
         "generation": record.generation,
     }
+    if record.worker:
+        out["worker"] = record.worker
     return out
 
 

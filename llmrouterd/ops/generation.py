@@ -19,12 +19,14 @@ from llmrouterd.config.sockets import on_socket
 from llmrouterd.edge.pool import Origin
 from llmrouterd.model import ConfigError, Provider, Secret
 from llmrouterd.pipeline.daemon import Generation, Installed
+from llmrouterd.plugins.own import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llmrouterd.config import Config
     from llmrouterd.hooks import Plugin
+    from llmrouterd.plugins.own import Kind
 
 T = TypeVar("T")
 
@@ -87,8 +89,9 @@ def _plugins(config: Config, problems: list[str]) -> Mapping[str, Installed[Plug
     """Configured plugins first, in their order; the others can still be asked for by a request."""
     installed: dict[str, Installed[Plugin]] = {}
     for name, table in config.plugins.items():
-        settings = {k: v for k, v in table.items() if k not in ("enabled", "timeout")}
-        hook = _make(plugins.BUILTIN[name], settings, f"plugins.{name}", problems)
+        settings = _settings(table)
+        factory = _factory("plugins", name, table, plugins.BUILTIN)
+        hook = _make(factory, settings, f"plugins.{name}", problems)
         if hook is not None:
             enabled, timeout_s = bool(table.get("enabled")), float(table.get("timeout", 0))
             installed[name] = Installed(name, hook, settings, enabled, timeout_s)
@@ -101,7 +104,7 @@ def _plugins(config: Config, problems: list[str]) -> Mapping[str, Installed[Plug
 
 
 def _enabled(
-    kind: str,
+    kind: Kind,
     builtin: Mapping[str, Callable[[Mapping[str, Any]], T]],
     tables: Mapping[str, Mapping[str, Any]],
     problems: list[str],
@@ -109,11 +112,34 @@ def _enabled(
     out: list[Installed[T]] = []
     for name, table in tables.items():
         if table.get("enabled"):
-            settings = {k: v for k, v in table.items() if k != "enabled"}
-            hook = _make(builtin[name], settings, f"{kind}.{name}", problems)
+            settings = _settings(table) if "path" in table else _without(table, "enabled")
+            factory = _factory(kind, name, table, builtin)
+            hook = _make(factory, settings, f"{kind}.{name}", problems)
             if hook is not None:
-                out.append(Installed(name, hook, settings))
+                timeout_s = float(table.get("timeout", 0)) if "path" in table else 0.0
+                out.append(Installed(name, hook, settings, timeout_s=timeout_s))
     return tuple(out)
+
+
+def _settings(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What is for the extension itself; the rest is for whoever calls it."""
+    return _without(table, "enabled", "timeout", "path")
+
+
+def _without(table: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in keys}
+
+
+def _factory(
+    kind: Kind,
+    name: str,
+    table: Mapping[str, Any],
+    builtin: Mapping[str, Callable[[Mapping[str, Any]], T]],
+) -> Callable[[Mapping[str, Any]], T]:
+    """The built-in one's, or that of the owner's file: read anew for each generation."""
+    if "path" not in table:
+        return builtin[name]
+    return lambda settings: load(table["path"], name, kind)(settings)
 
 
 def _make(

@@ -10,11 +10,14 @@ Laws:
 2. Request settings override configured ones. Ids that are not known are ignored; those of a later
    version are refused, since what they would do is missed.
 3. A plugin whose hook changed something, or stopped the chain, stands in the record.
+4. The client's own text passes on only where it says what the request says: a plugin that changes a
+   request either changes its text along, or the text is let go.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -22,15 +25,18 @@ import trio
 
 from formats.canonical import Event, Request, Response
 from formats.errors import Failure
-from llmrouterd.hooks import Context, Plugin, PluginFailed, Stop
-from llmrouterd.model import ANY_TAG
+from formats.fold import fold, unfold
+from llmrouterd.hooks import Along, Context, Plugin, PluginFailed, PluginRefused, Stop
+from llmrouterd.model import ANY_TAG, Headers
+from llmrouterd.pipeline.errand import Errand
 from llmrouterd.pipeline.inquiry import Inquiry
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
-    from llmrouterd.hooks import Classifier
-    from llmrouterd.model import Record
+    from llmrouterd.hooks import Classifier, Kept
+    from llmrouterd.model import EndState, Record
+    from llmrouterd.pipeline.cached import Recall
     from llmrouterd.pipeline.daemon import Generation, Installed
     from llmrouterd.pipeline.story import Story
 
@@ -46,18 +52,24 @@ class _Active:
     hook: Plugin
     ctx: Context
     timeout_s: float = 0.0
+    keeps: int = 0  # bytes of the answer that it wants to see when all is over
 
     async def within(self, hook: Awaitable[T]) -> T:
         """What the hook returns, if it does in time."""
-        if not self.timeout_s:
-            return await hook
-        with trio.move_on_after(self.timeout_s):
-            return await hook
-        raise PluginFailed(f"it took longer than {self.timeout_s:g} s")
+        return await _within(self.timeout_s, hook)
+
+
+async def _within(timeout_s: float, hook: Awaitable[T]) -> T:
+    if not timeout_s:
+        return await hook
+    with trio.move_on_after(timeout_s):
+        return await hook
+    raise PluginFailed(f"it took longer than {timeout_s:g} s")
 
 
 class Extensions:
-    """The extensions of one request. `answer` is set when a plugin has answered it."""
+    """The extensions of one request. `answer` is set when a plugin has answered it, `kept` when one
+    has kept the answer to it."""
 
     def __init__(
         self, gen: Generation, request: Request, story: Story, *, asks: bool = True
@@ -67,7 +79,10 @@ class Extensions:
         self._story = story
         self._asks = asks
         self._stopped_after = False
+        self.along = Along()
+        self._judged: Request | None = None  # as it stands, once its tags are known
         self.answer: Response | None = None
+        self.kept: Kept | None = None
         self._tagged: tuple[Response, tuple[str, ...]] | None = None
         self.active = self._activate(request) if gen.plugins else []
         self._editors = [a for a in self.active if type(a.hook).on_event is not Plugin.on_event]
@@ -80,7 +95,7 @@ class Extensions:
         asked = {call.id: call.settings for call in request.plugins}
         active = []
         for installed in self._gen.plugins.values():
-            if installed.enabled or installed.id in asked:
+            if installed.enabled or installed.id in asked or _asked_for(installed, request):
                 settings = {**installed.settings, **asked.get(installed.id, {})}
                 ctx = self._context(installed.id, settings)
                 active.append(_Active(installed.id, installed.hook, ctx, installed.timeout_s))
@@ -88,10 +103,13 @@ class Extensions:
 
     def _context(self, id_: str, settings: Mapping[str, Any], *tags: str) -> Context:
         breathe = trio.lowlevel.checkpoint
-        if not self._asks:
-            return Context(id_, settings, tags, breathe=breathe)
-        inquiry = Inquiry(self._gen, self._story, id_)
-        return Context(id_, settings, tags, ask=inquiry.ask, embed=inquiry.embed, breathe=breathe)
+        ctx = Context(id_, settings, tags, self._story.client, breathe=breathe, along=self.along)
+        if self._asks:
+            inquiry = Inquiry(self._gen, self._story, id_, leaving=self.sent)
+            ctx.ask, ctx.embed = inquiry.ask, inquiry.embed
+            ctx.fetch = Errand(self._gen, self._story, id_, lambda: self._judged).fetch
+        ctx.dry = not self._asks
+        return ctx
 
     @property
     def edits_events(self) -> bool:
@@ -105,25 +123,88 @@ class Extensions:
 
     # --- before the answer ------------------------------------------------------------------------
 
-    async def before(self, request: Request) -> Request | Failure:
-        """on_start, classifiers, pre_request. When a plugin has answered, `self.answer` is set."""
-        for call in request.plugins:
-            if call.id in self._gen.plugins_later:
-                text = f"plugin {call.id!r} is not available in this version"
-                return Failure("not_available", text, param="plugins")
+    async def before(self, request: Request, recall: Recall | None = None) -> Request | Failure:
+        """on_start, classifiers, pre_request. When a plugin has answered, `self.answer` or `self.kept` is
+        set. recall: how kept answers are looked for; None: they are not."""
+        refused = self._refused(request) or (self._arrive(recall) if recall is not None else None)
+        if refused is not None:
+            return refused
         if not self.active:
             self._story.classified(await self._classify(request))
+            self._judged = request
             return request
         started = await self._run("on_start", request)
         if not isinstance(started, Request):
             return self._end_of_chain(request, started)
         self._story.classified(await self._classify(started))
+        self._judged = started
         for active in self.active:
             active.ctx.tags = self._story.tags
+        if recall is not None and self.keeps and self.answer is None:
+            failure = await self._recall(recall)
+            if failure is not None or self.kept is not None:
+                return failure or started
         ready = await self._run("pre_request", started)
         if not isinstance(ready, Request):
             return self._end_of_chain(started, ready)
         return ready
+
+    def _refused(self, request: Request) -> Failure | None:
+        """What a request asks of plugins and may not have."""
+        for call in request.plugins:
+            if call.id in self._gen.plugins_later:
+                text = f"plugin {call.id!r} is not available in this version"
+                return Failure("not_available", text, param="plugins")
+            installed = self._gen.plugins.get(call.id)
+            owned = installed.hook.owned if installed is not None else ()
+            for name in call.settings:
+                if name in owned:
+                    text = (
+                        f"the setting {name!r} of plugin {call.id!r} is not for requests to change"
+                    )
+                    return Failure("bad_request", text, param="plugins")
+        return None
+
+    @property
+    def recalls(self) -> bool:
+        """Somebody may have kept the answer."""
+        return any(type(a.hook).on_arrival is not Plugin.on_arrival for a in self.active)
+
+    @property
+    def keeps(self) -> int:
+        """Bytes of the answer that somebody wants to keep."""
+        return max((active.keeps for active in self.active), default=0)
+
+    def _arrive(self, recall: Recall) -> Failure | None:
+        for active in self.active:
+            try:
+                active.keeps = active.hook.on_arrival(recall.arrival, active.ctx)
+            except Exception as error:  # noqa: BLE001
+                return _failed(active, "on_arrival", error)
+        return None
+
+    async def _recall(self, recall: Recall) -> Failure | None:
+        for active in self.active:
+            if not active.keeps:
+                continue
+            try:
+                self.kept = await recall.answer(active.hook, active.ctx)
+            except Exception as error:  # noqa: BLE001
+                return _failed(active, "recall", error)
+            if self.kept is not None:
+                self._story.plugins.append(active.id)
+                break
+        return None
+
+    def release(self, kept: Kept | None, end: EndState) -> None:
+        """on_release of whoever was to see the answer."""
+        for active in self.active:
+            if active.keeps:
+                fits = kept is not None and kept.size <= active.keeps
+                try:
+                    active.hook.on_release(kept if fits else None, end, active.ctx)
+                except Exception as error:  # noqa: BLE001
+                    LOG.warning("plugin %r failed in on_release: %s", active.id, _words(error))
 
     def _end_of_chain(self, request: Request, end: Failure | Stop) -> Request | Failure:
         if isinstance(end, Failure):
@@ -140,18 +221,25 @@ class Extensions:
             try:
                 result = await active.within(getattr(active.hook, hook)(request, active.ctx))
                 _check(hook, result, Request, Response, Stop)
+            except PluginRefused as error:
+                return Failure("bad_request", f"plugin {active.id!r}: {_words(error)}")
             except Exception as error:  # noqa: BLE001
-                LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
-                return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
-            if result is not request or active.ctx.changed:
-                self._story.plugins.append(active.id)
+                return _failed(active, hook, error)
+            finally:
+                _tell(active, self._story)
+            self._noted(active, changed=result is not request)
             if isinstance(result, Stop):
                 return result
             if isinstance(result, Response):
                 self.answer = result
             else:
-                request = result
+                request = _told(request, result)
+                self._judged = self._judged and request
         return request
+
+    def _noted(self, active: _Active, *, changed: bool) -> None:
+        if changed or active.ctx.changed:
+            self._story.plugins.append(active.id)
 
     async def _classify(self, request: Request) -> tuple[str, ...]:
         if not self._gen.classifiers:
@@ -160,7 +248,8 @@ class Extensions:
         for installed in self._gen.classifiers:
             ctx = self._context(installed.id, installed.settings)
             try:
-                tags.update(await installed.hook.classify(request, ctx))
+                found = installed.hook.classify(request, ctx)
+                tags.update(_tags(await _within(installed.timeout_s, found)))
             except Exception as error:  # noqa: BLE001
                 if self._asks:
                     LOG.warning("classifier %r failed: %s", installed.id, _words(error))
@@ -172,7 +261,35 @@ class Extensions:
         self._story.unknown_tags |= frozenset(getattr(installed.hook, "may_set", (ANY_TAG,)))
         self._story.notes.append(f"classifier {installed.id} failed")
 
+    def sent(self, request: Request) -> Request:
+        """on_send of each plugin. Raises PluginFailed: what one would have done must not be missed."""
+        for active in self.active:
+            try:
+                request = active.hook.on_send(request, active.ctx)
+            except Exception as error:
+                raise PluginFailed(f"plugin {active.id!r} failed: {_words(error)}") from error
+        return request
+
+    def left_along(self, fields: Headers, query: str) -> tuple[Headers, str]:
+        """The client's header fields and its query, without what plugins took out."""
+        left = self.along
+        if left.query == query and len(left.fields) == len(fields.raw):
+            return fields, query
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in left.fields]
+        return Headers(raw), left.query
+
+    def shown(self, request: Request) -> Request:
+        """`shown` of each plugin, the last one first."""
+        for active in reversed(self.active):
+            request = active.hook.shown(request, active.ctx)
+        return request
+
     # --- the answer -------------------------------------------------------------------------------
+
+    def edited(self, response: Response) -> Response:
+        """A whole answer as on_event of each plugin makes it."""
+        folded = fold(self.editing()(unfold(response))) if self.edits_events else response
+        return response if isinstance(folded, Failure) else folded
 
     def editing(self) -> Editing:
         """The plugins' hand in one stream. Another attempt has another, and may run beside it."""
@@ -188,8 +305,9 @@ class Extensions:
             except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in post_response: %s", active.id, _words(error))
                 continue
-            if result is not response or active.ctx.changed:
-                self._story.plugins.append(active.id)
+            finally:
+                _tell(active, self._story)
+            self._noted(active, changed=result is not response)
             if isinstance(result, Stop):
                 self._stopped_after = True
                 return result.response or response
@@ -208,7 +326,8 @@ class Extensions:
         for installed in self._gen.response_classifiers:
             ctx = self._context(installed.id, installed.settings, *self._story.tags)
             try:
-                tags.update(await installed.hook.classify(request, response, ctx))
+                found = installed.hook.classify(request, response, ctx)
+                tags.update(_tags(await _within(installed.timeout_s, found)))
             except Exception as error:  # noqa: BLE001
                 LOG.warning("response classifier %r failed: %s", installed.id, _words(error))
         return tuple(sorted(tags))
@@ -261,8 +380,39 @@ class Editing:
                     passed.append(event)
             if passed != out and active.id not in self._story.plugins:
                 self._story.plugins.append(active.id)
+            _tell(active, self._story)
             out = passed
         return out
+
+
+def _tell(active: _Active, story: Story) -> None:
+    """What the plugin wants the record and the client to know."""
+    story.notes += (f"{active.id}: {note}" for note in active.ctx.notes)
+    active.ctx.notes.clear()
+    for name, value in active.ctx.fields.items():
+        story.plugin_fields[f"x-router-{active.id}-{name}".lower()] = value
+    active.ctx.fields.clear()
+
+
+def _failed(active: _Active, hook: str, error: Exception) -> Failure:
+    LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
+    return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
+
+
+def _told(before: Request, after: Request) -> Request:
+    """The request that a plugin made of another, with the client's own text only if the plugin changed
+    that, too."""
+    if after is before or after.raw is not before.raw:
+        return after
+    return replace(after, raw=None)
+
+
+def _asked_for(installed: Installed[Plugin], request: Request) -> bool:
+    try:
+        return bool(installed.hook.asked_for(request))
+    except Exception as error:  # noqa: BLE001
+        LOG.warning("plugin %r failed in asked_for: %s", installed.id, _words(error))
+        return False
 
 
 def _check(hook: str, result: object, *kinds: type) -> None:
@@ -270,6 +420,16 @@ def _check(hook: str, result: object, *kinds: type) -> None:
     if not isinstance(result, kinds):
         names = ", ".join(kind.__name__ for kind in kinds)
         raise TypeError(f"{hook} returned {type(result).__name__}, not one of {names}")
+
+
+def _tags(found: object) -> Iterable[str]:
+    """A classifier that returned one text, or something else that is no list of tags, has failed."""
+    if isinstance(found, str) or not isinstance(found, Iterable):
+        raise TypeError(f"classify returned {type(found).__name__}, not a list of tags")
+    tags = tuple(found)
+    if not all(isinstance(tag, str) for tag in tags):
+        raise TypeError("classify returned a list with something in it that is no text")
+    return tags
 
 
 def _words(error: Exception) -> str:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from formats.canonical import Message, Part, Request
-    from llmrouterd.edge.pool import Pool
+    from llmrouterd.edge.pool import Pool, Reached
     from llmrouterd.model import Images, Provider
     from llmrouterd.pipeline.work import Work
 
@@ -111,14 +111,17 @@ async def _fetch_all(urls: Sequence[str], work: Work, rules: Images) -> None:
     async def one(url: str) -> None:
         async with places:
             label = replace(work.label, public_only=True)
-            work.fetched[url] = await fetch(url, work.daemon.pool, rules, label)
+            reached = work.story.reached
+            work.fetched[url] = await fetch(url, work.daemon.pool, rules, label, reached)
 
     async with trio.open_nursery() as nursery:
         for url in urls:
             nursery.start_soon(one, url)
 
 
-async def fetch(url: str, pool: Pool, rules: Images, label: Label = _PUBLIC) -> Image | None:
+async def fetch(
+    url: str, pool: Pool, rules: Images, label: Label = _PUBLIC, reached: Reached | None = None
+) -> Image | None:
     """The picture at a URL; None when it cannot be had, which the log says."""
     parts = urlsplit(url)
     secure = parts.scheme == "https"
@@ -132,7 +135,7 @@ async def fetch(url: str, pool: Pool, rules: Images, label: Label = _PUBLIC) -> 
     with Deadline(clocks) as deadline:
         try:
             async with pool.exchange(
-                origin, "GET", target, _FIELDS, b"", deadline, label=label
+                origin, "GET", target, _FIELDS, b"", deadline, label=label, reached=reached
             ) as exchange:
                 if exchange.status != 200:
                     raise ValueError(f"status {exchange.status}")

@@ -30,6 +30,10 @@ TASK_BUDGETS = "task-budgets-2026-03-13"
 OAUTH = "oauth-2025-04-20"
 # Longest header value made from a name that a client chose.
 MAX_VALUE = 256
+# What plugins may add to an answer's head: clients read heads of 8 to 16 KiB.
+_PLUGIN_FIELDS = 8
+_MOST_OF_PLUGIN = 1024
+_NAME = re.compile(r"[a-z0-9_-]{1,100}")
 # Same format only: names that any server of the format may read.
 _SAME_FORMAT = {
     "openai": ("openai-beta",),
@@ -111,6 +115,24 @@ def client_credentials(incoming: Headers, own_keys: Collection[Secret]) -> Field
         return any(key.matches(value.removeprefix("Bearer ").strip()) for key in own_keys)
 
     return [field for field in _kept(incoming, _CREDENTIALS) if not is_own(field[1])]
+
+
+def credentials(incoming: Headers) -> Fields:
+    """Every key and token that a request shows, ours and others'."""
+    return _kept(incoming, ("x-router-key", *_CREDENTIALS))
+
+
+def telling(incoming: Headers, forwarded: Collection[str]) -> Fields:
+    """What in a request's head can change its answer, always in the same order. forwarded: names that
+    some provider gets because the owner says so."""
+    kinds = (*_SAME_FORMAT.values(), *_ACCOUNT.values())
+    names = {
+        "anthropic-version",
+        "anthropic-beta",
+        *forwarded,
+        *(n for kind in kinds for n in kind),
+    }
+    return [(name, ",".join(incoming.all(name))) for name in sorted(names) if name in incoming]
 
 
 def _for_vendor(provider: Provider, incoming: Headers) -> Fields:
@@ -236,10 +258,15 @@ def for_client(story: Story, *, stream: bool) -> Fields:
     fields += story.limit_fields
     if story.tags:
         fields.append(("x-router-request-tags", tag_header(story.tags)))
+    if story.cache:
+        fields.append(("x-router-cache", story.cache))
+    if story.plugins:
+        fields.append(("x-router-plugins", clean_list(tuple(dict.fromkeys(story.plugins)))))
     if story.ledger is not None and story.ledger.entries:
         fields.append(("x-router-dropped", clean_list(story.ledger.names())))
     if story.left_host is not None:
         fields.append(("x-router-left-host", "yes" if story.left_host else "no"))
+    fields += _of_plugins(story)
     if story.upstream_request_id:
         fields.append(("x-router-upstream-request-id", clean(story.upstream_request_id)))
     if same:
@@ -247,6 +274,15 @@ def for_client(story: Story, *, stream: bool) -> Fields:
     if not stream:
         fields += known_at_end(story, always=True)
     return fields
+
+
+def _of_plugins(story: Story) -> Fields:
+    """Those whose names are names, with as much of their values as is safe."""
+    named = [item for item in story.plugin_fields.items() if _NAME.fullmatch(item[0])]
+    return [
+        (name, "".join(c if " " <= c < "\x7f" else "?" for c in value[:_MOST_OF_PLUGIN]).strip())
+        for name, value in named[:_PLUGIN_FIELDS]
+    ]
 
 
 def known_at_end(story: Story, *, always: bool = False) -> Fields:

@@ -60,6 +60,12 @@ def strictest(policies: Sequence[Policy]) -> Bounds:
     return _together(policies) if policies else FREE
 
 
+def might_bind(policies: Sequence[Policy], client: str) -> Bounds:
+    """The same for a request of which only the client is known: an extension may yet name another
+    model, and the classifiers any tag."""
+    return strictest([each for each in policies if not each.clients or client in each.clients])
+
+
 def forbids(bound: Bounds, provider: Provider, model: str, info: ModelInfo | None) -> str:
     """Why this candidate may not serve the request, or ""."""
     elsewhere = not provider.local or (bool(bound.local) and runs_elsewhere(provider, model, info))

@@ -12,7 +12,7 @@ Laws:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmrouterd.config import Config, Logging
 from llmrouterd.model import EMPTY, Clocks, Images, Provider, Routing
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SHORT = Clocks(connect_s=5.0, first_token_s=2.0, idle_s=1.0, total_s=3.0)
 LONG = Clocks(connect_s=30.0, first_token_s=30.0, idle_s=30.0)
 SUBJECTS = 6  # of the owner's providers so many are tried: more would take minutes
-_CHOOSERS = ("pareto-router",)  # plugins that would send a case elsewhere
+_LEFT_OUT = ("pareto-router", "web")  # plugins that would send a case elsewhere, or ask others
 _HASTY, _SECOND, _NOBODY = "selftest-hasty", "selftest-healthy", "selftest-nobody"
 _FORMATS: tuple[FormatName, ...] = ("openai", "anthropic", "ollama")
 _SPOKEN: tuple[FormatName, ...] = (*_FORMATS, "responses")
@@ -99,7 +99,9 @@ def setting(
         logging=Logging(),
         images=Images(),
         clients=(),
-        plugins={name: t for name, t in base.plugins.items() if name not in _CHOOSERS},
+        plugins=_kept(base.plugins),
+        classifiers=_kept(base.classifiers),
+        response_classifiers=_kept(base.response_classifiers),
         providers=tuple(providers),
         routing=Routing(implicit=True, aliases=_aliases(subjects)),
     )
@@ -196,6 +198,14 @@ def _clocks(provider: Provider) -> dict[str, float]:
     }
 
 
-def _extensions(config: Config) -> dict[str, Mapping[str, object]]:
-    found = {**config.classifiers, **config.response_classifiers, **config.plugins}
-    return {name: table for name, table in found.items() if name not in _CHOOSERS}
+def _extensions(config: Config) -> dict[str, Mapping[str, Any]]:
+    return _kept({**config.classifiers, **config.response_classifiers, **config.plugins})
+
+
+def _kept(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Those that ask nobody; what a file of the owner's does nobody knows."""
+    return {
+        name: table
+        for name, table in tables.items()
+        if name not in _LEFT_OUT and "path" not in table
+    }

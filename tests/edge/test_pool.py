@@ -486,6 +486,22 @@ async def test_a_second_answer_inside_tls_is_nobodys(tmp_path) -> None:
         pool.close()
 
 
+async def test_whoever_asks_is_told_where_the_bytes_go_before_they_do() -> None:
+    made, told = Made(OK % b""), []
+    pool = Pool(dialer=made)
+    async with trio.open_nursery() as nursery:
+        made.nursery = nursery
+        origin = Origin("http", "x", 80)
+        for count in (1, 2):
+            lease = pool.exchange(origin, "GET", "/", [], reached=told.append)
+            async with lease as exchange:
+                assert [receipt.address for receipt in told] == ["127.0.0.1:80"] * count
+                await exchange.read_all(100)
+        assert made.count == 1
+        pool.close()
+        nursery.cancel_scope.cancel()
+
+
 async def test_through_our_own_server() -> None:
     async with running() as it:
         pool = Pool()

@@ -4,6 +4,7 @@ import logging
 import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import trio
@@ -86,6 +87,24 @@ async def test_a_plugin_that_cannot_be_built_changes_nothing() -> None:
         file.says = config(plugins=wrong)
         done = await it.reload()
         assert done == (it.generation.number == 2)
+
+
+async def test_an_owners_plugin_is_read_anew_and_a_broken_one_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "mine.py"
+    text = "from llmrouterd.hooks import Plugin\nclass Mine(Plugin):\n    version = {}\n"
+    path.write_text(text.format(1))
+    path.chmod(0o600)
+    tables = {"mine": {"enabled": True, "path": str(path)}}
+    async with current(config(plugins=tables)) as (it, file):
+        file.says = config(plugins=tables)
+        for version, works in ((2, True), ("(", False), (3, True)):
+            path.write_text(text.format(version))
+            assert await it.reload() is works
+        assert it.generation.plugins["mine"].hook.version == 3
+        assert it.generation.number == 3
+    assert f"{path}:3: '(' was never closed" in caplog.text
 
 
 async def test_what_takes_a_restart_is_named_and_stays(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,12 +1,15 @@
 """A configuration made ready: origins, paths, plugins; whole or not at all."""
 
+from pathlib import Path
+
 import pytest
 
 from llmrouterd import classifiers, plugins
-from llmrouterd.config import Config, Server
+from llmrouterd.config import Config, Server, keys
 from llmrouterd.edge.pool import Origin
 from llmrouterd.model import ConfigError, Provider, Routing
 from llmrouterd.ops.generation import build, upstream
+from llmrouterd.plugins import BUILTIN
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,7 @@ def test_a_generation_holds_what_requests_need() -> None:
     assert list(gen.providers) == ["e", "o"]
     assert list(gen.upstreams) == ["o"]  # an echo has no address
     assert gen.routing is config.routing
-    assert "web" in gen.plugins_later
+    assert gen.plugins_later == frozenset(keys.PLUGINS_LATER)
     assert not gen.plugins_later & plugins.BUILTIN.keys()
 
 
@@ -57,11 +60,8 @@ def test_only_enabled_classifiers_run_and_every_plugin_can_be_asked_for() -> Non
     assert [c.id for c in gen.classifiers] == ["keyword"]
     assert gen.classifiers[0].settings == {"tags": {"code": ["rust"]}}
     assert gen.response_classifiers == ()
-    assert [(p.id, p.enabled) for p in gen.plugins.values()] == [
-        ("response-healing", True),
-        ("pareto-router", False),
-        ("redact", False),
-    ]
+    enabled = {p.id: p.enabled for p in gen.plugins.values()}
+    assert enabled == {name: name == "response-healing" for name in BUILTIN}
 
 
 def test_the_settings_of_a_plugin_that_is_off_are_there_for_requests_that_ask_for_it() -> None:
@@ -91,3 +91,42 @@ def test_everything_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatc
         "plugins.pareto-router: these settings cannot be",
         "classifiers.keyword: these settings cannot be",
     )
+
+
+OWN = "from llmrouterd.hooks import Plugin\nclass Mine(Plugin):\n    def __init__(self, settings):\n        self.settings = settings\n"
+TAGS = "class Mine:\n    async def classify(self, request, {}ctx):\n        return []\n"
+
+
+def test_the_owners_files_are_extensions_like_others(tmp_path: Path) -> None:
+    for name, text in (("p", OWN), ("c", TAGS.format("")), ("r", TAGS.format("response, "))):
+        (tmp_path / f"{name}.py").write_text(text)
+        (tmp_path / f"{name}.py").chmod(0o600)
+    table = {"enabled": True, "timeout": 2.0, "x": 1}
+    config = Config(
+        providers=(Provider("e", "echo"),),
+        plugins={"mine": {**table, "path": str(tmp_path / "p.py")}},
+        classifiers={"mine": {**table, "path": str(tmp_path / "c.py")}},
+        response_classifiers={"mine": {**table, "path": str(tmp_path / "r.py")}},
+    )
+    gen = build(config, 1, "t")
+    plugin, classifier = gen.plugins["mine"], gen.classifiers[0]
+    assert (plugin.id, plugin.enabled, plugin.timeout_s, plugin.settings) == (
+        *("mine", True, 2.0),
+        {"x": 1},
+    )
+    assert plugin.hook.settings == {"x": 1}
+    assert (classifier.id, classifier.timeout_s, classifier.settings) == ("mine", 2.0, {"x": 1})
+    assert gen.response_classifiers[0].id == "mine"
+
+
+def test_what_is_wrong_with_an_owners_file_is_said_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text(OWN + "    nonsense()\n")
+    (tmp_path / "p.py").chmod(0o600)
+    config = Config(
+        providers=(Provider("e", "echo"),),
+        plugins={"mine": {"enabled": False, "path": str(tmp_path / "p.py")}},
+    )
+    with pytest.raises(ConfigError) as wrong:
+        build(config, 1, "t")
+    (said,) = wrong.value.problems
+    assert said.startswith(f"plugins.mine: {tmp_path}/p.py:5: while it was loaded: NameError")

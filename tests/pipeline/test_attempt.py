@@ -308,6 +308,21 @@ async def test_whether_anything_left_this_host_counts_every_attempt(
     assert out.headers.get("x-router-left-host") == said_so
 
 
+async def test_who_took_the_request_and_never_answered_has_it_all_the_same(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def silent(up) -> None:
+        await up.request()
+        await up.closed()
+
+    far = openai("a", local=False, clocks=Clocks(first_token_s=1))
+    up = {"a": silent, "b": replies(200, chat_answer("x"))}
+    async with stage(far, openai("b"), up=up) as st:
+        out = await st.ask("openai", request("openai"))
+    assert out.headers.get("x-router-provider") == "b"
+    assert out.headers.get("x-router-left-host") == "yes"
+
+
 async def test_a_connection_is_used_again_after_a_stream(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

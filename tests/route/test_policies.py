@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrouterd.model import ANY_TAG, Facts, ModelInfo, Policy, Provider
-from llmrouterd.route.policies import FREE, bounds, forbids, runs_elsewhere, strictest
+from llmrouterd.route.policies import FREE, bounds, forbids, might_bind, runs_elsewhere, strictest
 
 HOME, CLOUD = Provider("home", "ollama"), Provider("cloud", "openai", local=False)
 
@@ -129,6 +129,18 @@ def test_another_policy_or_another_tag_never_opens_anything(policies, tags, clie
         strict = strictest(policies)
         if forbids(bounds(facts, policies), provider, "m", None):
             assert forbids(strict, provider, "m", None)
+            assert forbids(might_bind(policies, client), provider, "m", None)
         unseen = Facts("m", client=client, unknown_tags=frozenset({ANY_TAG}))
         if forbids(bounds(facts, policies), provider, "m", None):
             assert forbids(bounds(unseen, policies), provider, "m", None)
+
+
+def test_of_a_request_whose_client_alone_is_known_other_clients_policies_are_left_out() -> None:
+    policies = [
+        Policy("tag", tags=("t",), local=True),
+        Policy("model", models=("x",), deny=("a",)),
+        Policy("ann", clients=("ann",), block=True),
+    ]
+    assert [p.where for p in might_bind(policies, "bob").policies] == ["tag", "model"]
+    assert might_bind(policies, "ann").blocker == "ann"
+    assert might_bind((), "ann") is FREE

@@ -38,6 +38,13 @@ base_url = "http://other.example/v1"
 enabled = true
 [plugins.pareto-router]
 enabled = true
+[plugins.mine]
+path = "mine.py"
+enabled = true
+[classifiers.mine]
+path = "mine.py"
+[classifiers.structure]
+enabled = true
 """
 ENVIRON = {"ROUTER_KEY": "sesame", "CLOUD_KEY": "sk-cloud"}
 
@@ -64,6 +71,7 @@ def test_the_owners_ways_stay():
     assert providers["cloud"].dialect == own().providers[0].dialect
     assert made.config.server.max_body_bytes == 4096
     assert set(made.config.plugins) == {"response-healing"}
+    assert set(made.config.classifiers) == {"structure"}
 
 
 def test_each_case_stands_for_itself():

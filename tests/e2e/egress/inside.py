@@ -34,6 +34,20 @@ LAN, FAR = "10.9.0.3", ("198.51.100.20", "203.0.113.10")
 PORT = 8000
 WORD = "diagnosis"
 LOCAL_NETWORKS = [ipaddress.ip_network(text) for text in ("127.0.0.0/8", "10.9.0.0/24")]
+# What the owner's own plugin asks before anybody knows what a request is: all of it might be private.
+EARLY = f"""
+from llmrouterd.hooks import FetchFailed, Plugin
+class Early(Plugin):
+    async def on_start(self, request, ctx):
+        for url in ("http://{FAR[0]}:{PORT}/early", "http://far.test:{PORT}/early"):
+            try:
+                await ctx.fetch("POST", url, str(request.messages).encode(), timeout_s=2)
+            except FetchFailed:
+                pass
+        return request
+"""
+# Engines elsewhere, by address and by name, whose owner says that they keep to themselves what they hear.
+ENGINES = (FAR[0], "far.test", "flip.test")
 ANSWER = {
     "id": "c",
     "object": "chat.completion",
@@ -180,8 +194,8 @@ def local_script(mode: str) -> Any:
     return script
 
 
-def configuration(chance: random.Random, up: str) -> str:
-    """Random rules over local servers in all states and servers elsewhere."""
+def configuration(chance: random.Random, up: str, engine: str) -> str:
+    """Random rules over local servers in all states and servers elsewhere, and a search elsewhere."""
     servers = [
         ("near", up, True),
         ("lan", f"http://{chance.choice((LAN, 'lan.test'))}:{PORT}", True),
@@ -205,6 +219,10 @@ def configuration(chance: random.Random, up: str) -> str:
         )
     lines.append(f'[classifiers.keyword]\nenabled = true\ntags = {{ private = ["{WORD}"] }}')
     lines.append('[[policies]]\ntag = "private"\nrequire = "local"')
+    lines.append(
+        f'[plugins.web]\nenabled = true\nurl = "http://{engine}:{PORT}"\npasses_on = false\n'
+        'search_timeout = 2\nkeep = 0\n[plugins.early]\nenabled = true\npath = "early.py"'
+    )
     names = [name for name, _, _ in servers]
     for _ in range(chance.randint(1, 3)):
         some = json.dumps(chance.sample(names, chance.randint(1, len(names))))
@@ -253,13 +271,17 @@ def main(seed: int, rounds: int) -> dict[str, Any]:
     there = build_network()
     Resolver()
     sniffer = Sniffer()
-    out: dict[str, Any] = {"asked": 0, "served": 0, "left": [], "control": 0}
+    out: dict[str, Any] = {"asked": 0, "served": 0, "left": [], "control": 0, "searched": 0}
     try:
         for number in range(rounds):
             chance = random.Random(f"{seed}/{number}")
             mode = chance.choice(("answers", "fails", "redirects", "cuts"))
             with FakeUpstream(local_script(mode)) as up, tempfile.TemporaryDirectory() as folder:
-                text = configuration(chance, up.url)
+                engine = ENGINES[number % len(ENGINES)]
+                text = configuration(chance, up.url, engine)
+                early = Path(folder) / "early.py"
+                early.write_text(EARLY)
+                early.chmod(0o600)
                 with RunningDaemon(text, Path(folder)) as daemon:
                     one_round(daemon, chance, sniffer, out, f"{mode}\n{text}")
     finally:
@@ -283,6 +305,8 @@ def one_round(
         if left:
             out["left"].append({"to": left, "path": path, "body": body, "said": said, "in": what})
     path, body = bodies(chance, "weather")[0]
+    ask(daemon, path, {**body, "model": "near/m"}, "near")
+    out["searched"] += bool(strangers(sniffer.taken()))
     ask(daemon, path, {**body, "model": "far/m"}, "far")
     out["control"] += bool(strangers(sniffer.taken()))
 

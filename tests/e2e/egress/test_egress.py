@@ -2,7 +2,9 @@
 
 A request that a policy keeps local meets random configurations: local servers that fail, redirect
 or hang up, servers elsewhere that are written out as fallbacks, a name whose address changes, a
-server that the owner wrongly believes to be local, a proxy. Not one packet may leave the network.
+server that the owner wrongly believes to be local, a proxy; a search engine elsewhere, by its address
+and by name, and a plugin that asks others before the classifiers have looked. Not one packet may leave
+the network.
 """
 
 import json
@@ -39,3 +41,6 @@ def test_not_one_packet_of_a_local_only_request_leaves_this_network() -> None:
     assert seen["asked"] == ROUNDS * 8
     assert seen["served"] > ROUNDS  # they were not all refused
     assert seen["control"] == ROUNDS  # without the tag it leaves, and the wire shows it
+    assert (
+        seen["searched"] >= ROUNDS * 2 // 3
+    )  # so does a search, but where the name is of this network
