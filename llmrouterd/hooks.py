@@ -38,12 +38,33 @@ class PluginFailed(Exception):
     """Raised by a plugin to fail the request with its own words."""
 
 
+class RequestRefused(PluginFailed):
+    """The same for what is the client's mistake: a 400, and not a 500."""
+
+
 class AskFailed(Exception):
     """A provider that an extension asked gave no answer; in words."""
 
 
 class FetchFailed(Exception):
     """What an extension wanted to fetch cannot be had, or must not be asked for; in words."""
+
+
+class ApartFailed(Exception):
+    """Work in a process of its own came to nothing; in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whom an attempt asks. format: the provider's. vendor: it is the format's own maker, and no server
+    that speaks alike. capabilities: the model's, None where nobody knows them."""
+
+    provider: str
+    model: str
+    format: str
+    vendor: bool = False
+    local: bool = True
+    capabilities: frozenset[str] | None = None
 
 
 class Ask(Protocol):
@@ -107,6 +128,25 @@ class Fetch(Protocol):
     ) -> tuple[int, bytes]: ...
 
 
+class Apart(Protocol):
+    """A function `module:name` of an installed package, called with (data, settings) in a process of its
+    own, and the bytes that it returned. For work on a stranger's data, which may be made to take all
+    time and memory: the process is bounded, and can be killed. Raises ApartFailed, at the latest
+    after `timeout_s`.
+    """
+
+    async def __call__(
+        self,
+        function: str,
+        data: bytes,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float = 30.0,
+        memory_bytes: int = 512 * 1024 * 1024,
+        max_bytes: int = 8 * 1024 * 1024,
+    ) -> bytes: ...
+
+
 async def _no_ask(
     provider: str,
     model: str,
@@ -150,6 +190,18 @@ async def _no_fetch(
     raise FetchFailed("fetching is not possible here")
 
 
+async def _no_apart(
+    function: str,
+    data: bytes,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    timeout_s: float = 30.0,
+    memory_bytes: int = 512 * 1024 * 1024,
+    max_bytes: int = 8 * 1024 * 1024,
+) -> bytes:
+    raise ApartFailed("no process can be started here")
+
+
 @dataclass(slots=True)
 class Context:
     """One extension's view of one request. Mutable, and private to that pair.
@@ -168,6 +220,7 @@ class Context:
     fetch: Fetch = _no_fetch
     ask: Ask = _no_ask
     embed: Embed = _no_embed
+    apart: Apart = _no_apart
     breathe: Callable[[], Awaitable[None]] = _no_breath
     forced: str | None = None
     changed: bool = False
@@ -208,6 +261,11 @@ class Plugin:
 
     async def pre_request(self, request: Request, ctx: Context) -> Request | Response | Stop:
         """After the classifiers, before routing."""
+        return request
+
+    async def on_attempt(self, request: Request, place: Place, ctx: Context) -> Request:
+        """Before each attempt at a provider: the request for this one. PluginFailed: not for this one,
+        and the next candidate is tried."""
         return request
 
     def on_event(self, event: Event, ctx: Context) -> Iterable[Event]:

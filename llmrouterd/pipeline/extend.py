@@ -23,7 +23,7 @@ import trio
 
 from formats.canonical import Event, Request, Response
 from formats.errors import Failure
-from llmrouterd.hooks import Context, Plugin, PluginFailed, Stop
+from llmrouterd.hooks import Context, Place, Plugin, PluginFailed, RequestRefused, Stop
 from llmrouterd.model import ANY_TAG
 from llmrouterd.pipeline.errand import Errand
 from llmrouterd.pipeline.inquiry import Inquiry
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
     from llmrouterd.hooks import Classifier
-    from llmrouterd.model import Record
+    from llmrouterd.model import Candidate, ModelInfo, Provider, Record
     from llmrouterd.pipeline.daemon import Generation, Installed
     from llmrouterd.pipeline.story import Story
 
@@ -77,6 +77,9 @@ class Extensions:
         self.answer: Response | None = None
         self._tagged: tuple[Response, tuple[str, ...]] | None = None
         self.active = self._activate(request) if gen.plugins else []
+        self._attempts = [
+            a for a in self.active if type(a.hook).on_attempt is not Plugin.on_attempt
+        ]
         self._editors = [a for a in self.active if type(a.hook).on_event is not Plugin.on_event]
         self.whole_response = any(a.hook.whole_response for a in self.active)
         self.wants_response = bool(gen.response_classifiers) or any(
@@ -96,12 +99,12 @@ class Extensions:
     def _context(self, id_: str, settings: Mapping[str, Any], *tags: str) -> Context:
         breathe = trio.lowlevel.checkpoint
         if not self._asks:
-            return Context(id_, settings, tags, breathe=breathe, dry=True)
+            apart = self._story.daemon.apart
+            return Context(id_, settings, tags, apart=apart, breathe=breathe, dry=True)
         inquiry = Inquiry(self._gen, self._story, id_)
         errand = Errand(self._gen, self._story, id_, lambda: self._judged)
-        return Context(
-            id_, settings, tags, errand.fetch, inquiry.ask, inquiry.embed, breathe=breathe
-        )
+        asking = errand.fetch, inquiry.ask, inquiry.embed, self._story.daemon.apart
+        return Context(id_, settings, tags, *asking, breathe=breathe)
 
     @property
     def edits_events(self) -> bool:
@@ -154,7 +157,9 @@ class Extensions:
                 _check(hook, result, Request, Response, Stop)
             except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
-                return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
+                refused = isinstance(error, RequestRefused)
+                words = f"plugin {active.id!r} failed: {_words(error)}"
+                return Failure("bad_request" if refused else "plugin", words)
             finally:
                 self._noted(active)
             if result is not request or active.ctx.changed:
@@ -195,6 +200,36 @@ class Extensions:
     def _unjudged(self, installed: Installed[Classifier]) -> None:
         self._story.unknown_tags |= frozenset(getattr(installed.hook, "may_set", (ANY_TAG,)))
         self._story.notes.append(f"classifier {installed.id} failed")
+
+    async def for_attempt(
+        self, request: Request, provider: Provider, candidate: Candidate, info: ModelInfo | None
+    ) -> Request | Failure:
+        """on_attempt: what the request is for this candidate."""
+        if not self._attempts:
+            return request
+        place = Place(
+            provider.name,
+            candidate.model,
+            provider.format,
+            provider.dialect.vendor,
+            provider.local,
+            info.capabilities if info is not None else None,
+        )
+        for active in self._attempts:
+            try:
+                result = await active.within(active.hook.on_attempt(request, place, active.ctx))
+                _check("on_attempt", result, Request)
+            except PluginFailed as error:
+                return Failure("unsupported", f"plugin {active.id!r}: {_words(error)}")
+            except Exception as error:  # noqa: BLE001
+                LOG.warning("plugin %r failed in on_attempt: %s", active.id, _words(error))
+                return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
+            finally:
+                self._noted(active)
+            if result is not request:
+                self._story.plugins.append(active.id)
+                request = replace(result, raw=None)
+        return request
 
     # --- the answer -------------------------------------------------------------------------------
 

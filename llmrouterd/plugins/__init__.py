@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.plugins.pareto_router import ParetoRouter
+from llmrouterd.plugins.pdf import Pdf
 from llmrouterd.plugins.redact import Redact
 from llmrouterd.plugins.response_healing import ResponseHealing
 from llmrouterd.plugins.web import Web
@@ -26,4 +27,5 @@ BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], Plugin]] = {
     ParetoRouter.id: ParetoRouter,
     Redact.id: Redact,
     Web.id: Web,
+    Pdf.id: Pdf,
 }

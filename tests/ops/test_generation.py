@@ -64,6 +64,7 @@ def test_only_enabled_classifiers_run_and_every_plugin_can_be_asked_for() -> Non
         ("pareto-router", False),
         ("redact", False),
         ("web", False),
+        ("pdf", False),
     ]
 
 

@@ -11,8 +11,8 @@ import trio.testing
 from formats import FORMATS as MODULES
 from formats.canonical import Event, Message, Request, Response, Text, TextDelta, ToolUse
 from formats.fold import fold
-from llmrouterd.hooks import Context, Plugin, PluginFailed, Stop
-from llmrouterd.model import Record
+from llmrouterd.hooks import Context, Place, Plugin, PluginFailed, RequestRefused, Stop
+from llmrouterd.model import ModelInfo, Record
 from llmrouterd.pipeline import extend, handle
 from llmrouterd.pipeline.daemon import Installed
 from llmrouterd.pipeline.story import Story
@@ -905,3 +905,77 @@ async def test_a_plugin_may_know_by_the_request_that_it_is_asked_for(
         out = await st.ask("openai", request("openai", user=user))
     assert out.status == 200
     assert st.record.notes == (("telling: a note",) if runs else ())
+
+
+# --- before each attempt --------------------------------------------------------------------------
+
+
+class Fits(Plugin):
+    """Makes the request fit the provider, or says why it cannot be."""
+
+    id = "fits"
+
+    def __init__(self, **does: object) -> None:
+        self.does = does
+        self.places: list[Place] = []
+
+    async def on_attempt(self, request: Request, place: Place, ctx: Context) -> Request:
+        self.places.append(place)
+        deed = self.does.get(place.provider)
+        if isinstance(deed, Exception):
+            raise deed
+        ctx.notes.append(f"for {place.provider}")
+        return request if deed is None else with_text(str(deed))(request, ctx)
+
+
+@both
+async def test_each_attempt_has_a_request_of_its_own(stream: bool, autojump_clock) -> None:
+    plugin = Fits(a="for a", b="for b")
+    up = {"a": replies(500, {"error": {"message": "x"}}), "b": answering(stream=stream)}
+    b = openai("b", local=False)
+    models = {"b": {"b-model": ModelInfo("b-model", capabilities=frozenset({"completion"}))}}
+    async with stage(openai("a"), b, up=up, plugins=[plugin], models=models) as st:
+        out = await st.ask("openai", request("openai", stream=stream))
+        sent = [st.asked[name][0].json["messages"][0]["content"] for name in ("a", "b")]
+    assert out.status == 200
+    assert sent == ["for a", "for b"]
+    assert plugin.places == [
+        Place("a", "a-model", "openai"),
+        Place("b", "b-model", "openai", local=False, capabilities=frozenset({"completion"})),
+    ]
+    assert st.record.plugins == ("fits",)
+    assert st.record.notes == ("fits: for a", "fits: for b")
+
+
+async def test_one_that_cannot_be_made_to_fit_is_passed_over(autojump_clock) -> None:
+    plugin = Fits(a=PluginFailed("a has no room for it"))
+    up = {"a": answering(stream=False), "b": answering(stream=False)}
+    async with stage(openai("a"), openai("b"), up=up, plugins=[plugin]) as st:
+        out = await st.ask("openai", request("openai"))
+        assert st.asked["a"] == []
+    assert out.headers.get("x-router-provider") == "b"
+
+
+async def test_when_it_fits_nobody_the_client_is_told_why(autojump_clock) -> None:
+    plugin = Fits(a=PluginFailed("a has no room for it"))
+    async with stage(openai("a"), up={"a": answering(stream=False)}, plugins=[plugin]) as st:
+        out = await st.ask("openai", request("openai"))
+        assert st.asked["a"] == []
+    assert out.status == 400
+    assert out.json["error"]["message"].endswith("plugin 'fits': a has no room for it")
+
+
+async def test_a_bug_before_an_attempt_is_a_500_that_names_the_plugin(autojump_clock) -> None:
+    plugin = Fits(a=ZeroDivisionError("ill"))
+    async with stage(openai("a"), up={"a": answering(stream=False)}, plugins=[plugin]) as st:
+        out = await st.ask("openai", request("openai"))
+    assert out.status == 500
+    assert "plugin 'fits' failed: ill" in out.json["error"]["message"]
+
+
+async def test_the_clients_mistake_is_a_400(autojump_clock) -> None:
+    plugin = Scripted("strict", Diary(), pre_request=RequestRefused("this cannot be read"))
+    async with stage(openai("a"), up={"a": answering(stream=False)}, plugins=[plugin]) as st:
+        out = await st.ask("openai", request("openai"))
+    assert out.status == 400
+    assert "plugin 'strict' failed: this cannot be read" in out.json["error"]["message"]
