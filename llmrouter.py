@@ -160,7 +160,7 @@ def refuse(word: str, parser: Parser) -> NoReturn:
 
 
 def build_parser() -> Parser:
-    """word: the command that is asked for."""
+    """The whole command line: contrib/cli.py makes manual page and completions of it."""
     parser = Parser(
         prog="llmrouter",
         allow_abbrev=False,  # a script's shortened option must not change its meaning later

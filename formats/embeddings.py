@@ -17,11 +17,11 @@ from __future__ import annotations
 import binascii
 import math
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeGuard
 
 from formats import check, plugins
-from formats.canonical import EMPTY, JSON, Usage
+from formats.canonical import EMPTY, JSON, PluginCall, Usage
 from formats.errors import Garbled, Invalid, Unsupported
 from formats.jsontext import RawBody, dump, dump_ascii, parse_body
 from formats.ollama import errors as ollama_errors
@@ -70,6 +70,7 @@ class EmbedRequest:
     keep_alive: JSON = None
     options: Mapping[str, JSON] = EMPTY
     bound: tuple[str, ...] = ()
+    plugins: tuple[PluginCall, ...] = ()
     extra: Mapping[str, JSON] = EMPTY
     raw: RawBody = field(kw_only=True, compare=False, repr=False)
 
@@ -109,6 +110,7 @@ def parse_request(origin: Call, body: bytes) -> EmbedRequest:
         truncate=None if old else check.opt_bool(value, "truncate"),
         keep_alive=keep_alive_of(value),
         options=check.opt_object(value, "options") or EMPTY,
+        plugins=plugins.plugin_calls(value),
         extra=extra,
         raw=raw,
     )
@@ -130,6 +132,7 @@ def _parse_openai(raw: RawBody, extra: Mapping[str, JSON]) -> EmbedRequest:
         encoding="base64" if encoding == "base64" else "float",
         user=check.opt_string(value, "user"),
         bound=("input",) if tokens else (),
+        plugins=plugins.plugin_calls(value),
         extra=extra,
         raw=raw,
     )
@@ -176,6 +179,32 @@ def _ollama_texts(value: JSON) -> tuple[str, ...]:
 def _prompt(value: Mapping[str, JSON]) -> tuple[str, ...]:
     prompt = check.opt_string(value, "prompt")
     return (prompt,) if prompt else ()
+
+
+def replaced(
+    request: EmbedRequest,
+    texts: tuple[str, ...],
+    *,
+    user: str | None,
+    extra: Mapping[str, JSON],
+    options: Mapping[str, JSON],
+) -> EmbedRequest:
+    """The request with other texts, as many as before, and other members; its own text follows."""
+    value = {n: v for n, v in request.raw.value.items() if n in _KNOWN[request.origin]}
+    if request.texts:
+        name = "prompt" if request.origin == "ollama_old" else "input"
+        value[name] = texts[0] if type(value[name]) is str else list(texts)
+    value |= extra
+    value |= {"user": user} if user is not None and request.origin == "openai" else {}
+    value |= {"options": dict(options)} if options else {}
+    return replace(
+        request,
+        texts=texts,
+        user=user,
+        extra=extra,
+        options=options,
+        raw=parse_body(dump(value)),
+    )
 
 
 # --- an upstream's request ------------------------------------------------------------------------

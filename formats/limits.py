@@ -1,4 +1,4 @@
-"""The most tokens that an answer may have, where a model is known to write no more.
+"""The most tokens that an answer may have, where more is known to be impossible or refused.
 
 Owns: that one cut, alike for every format.
 Refuses to know: what each format calls the limit, and what it means where none was given.
@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 
 def capped_tokens(request: Request, losses: Losses, target: Target) -> int | None:
-    """What the client asked for, or what the model can do. None: the client did not say."""
+    """What the client asked for, or what can be had. None: the client did not say."""
     limit = request.max_tokens
-    if limit is None or not target.max_output or limit <= target.max_output:
+    known = [(target.max_output, "max_tokens: maximum"), (target.room, "max_tokens: room")]
+    most, case = min((each for each in known if each[0]), default=(0, ""))
+    if limit is None or not most or limit <= most:
         return limit
-    losses.note("max_tokens: maximum", most=target.max_output)
-    return target.max_output
+    losses.note(case, most=most)
+    return most

@@ -141,6 +141,9 @@ _ANY: Mapping[str, Case] = {
     ),
     "sealed": Case("dropped", "reasoning", "sealed by another server than the one that is asked"),
     "max_tokens: maximum": Case("clamped", "max_tokens", "the model writes at most {most} tokens"),
+    "max_tokens: room": Case(
+        "clamped", "max_tokens", "the prompt leaves room for about {most} tokens", harmless=True
+    ),
     "max_tokens: none": Case(
         "refused", "max_tokens", "an answer of no tokens cannot be asked for here"
     ),

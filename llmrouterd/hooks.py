@@ -1,7 +1,8 @@
 """What may be plugged in: the protocols of plugins, classifiers and observers.
 
 Owns: `Plugin` (a base class whose hooks do nothing), `Classifier`, `ResponseClassifier`, `Sink`,
-and `Context`, through which an extension sees its settings and changes the course of a request.
+and `Context`, through which an extension sees its settings and changes the course of a request; what a
+plugin that keeps answers is given and gives back (`Arrival`, `Kept`, `Pending`).
 Refuses to know: who calls the hooks and when (llmrouterd/pipeline/extend.py does).
 
 Laws:
@@ -21,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
-    from formats.canonical import Event, Request, Response
+    from formats.canonical import Event, Request, Response, Usage
     from formats.errors import Failure
-    from llmrouterd.model import Record, Telling
+    from llmrouterd.model import EndState, Record, Telling
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,78 @@ class Stop:
     response: Response | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request as its client sent it, before any plugin has changed it.
+
+    endpoint: the path it came to. fields: what besides its body can change its answer (header fields
+    that upstreams see, wishes, tags, the query), always in one order. asker: a digest of who asks, by
+    name and credentials. cache_control: that header field.
+    """
+
+    request: Request
+    endpoint: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+    asker: bytes = b""
+    cache_control: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A whole answer as its client got it: `body` to the byte, in the client's format.
+
+    provider, model: who gave it. usage, response_tags, dropped: as its record has them. answer: of the
+    Responses API, the object that a client may go on from; passed: that is the provider's own.
+    """
+
+    body: bytes
+    stream: bool
+    provider: str
+    model: str
+    usage: Usage | None = None
+    usage_estimated: bool = False
+    response_tags: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    answer: bytes = b""
+    passed: bool = False
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + len(self.answer)
+
+
+class Pending:
+    """Somebody else's request that may bring the answer. wait_s: how long to wait for it at most."""
+
+    __slots__ = ("_wake", "over", "wait_s")
+
+    def __init__(self, wait_s: float) -> None:
+        self.wait_s = wait_s
+        self.over = False
+        self._wake: list[Callable[[], object]] = []
+
+    def wakes(self, wake: Callable[[], object]) -> None:
+        """Call `wake` when it is over."""
+        self._wake.append(wake)
+
+    def forgets(self, wake: Callable[[], object]) -> None:
+        """Whoever waited does not any more."""
+        if wake in self._wake:
+            self._wake.remove(wake)
+
+    def end(self) -> None:
+        self.over = True
+        for wake in self._wake:
+            wake()
+        self._wake.clear()
+
+
 class PluginFailed(Exception):
     """Raised by a plugin to fail the request with its own words."""
 
 
-class RequestRefused(PluginFailed):
-    """The same for what is the client's mistake: a 400, and not a 500."""
+class PluginRefused(PluginFailed):
+    """The same, where the request is at fault: its client is told so with 400."""
 
 
 class AskFailed(Exception):
@@ -203,24 +270,38 @@ async def _no_apart(
 
 
 @dataclass(slots=True)
+class Along:
+    """What came with a request's body and may go along to an upstream: the client's header fields
+    and its query. One for all plugins of a request, which may take things out."""
+
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    query: str = ""
+
+
+@dataclass(slots=True)
 class Context:
     """One extension's view of one request. Mutable, and private to that pair.
 
     settings: configured ones, overridden by those of the request's `plugins` entry.
-    tags: the request's tags so far (final from pre_request on). breathe: awaited now and then by
-    whoever computes for long, so that other requests go on meanwhile. dry: the request is only
-    explained or counted, and nobody may be asked. notes: what the record should say of this request,
-    in the plugin's words. fields: header fields of the answer, as long as it has not begun; `x` is
-    X-Router-ID-X, with the plugin's id. state: the plugin's own, of this request; stream: the same of one stream of its answer, since another attempt begins another stream.
+    tags: the request's tags so far (final from pre_request on). client: the name of its key, "" without
+    one. leaving: a text as the plugins let it leave that is not of the request itself, like a question to
+    a search engine; raises PluginFailed. breathe: awaited now and then by whoever computes for long, so
+    that other requests go on meanwhile. dry: the request is only explained or counted, and nobody may be
+    asked. state: the plugin's own, of this request; stream: the same of one stream of its answer, since
+    another attempt begins another stream. notes: what a hook did, in words, for the log. fields: header
+    fields of the answer, as long as it has not begun; `x` is X-Router-ID-X, with the plugin's id. along:
+    what may go along with the request.
     """
 
     id: str
     settings: Mapping[str, Any]
     tags: tuple[str, ...] = ()
+    client: str = ""
     fetch: Fetch = _no_fetch
     ask: Ask = _no_ask
     embed: Embed = _no_embed
     apart: Apart = _no_apart
+    leaving: Callable[[str], str] = str
     breathe: Callable[[], Awaitable[None]] = _no_breath
     forced: str | None = None
     changed: bool = False
@@ -229,6 +310,7 @@ class Context:
     dry: bool = False
     notes: list[str] = field(default_factory=list)
     fields: dict[str, str] = field(default_factory=dict)
+    along: Along = field(default_factory=Along)
 
     def force(self, provider: str) -> None:
         """Send this request to `provider`, past the rules (policies still hold)."""
@@ -245,11 +327,21 @@ class Plugin:
     whole_response: True makes the answer wait until it is complete (bounded), so that
     post_response may change it; otherwise streams pass through and post_response only looks.
     edits_events: True when on_event may change anything (pass-through of bytes is off then).
+    vectors: True: on_start and pre_request also see requests for vectors, each text a message of the
+    user's; what they make of the texts is sent.
+    owned: settings that are the owner's: a request that names one of them is refused.
     """
 
     id: str = ""
     whole_response: bool = False
     edits_events: bool = False
+    vectors: bool = False
+    owned: Collection[str] = frozenset()
+
+    def on_arrival(self, arrival: Arrival, ctx: Context) -> int:
+        """The client's own request, before any plugin's on_start; sync. Returns how many bytes of its
+        answer `on_release` is to be given; 0: none."""
+        return 0
 
     def asked_for(self, request: Request) -> bool:
         """Whether a request asks for this plugin in another way than by its id."""
@@ -258,6 +350,12 @@ class Plugin:
     async def on_start(self, request: Request, ctx: Context) -> Request | Response | Stop:
         """Before the classifiers."""
         return request
+
+    def recall(self, may: Callable[[Kept], bool], ctx: Context) -> Kept | Pending | None:
+        """After the classifiers, before pre_request; sync: an answer that was kept, which then goes out
+        as it is, without any further hook but on_release and on_end. Pending: wait, and ask me again.
+        may: whether the owner's policies let this request have that answer."""
+        return None
 
     async def pre_request(self, request: Request, ctx: Context) -> Request | Response | Stop:
         """After the classifiers, before routing."""
@@ -268,6 +366,15 @@ class Plugin:
         and the next candidate is tried."""
         return request
 
+    def on_send(self, request: Request, ctx: Context) -> Request:
+        """What leaves beside the request itself: one to which the router or on_attempt added something, or
+        an extension's question to somebody else. Sync; may come more than once, and before pre_request."""
+        return request
+
+    def shown(self, request: Request, ctx: Context) -> Request:
+        """The request as its client knows it, for formats whose answers repeat parts of it."""
+        return request
+
     def on_event(self, event: Event, ctx: Context) -> Iterable[Event]:
         """Each event of an answer as it passes; sync, so that streams keep their pace."""
         return (event,)
@@ -275,6 +382,10 @@ class Plugin:
     async def post_response(self, response: Response, ctx: Context) -> Response | Stop:
         """The whole answer, when it has ended."""
         return response
+
+    def on_release(self, kept: Kept | None, end: EndState, ctx: Context) -> None:
+        """The request is over, whatever came of it: also when its client has gone, and at once; sync.
+        kept: its answer, if it is whole and no longer than was asked for."""
 
     async def on_error(self, failure: Failure, ctx: Context) -> None:
         """The request has failed, and the client was told so: before on_end."""
@@ -309,6 +420,12 @@ class ResponseClassifier(Protocol):
 
 
 class Sink(Protocol):
-    """An observer. `tell` is sync, never blocks, never raises; what it cannot keep it counts."""
+    """An observer. `tell` is sync, never blocks, never raises; what it cannot keep it counts.
+
+    follows: it wants every step of a request on its way; the others are told of attempts that failed
+    and of the record.
+    """
+
+    follows: bool
 
     def tell(self, telling: Telling) -> None: ...

@@ -36,6 +36,7 @@ EndState = Literal[
     "over_budget",
     "internal_error",
 ]
+Cached = Literal["", "hit", "miss", "joined"]
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -531,10 +532,18 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Where a connection really went: the address dialled, and whether it left this network."""
+    """Where a connection really went: the address dialled (`unix:/path` for a socket), and whether it
+    left this network."""
 
     address: str
     left_host: bool
+
+    @property
+    def host(self) -> str:
+        """The address without its port; of a unix socket, all of it."""
+        if self.address.startswith("unix:"):
+            return self.address
+        return self.address.rpartition(":")[0].strip("[]")
 
 
 # --- what observers are told ----------------------------------------------------------------------
@@ -706,6 +715,7 @@ class Record:
     these networks where there are any.
     Of the last attempt: asked_ms (when it began) and head_ms (when its answer began, None: it did not)
     count from the request's beginning; connect_ms is what a new connection took, None without one.
+    model_digest, quantization: of the weights that were asked, as their server listed them; "": unknown.
     """
 
     id: int
@@ -726,6 +736,7 @@ class Record:
     tags: tuple[str, ...] = ()
     response_tags: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
+    cache: Cached = ""  # joined: with a request of the same words that was running already
     request: Request | None = None
     response: Response | Unread | None = None
     usage: Usage | None = None
@@ -754,6 +765,8 @@ class Record:
     trace_id: str | None = None
     traced: Traced | None = None
     confined: tuple[str, ...] | None = None
+    model_digest: str = ""
+    quantization: str = ""
 
 
 Telling = Opened | Classified | Routed | Queued | FirstToken | Progress | AttemptFailed | Record

@@ -5,7 +5,7 @@ _llmrouter() {
         [[ $word == -* ]] || path+="$word "
     done
     case $prev in
-    --format) COMPREPLY=($(compgen -W "openai anthropic ollama responses" -- "$cur")); return ;;
+    --format) COMPREPLY=($(compgen -W "openai anthropic ollama responses embeddings embed" -- "$cur")); return ;;
     --log-format) COMPREPLY=($(compgen -W "auto plain journal json" -- "$cur")); return ;;
     --log-level) COMPREPLY=($(compgen -W "debug info warning error" -- "$cur")); return ;;
     --config) COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -21,7 +21,7 @@ _llmrouter() {
     "replay "*) COMPREPLY=($(compgen -W "-h --help --debug --config --since --limit --all --json --send --url --concurrency --key-env" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "launch "*) COMPREPLY=($(compgen -W "-h --help --debug --url --model --key-env --print claude codex copilot opencode qwen" -- "$cur")) ;;
     "serve "*) COMPREPLY=($(compgen -W "-h --help --debug --host --port --log-level --log-format --watch-config --check" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
-    "check "*) COMPREPLY=($(compgen -W "-h --help --debug --json" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
+    "check "*) COMPREPLY=($(compgen -W "-h --help --debug --online --offline --allow --seconds --json" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "stats "*) COMPREPLY=($(compgen -W "-h --help --debug --config --by --since --until --json --csv" -- "$cur")) ;;
     "watch "*) COMPREPLY=($(compgen -W "-h --help --debug --key-file --ca-file --filter --json --brief" -- "$cur")) ;;
     "audit "*) COMPREPLY=($(compgen -W "-h --help --debug --config --key-file --json verify" -- "$cur")) ;;

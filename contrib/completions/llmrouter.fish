@@ -30,6 +30,10 @@ complete -c llmrouter -n '__fish_seen_subcommand_from serve' -l check -d 'only c
 complete -c llmrouter -n '__fish_seen_subcommand_from serve' -F
 complete -c llmrouter -n '__fish_seen_subcommand_from check' -s h -l help -d 'show this help message and exit'
 complete -c llmrouter -n '__fish_seen_subcommand_from check' -l debug -d 'show the traceback of an internal error'
+complete -c llmrouter -n '__fish_seen_subcommand_from check' -l online -d 'ask every provider, too'
+complete -c llmrouter -n '__fish_seen_subcommand_from check' -l offline -d 'start it under watch: does anything dial outside of this network?'
+complete -c llmrouter -n '__fish_seen_subcommand_from check' -l allow -r -d 'with --offline: a name, address or network that is inside'
+complete -c llmrouter -n '__fish_seen_subcommand_from check' -l seconds -r -d 'with --offline: how long to watch once it listens (3)'
 complete -c llmrouter -n '__fish_seen_subcommand_from check' -l json -d 'print JSON'
 complete -c llmrouter -n '__fish_seen_subcommand_from check' -F
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -s h -l help -d 'show this help message and exit'
@@ -37,7 +41,7 @@ complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l debug -d 'show
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l model -r -d 'the model that is asked for'
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l prompt -r -d 'what is said to it (hello)'
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l request -r -F -d 'a whole request body; -: stdin'
-complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l format -r -a 'openai anthropic ollama responses' -d 'of the request'
+complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l format -r -a 'openai anthropic ollama responses embeddings embed' -d 'of the request; embed: Ollama\'s'
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l tag -r -d 'a tag besides those found'
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l provider -r -d 'as with the header X-Router-Provider'
 complete -c llmrouter -n '__fish_seen_subcommand_from explain' -l client -r -d 'the name of one of [[clients]]'

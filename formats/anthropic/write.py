@@ -88,7 +88,7 @@ def passes(request: Request, target: Target) -> bool:
     raw = request.raw
     if raw is None or request.origin != NAME or request.max_tokens is None:
         return False
-    if target.max_output and request.max_tokens > target.max_output:
+    if any(0 < most < request.max_tokens for most in (target.max_output, target.room)):
         return False
     renamed = target.model != request.model
     if renamed and any(name in raw.value for name in ("temperature", "top_p", "top_k")):

@@ -1,7 +1,8 @@
 """`llmrouter check [CONFIG]`: is the configuration right, and what does it say?
 
 Owns: the tables and the JSON that show a configuration.
-Refuses to know: the network. Nobody is asked anything.
+Refuses to know: the network. Nobody is asked anything, but by --online (online.py) and --offline
+(offline.py).
 
 Laws:
 1. No secret in any output: of a key it says that there is one, of headers their names.
@@ -33,16 +34,56 @@ IMPLICIT = "none given: whoever has the model is asked, local providers first"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the configuration and print what it says. Exit code 0, or 2 when it is wrong."""
+    """Check the configuration and print what it says. Exit code 0, 2 when it is wrong; 1 when what
+    --online or --offline asks for is not so."""
     try:
+        if args.offline:
+            return _offline(args)
+        if args.allow or args.seconds is not None:
+            raise ConfigError(["--allow and --seconds: each goes with --offline"])
         config = find_and_load(args)
         made(config)
     except ConfigError as error:
         if args.json:
             print(json.dumps({"problems": error.problems}, indent=2))
         return locate.complain(error)
+    if args.online:
+        return _online(config, as_json=args.json)
     print(json.dumps(as_json(config), indent=2) if args.json else as_text(config))
     return 0
+
+
+def _online(config: Config, *, as_json: bool) -> int:
+    from llmrouterd.commands import online
+
+    answers = online.ask(config)
+    if as_json:
+        told = {"path": config.path, "problems": [], **online.as_json(answers)}
+        print(json.dumps(told, indent=2))
+    else:
+        print(online.as_text(answers))
+    return 0 if answers.well else 1
+
+
+def _offline(args: argparse.Namespace) -> int:
+    """Without a file, too: what `serve` does then is a start like any other."""
+    from llmrouterd.commands import offline
+    from llmrouterd.ops.offline import Allowed
+
+    path = locate.find(args.config, os.environ)
+    config = None if path is None else load(path, os.environ)
+    try:
+        allowed = Allowed(args.allow)
+    except ValueError as error:
+        raise ConfigError([f"--allow: {error}"]) from None
+    seconds = offline.WATCHED_S if args.seconds is None else args.seconds
+    proof = offline.prove(config, allowed, seconds, os.environ)
+    if args.json:
+        told = {"path": config.path if config else None, "problems": [], **offline.as_json(proof)}
+        print(json.dumps(told, indent=2))
+    else:
+        print(offline.as_text(proof))
+    return 0 if proof.well else 1
 
 
 def made(config: Config) -> None:

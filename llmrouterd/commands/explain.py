@@ -32,13 +32,17 @@ class _AskedWrongly(Exception):
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the walk. Exit code 0; 1 when the request would be refused, 2 for wrong usage."""
+    """Print the walk. Exit code 0; 1 when the request would be refused or no router answers, 2 for
+    wrong usage."""
     try:
         asked = _asked(args)
         told = _of_daemon(args, asked) if args.url else _offline(args, asked)
     except _AskedWrongly as why:
         print(f"llmrouter explain: {why}", file=sys.stderr)
         return 2
+    except NoAnswerError as why:
+        print(f"llmrouter explain: {why}", file=sys.stderr)
+        return why.code
     except ConfigError as error:
         return locate.complain(error)
     if args.json:
@@ -61,8 +65,7 @@ def _asked(args: argparse.Namespace) -> dict[str, JSON]:
         except ValueError as error:
             raise _AskedWrongly(f"{args.request}: not JSON: {error}") from None
     elif args.model:
-        body = {"model": args.model, "messages": [{"role": "user", "content": args.prompt}]}
-        body |= {"max_tokens": 1024} if args.format == "anthropic" else {}
+        body = _body(args)
     else:
         raise _AskedWrongly("give --model (and --prompt), or --request FILE")
     if args.model and isinstance(body, dict):
@@ -76,6 +79,14 @@ def _asked(args: argparse.Namespace) -> dict[str, JSON]:
     }
 
 
+def _body(args: argparse.Namespace) -> JSON:
+    """A request of the format that says the prompt."""
+    if args.format in ("embeddings", "embed", "responses"):
+        return {"model": args.model, "input": args.prompt}
+    most = {"max_tokens": 1024} if args.format == "anthropic" else {}
+    return {"model": args.model, "messages": [{"role": "user", "content": args.prompt}], **most}
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text("utf-8")
@@ -85,10 +96,7 @@ def _read(path: Path) -> str:
 
 
 def _of_daemon(args: argparse.Namespace, asked: dict[str, JSON]) -> dict[str, JSON]:
-    try:
-        return ask(args.url, "/dashboard/api/explain", args.key_env, asked)
-    except NoAnswerError as error:
-        raise _AskedWrongly(str(error)) from None
+    return ask(args.url, "/dashboard/api/explain", args.key_env, asked)
 
 
 def _offline(args: argparse.Namespace, asked: dict[str, JSON]) -> dict[str, JSON]:

@@ -50,13 +50,15 @@ def tui(parser: argparse.ArgumentParser) -> None:
 
 def explain(parser: argparse.ArgumentParser) -> None:
     _config(parser)
-    formats = ("openai", "anthropic", "ollama", "responses")
+    formats = ("openai", "anthropic", "ollama", "responses", "embeddings", "embed")
     parser.add_argument("--model", help="the model that is asked for")
     parser.add_argument("--prompt", default="hello", help="what is said to it (%(default)s)")
     parser.add_argument(
         "--request", type=Path, metavar="FILE", help="a whole request body; -: stdin"
     )
-    parser.add_argument("--format", choices=formats, default="openai", help="of the request")
+    parser.add_argument(
+        "--format", choices=formats, default="openai", help="of the request; embed: Ollama's"
+    )
     parser.add_argument("--tag", action="append", default=[], help="a tag besides those found")
     parser.add_argument("--provider", help="as with the header X-Router-Provider")
     parser.add_argument("--client", default="", help="the name of one of [[clients]]")
@@ -196,7 +198,34 @@ def _port(text: str) -> int:
 
 def check(parser: argparse.ArgumentParser) -> None:
     _config(parser)
+    asked = parser.add_mutually_exclusive_group()
+    asked.add_argument("--online", action="store_true", help="ask every provider, too")
+    text = "start it under watch: does anything dial outside of this network?"
+    asked.add_argument("--offline", action="store_true", help=text)
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="WHERE",
+        help="with --offline: a name, address or network that is inside",
+    )
+    parser.add_argument(
+        "--seconds",
+        metavar="S",
+        type=_seconds,
+        help="with --offline: how long to watch once it listens (3)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to 86400")
+    return number
 
 
 def init(parser: argparse.ArgumentParser) -> None:

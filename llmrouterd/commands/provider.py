@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from llmrouterd.commands.asking import NoAnswerError, ask
+from llmrouterd.commands.asking import NoAnswerError, WronglyAskedError, ask
 from llmrouterd.commands.check import printable, table
 
 if TYPE_CHECKING:
@@ -22,14 +22,15 @@ EVERY_S = 0.25
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: done. 1: there is no such provider, no router, or it was not empty in time."""
+    """0: done. 1: there is no such provider, no router, or it was not empty in time.
+    2: wrong usage."""
     try:
         if args.action == "list":
             for line in _listed(args):
                 print(line)
             return 0
         if not args.name:
-            raise NoAnswerError(f"name the provider: llmrouter provider {args.action} NAME")
+            raise WronglyAskedError(f"name the provider: llmrouter provider {args.action} NAME")
         asked = {"name": args.name, "paused": args.action != "resume"}
         told = ask(args.url, "/dashboard/api/provider", args.key_env, asked)
         if args.action == "drain":
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{args.name}: {'paused' if told['paused'] else 'asked again'}")
     except NoAnswerError as error:
         print(f"llmrouter: {error}", file=sys.stderr)
-        return 1
+        return error.code
     return 0
 
 

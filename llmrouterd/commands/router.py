@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from formats.errors import FormatError
+from llmrouterd.config.sockets import on_socket, wrong_socket
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.pool import DialError, Origin, Pool
 from llmrouterd.model import Clocks, Secret
@@ -52,7 +53,8 @@ class Router:
         self._origin, self._prefix = place(url, ca_file)
         self._key = key
         self._pool = Pool()
-        self.url = f"{self._origin.scheme}://{self._origin.authority}{self._prefix}"
+        scheme, where = self._origin.scheme, self._origin.authority
+        self.url = url if self._origin.unix else f"{scheme}://{where}{self._prefix}"
 
     def close(self) -> None:
         self._pool.close()
@@ -120,8 +122,11 @@ def place(url: str, ca_file: str = "") -> tuple[Origin, str]:
 
     Raises: WrongUse.
     """
-    if url.startswith("unix:"):
-        raise WrongUse("unix sockets are not available in this version")
+    socket = on_socket(url)
+    if socket is not None:
+        if wrong := wrong_socket(url):
+            raise WrongUse(f"{url!r} is no address: {wrong}")
+        return Origin("http", "localhost", 80, unix=socket[0]), socket[1]
     text = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(text)

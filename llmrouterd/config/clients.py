@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.config import keys
-from llmrouterd.config.credentials import NoKeyError, key_from, key_in_file
+from llmrouterd.config.credentials import own_key
 from llmrouterd.config.nouns import KeyHolder
 from llmrouterd.config.read import Problems, quoted, read
 from llmrouterd.model import Allowance, Caller, Secret
@@ -68,18 +68,12 @@ def _allowance(values: Mapping[str, Any]) -> Allowance | None:
 def _key(
     problems: Problems, index: int, values: Mapping[str, Any], environ: Mapping[str, str]
 ) -> Secret | None:
-    variable, file = values["key_env"], values["key_file"]
-    if bool(variable) == bool(file):
+    names = ("key_env", "key_file")
+    if bool(values["key_env"]) == bool(values["key_file"]):
         problems.add(("clients", index), "give its key with key_env or key_file")
         return None
-    path: Path = ("clients", index, "key_env" if variable else "key_file")
-    try:
-        if file:
-            return key_in_file(problems, path, file, environ)
-        return key_from(problems, path, variable, environ)
-    except NoKeyError as why:
-        problems.add(path, f"{why}: set it, or remove this client")
-        return None
+    here: Path = ("clients", index)
+    return own_key(problems, here, values, names, environ, "remove this client")
 
 
 def _check_name(

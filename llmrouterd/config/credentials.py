@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmrouterd.config.read import Problems, quoted
 from llmrouterd.model import Secret
@@ -31,6 +31,34 @@ _EVERYBODY = 0o004
 
 class NoKeyError(Exception):
     """A variable or a file gives no key. The text says why, and names it."""
+
+
+def own_key(
+    problems: Problems,
+    table: Path,
+    values: Mapping[str, Any],
+    names: tuple[str, str],
+    environ: Mapping[str, str],
+    otherwise: str,
+) -> Secret | None:
+    """A key that comes from a variable or from a file; None where neither is named. A key that must
+    be there and is not is noted with what to do, of which `otherwise` is the second half.
+
+    Args:
+        names: the keys of the table that name the variable and the file.
+    """
+    variable, file = (values[name] for name in names)
+    path: Path = (*table, names[1] if file else names[0])
+    if variable and file:
+        problems.add(path, f"give either {names[0]} or {names[1]}")
+        return None
+    try:
+        if file:
+            return key_in_file(problems, path, file, environ)
+        return key_from(problems, path, variable, environ)
+    except NoKeyError as why:
+        problems.add(path, f"{why}: set it, or {otherwise}")
+        return None
 
 
 def key_from(

@@ -367,7 +367,42 @@ RESPONSE_CLASSIFIERS: Mapping[str, Keys] = {
 }
 # timeout: seconds that one hook may take.
 _HOOKED: Keys = {**_ENABLED, "timeout": Key("number", low=0.01, high=600)}
+_WHOM: Keys = {
+    "models": Key("texts", filled=True),
+    "clients": Key("texts", filled=True),
+    "tags": Key("texts", filled=True),
+}
 PLUGINS: Mapping[str, Keys] = {
+    "system-prompt": {
+        **_HOOKED,
+        **_WHOM,
+        "text": Key("prose", filled=True),
+        "mode": Key("text", one_of=("prepend", "append", "replace")),
+        "when_absent": Key("switch"),
+        "prompts": Key("tables"),
+    },
+    "cache": {
+        **_HOOKED,
+        "ttl": Key("number", low=1, high=31536000),
+        "max_entries": Key("whole", low=1, high=1000000),
+        "max_bytes": Key("whole", low=1),
+        "max_answer_bytes": Key("whole", low=1, high=67108864),
+        "join_timeout": Key("number", low=0, high=3600),
+        "tools": Key("switch"),
+        "sampled": Key("switch"),
+        "shared": Key("switch"),
+        "mode": Key("text", one_of=("use", "refresh", "off")),
+    },
+    "model-params": {
+        **_HOOKED,
+        **_WHOM,
+        "defaults": Key("table"),
+        "set": Key("table"),
+        "min": Key("table"),
+        "max": Key("table"),
+        "remove": Key("texts", filled=True),
+        "rules": Key("tables"),
+    },
     "response-healing": _HOOKED,
     "pareto-router": {
         **_HOOKED,
@@ -423,13 +458,14 @@ PLUGINS: Mapping[str, Keys] = {
         "keep": Key("number", low=0, high=86400),
         "on_failure": Key("text", one_of=("continue", "fail")),
     },
+    "tool-repair": _HOOKED,
 }
 # Of a file of the owner's own; whatever else its table holds is that file's business.
 OWN: Keys = {**_HOOKED, "path": Key("text", required=True, filled=True)}
 # Ids of later versions: refused when enabled. Any other id is ignored with a warning.
 CLASSIFIERS_LATER: tuple[str, ...] = ()
 RESPONSE_CLASSIFIERS_LATER: tuple[str, ...] = ()
-PLUGINS_LATER = ("cache", "system-prompt", "model-params")
+PLUGINS_LATER: tuple[str, ...] = ()
 
 CLIENT: Keys = {
     "name": Key("text", required=True, filled=True),

@@ -24,7 +24,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from llmrouterd.config.credentials import NO_HEADER, NoKeyError, key_from, key_in_file
 from llmrouterd.config.dialects import dialect
 from llmrouterd.config.keys import PROVIDER
-from llmrouterd.config.read import NOT_YET, Problems, quoted, read
+from llmrouterd.config.read import Problems, quoted, read
+from llmrouterd.config.server import UNIX
+from llmrouterd.config.sockets import on_socket, wrong_socket
 from llmrouterd.model import Clocks, Provider, Secret, Slots
 
 if TYPE_CHECKING:
@@ -150,7 +152,7 @@ def _provider(problems: Problems, path: Path, values: Mapping[str, Any]) -> Prov
         problems.add((*path, "credentials"), words)
     local = values["local"]
     if local is None:
-        local = url is None or is_local_host(url.hostname or "")
+        local = url is None or url.scheme == "unix" or is_local_host(url.hostname or "")
     return Provider(
         name=values["name"] or "",
         format=values["format"] or "echo",
@@ -226,9 +228,11 @@ def _base_url(problems: Problems, path: Path, text: str) -> SplitResult | None:
     if not text:
         problems.add(path, 'the key "base_url" is missing')
         return None
-    if text.startswith("unix:"):
-        problems.add((*path, "base_url"), f"a unix socket is {NOT_YET}")
-        return None
+    if text.startswith(UNIX):
+        wrong = wrong_socket(text)
+        if wrong:
+            problems.add((*path, "base_url"), wrong)
+        return None if wrong else SplitResult("unix", "", text.removeprefix(UNIX), "", "")
     return url_parts(problems, (*path, "base_url"), text, "http://localhost:11434", "http", "https")
 
 
@@ -258,9 +262,12 @@ def url_parts(
 
 def _finished(url: SplitResult, format_name: str) -> str:
     """The URL that request paths are appended to: without user name, slash at the end, with /v1."""
-    path = url.path.rstrip("/")
+    place = on_socket(url.geturl())
+    path = url.path.rstrip("/") if place is None else place[1]
     if not path and format_name in ("openai", "anthropic", "responses"):
         path = "/v1"
+    if place is not None:
+        return f"{UNIX}{place[0]}" + (f":{path}" if path else "")
     return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{path}"
 
 
@@ -321,7 +328,7 @@ def _check_files(
         here: Path = (*path, "http_proxy")
         # the way to the proxy; the request that goes through it may well be https
         url_parts(problems, here, values["http_proxy"], "http://proxy.example:3128", "http")
-        if url is not None and _on_this_host(url.hostname or ""):
+        if url is not None and (url.scheme == "unix" or _on_this_host(url.hostname or "")):
             problems.warn(here, "not used: the provider is on this machine")
 
 

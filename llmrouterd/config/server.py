@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from llmrouterd.config import keys
-from llmrouterd.config.credentials import NoKeyError, key_from, key_in_file
+from llmrouterd.config.credentials import own_key
 from llmrouterd.config.nouns import Server
 from llmrouterd.config.read import Problems, quoted, read
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmrouterd.config.nouns import Config
-    from llmrouterd.model import Secret
     from llmrouterd.tomlpos import Path
 
 UNIX = "unix:"
@@ -49,7 +48,11 @@ def read_server(
         if key.later:
             del values[name]
     failover = values.pop("failover_to_remote")
-    values["api_key"] = _own_key(problems, values, environ)
+    names = ("api_key_env", "api_key_file")
+    otherwise = "remove this key to serve without one"
+    values["api_key"] = own_key(problems, ("server",), values, names, environ, otherwise)
+    for name in names:
+        del values[name]
     values["hosts"] = _hosts(problems, ("server", "host"), values.pop("host"))
     values["unix_mode"] = _mode(problems, values["unix_mode"])
     _check_tls(problems, values)
@@ -90,23 +93,6 @@ def overridden(config: Config, host: str | None = None, port: int | None = None)
 
 
 # --- whom it lets in ------------------------------------------------------------------------------
-
-
-def _own_key(
-    problems: Problems, values: dict[str, Any], environ: Mapping[str, str]
-) -> Secret | None:
-    variable, file = values.pop("api_key_env"), values.pop("api_key_file")
-    path: Path = ("server", "api_key_file" if file else "api_key_env")
-    if variable and file:
-        problems.add(path, "give either api_key_env or api_key_file")
-        return None
-    try:
-        if file:
-            return key_in_file(problems, path, file, environ)
-        return key_from(problems, path, variable, environ)
-    except NoKeyError as why:
-        problems.add(path, f"{why}: set it, or remove this key to serve without one")
-        return None
 
 
 def _check_listening(problems: Problems, path: Path, server: Server) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from llmrouterd.edge.wire import Wire
 
 HEAD_START_S = 0.25  # RFC 8305's delay before the next address is tried beside the first
+_FULL_S = 0.02  # between two tries at a unix socket whose queue is full
 MAX_PROXY_HEAD_BYTES = 16384
 DialErrorKind = Literal["refused", "dns", "tls", "unreachable", "denied", "proxy"]
 # OpenSSL's numbers for a host or address that is not in the certificate, and for an issuer that is
@@ -59,7 +60,8 @@ class Origin:
 
     ca_file: a PEM file to trust instead of the system's store. client_cert, client_key: PEM files of
     what we show when we are asked who we are. proxy: `http://[user:pass@]host:port`
-    or "". proxy_loopback: also use it for targets on this host.
+    or "". proxy_loopback: also use it for targets on this host. unix: the path of a socket to
+    connect to in place of host and port, which then only stand in the Host header.
     """
 
     scheme: Literal["http", "https"]
@@ -70,6 +72,7 @@ class Origin:
     client_key: str = ""
     proxy: str = ""
     proxy_loopback: bool = False
+    unix: str = ""
 
     def __repr__(self) -> str:  # the proxy's userinfo is a secret
         return f"<Origin {self.scheme}://{self.where}>"
@@ -77,6 +80,8 @@ class Origin:
     @property
     def where(self) -> str:
         """host:port, as it stands in messages."""
+        if self.unix:
+            return f"{egress.UNIX}{self.unix}"
         return f"{bracketed(self.host)}:{self.port}"
 
     @property
@@ -88,7 +93,9 @@ class Origin:
     @property
     def proxied(self) -> bool:
         """Whether the proxy is really used for this target."""
-        return bool(self.proxy) and (self.proxy_loopback or not _on_this_host(self.host))
+        return bool(self.proxy and not self.unix) and (
+            self.proxy_loopback or not _on_this_host(self.host)
+        )
 
 
 class TLSContexts:
@@ -168,6 +175,8 @@ async def dial(
         context = contexts.get(origin.ca_file, origin.client_cert, origin.client_key)
     if origin.proxied:
         return await _through_proxy(origin, context, label)
+    if origin.unix:
+        return await _on_socket(origin.where, origin.unix, label)
     sock, address = await _connect(origin.host, origin.port, label)
     receipt = Receipt(
         address=f"{bracketed(address)}:{origin.port}", left_host=not egress.is_loopback(address)
@@ -175,6 +184,26 @@ async def dial(
     if context is None:
         return PlainWire(sock), receipt
     return await _tls(sock, origin, context), receipt
+
+
+async def _on_socket(where: str, path: str, label: egress.Label) -> tuple[Wire, Receipt]:
+    if not egress.may(label, where):
+        raise DialError("denied", f"{where} is on this machine, and the request may not reach it")
+    try:
+        sock = await _connected(socket.AF_UNIX, socket.SOCK_STREAM, 0, path)
+    except OSError as exc:
+        raise _no_socket(where, exc) from exc
+    return PlainWire(sock), Receipt(address=where, left_host=False)
+
+
+def _no_socket(where: str, exc: OSError) -> DialError:
+    if exc.errno == errno.ECONNREFUSED:
+        return DialError("refused", f"{where} refused the connection: nothing listens there")
+    if exc.errno == errno.ENOENT:
+        return DialError("refused", f"{where} is not there: the server has not made it")
+    if exc.errno == errno.EACCES:
+        return DialError("unreachable", f"{where} may not be opened by this user")
+    return DialError("unreachable", f"{where} cannot be reached ({_words(exc)})")
 
 
 def proxy_authorization(origin: Origin) -> str | None:
@@ -279,13 +308,19 @@ class _Race:
 
 
 async def _connected(
-    family: int, kind: int, proto: int, address: tuple[str | int | bytes, ...]
+    family: int, kind: int, proto: int, address: tuple[str | int | bytes, ...] | str
 ) -> socket.socket:
     sock = socket.socket(family, kind, proto)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         code = sock.connect_ex(address)
+        while family == socket.AF_UNIX and code == errno.EAGAIN:
+            await trio.sleep(
+                _FULL_S
+            )  # its queue is full, and the kernel does not say when it is not
+            code = sock.connect_ex(address)
         if code in (errno.EINPROGRESS, errno.EAGAIN):
             await trio.lowlevel.wait_writable(sock)
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -355,7 +390,7 @@ async def _through_proxy(
         raise DialError(
             "denied", f"{origin.where} is behind a proxy, and the request must stay here"
         )
-    host, port = _proxy_address(origin)
+    host, port = proxy_address(origin)
     try:
         sock, address = await _connect(host, port, label)
     except DialError as exc:
@@ -375,7 +410,8 @@ async def _through_proxy(
     return await _tls(sock, origin, context), receipt
 
 
-def _proxy_address(origin: Origin) -> tuple[str, int]:
+def proxy_address(origin: Origin) -> tuple[str, int]:
+    """Host and port of its proxy. Raises DialError."""
     parts = urlsplit(origin.proxy)
     try:
         port = parts.port or 80

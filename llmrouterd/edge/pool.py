@@ -273,9 +273,7 @@ def _all_may(label: Label, origin: Origin, channels: list[Channel]) -> bool:
     """Whether bytes under `label` may go over every one of these connections."""
     if not label.binds:
         return True
-    return not origin.proxied and all(
-        may(label, c.receipt.address.rpartition(":")[0].strip("[]")) for c in channels
-    )
+    return not origin.proxied and all(may(label, c.receipt.host) for c in channels)
 
 
 def _request(

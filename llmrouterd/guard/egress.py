@@ -6,7 +6,8 @@ Refuses to know: names, DNS, sockets, configuration. It sees the address that wi
 Laws:
 1. Pure: same label and address, same answer.
 2. Fail closed: what is not understood as an address is not local.
-3. Carrier-grade NAT space (100.64.0.0/10) is somebody else's network, so it is not local.
+3. A unix socket, `unix:/path`, is this host.
+4. Carrier-grade NAT space (100.64.0.0/10) is somebody else's network, so it is not local.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _CARRIERS = tuple(
     ipaddress.ip_network(text)
     for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
 )
+UNIX = "unix:"
+_HERE = ipaddress.IPv4Address("127.0.0.1")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -55,7 +58,8 @@ FREE = Label()
 
 
 def may(label: Label, address: str) -> bool:
-    """Whether bytes under `label` may be sent to `address` (an IP address as text)."""
+    """Whether bytes under `label` may be sent to `address` (an IP address as text, or
+    `unix:/path`)."""
     if label.public_only and not is_public(address):
         return False
     if not label.local_only:
@@ -95,6 +99,8 @@ def is_loopback(address: str) -> bool:
 
 def _parse(address: str) -> Address | None:
     """The address itself; an IPv4 one in IPv6 clothes counts as what it is."""
+    if address.startswith(UNIX):
+        return _HERE
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

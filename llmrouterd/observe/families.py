@@ -75,6 +75,11 @@ _ALL = (
         "Requests with token counts and without a known price: they are not in the cost.",
         *_AT,
     ),
+    _counter(
+        "llmrouter_cache_total",
+        "Requests that the cache plugin looked at, by what came of it: hit, miss or joined.",
+        "result",
+    ),
     _histogram(
         "llmrouter_request_duration_seconds",
         "From the request's head to the last byte of the answer, of complete answers.",

@@ -120,6 +120,8 @@ class Subscription:
 class Feed:
     """A Sink with readers. `begun_ms` tells this feed from one of an earlier process."""
 
+    follows = True
+
     def __init__(self, *, events: int = RING_EVENTS, size: int = RING_BYTES) -> None:
         self.begun_ms = time.time_ns() // 1_000_000
         self.readers = 0

@@ -139,6 +139,8 @@ class _Row:
 class History:
     """A Sink."""
 
+    follows = False
+
     def __init__(self) -> None:
         self._rows = {span: _Row(span, width) for span, width in SPANS.items()}
 

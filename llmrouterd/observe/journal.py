@@ -43,6 +43,8 @@ LAST_S = 2.0  # for what is left at the end
 class Journal:
     """A Sink that writes `complete` objects to a file. `run` is its one writer."""
 
+    follows = False
+
     def __init__(
         self,
         path: str,

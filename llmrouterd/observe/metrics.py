@@ -108,6 +108,8 @@ def folded(names: tuple[str, ...], labels: tuple[str, ...]) -> tuple[str, ...]:
 class Metrics:
     """A Sink. `samples` is what it has counted so far."""
 
+    follows = False
+
     def __init__(self) -> None:
         self._requests = Counter("llmrouter_requests_total")
         self._errors = Counter("llmrouter_errors_total")
@@ -116,6 +118,7 @@ class Metrics:
         self._estimated = Counter("llmrouter_usage_estimated_total")
         self._cost_usd = Counter("llmrouter_cost_usd_total")
         self._unpriced = Counter("llmrouter_unpriced_requests_total")
+        self._cache = Counter("llmrouter_cache_total")
         self._duration = Histogram("llmrouter_request_duration_seconds")
         self._first_token = Histogram("llmrouter_time_to_first_token_seconds")
         self._gap = Histogram("llmrouter_inter_token_seconds")
@@ -137,6 +140,7 @@ class Metrics:
             "llmrouter_usage_estimated_total": self._estimated.samples,
             "llmrouter_cost_usd_total": self._cost_usd.samples,
             "llmrouter_unpriced_requests_total": self._unpriced.samples,
+            "llmrouter_cache_total": self._cache.samples,
             "llmrouter_request_duration_seconds": self._duration.samples,
             "llmrouter_time_to_first_token_seconds": self._first_token.samples,
             "llmrouter_inter_token_seconds": self._gap.samples,
@@ -172,6 +176,8 @@ class Metrics:
         if record.end not in _NO_ERROR:
             kind = self._kinds.of(record.error_kind or "")
             self._errors.add((record.end, kind, provider))
+        if record.cache:
+            self._cache.add((record.cache,))
         at = (provider, model)
         if record.usage is not None:
             self._used(record, at)

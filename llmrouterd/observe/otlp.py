@@ -218,6 +218,8 @@ class Export:
     they may be about any. in_thread: calls what takes long.
     """
 
+    follows = False
+
     def __init__(
         self,
         source: Source,

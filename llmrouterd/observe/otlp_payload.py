@@ -324,6 +324,7 @@ def _of_router(record: Record) -> Pairs:
         ("llmrouter.tags", record.tags),
         ("llmrouter.response_tags", record.response_tags),
         ("llmrouter.plugins", record.plugins),
+        ("llmrouter.cache", record.cache),
         ("llmrouter.policies", record.policies),
         ("llmrouter.dropped", record.dropped),
         ("llmrouter.cost_usd", record.cost_usd),
@@ -415,7 +416,7 @@ def first_chunk_s(record: Record) -> float | None:
 
 
 def _exchange(traced: Traced, attempt: Attempted, exchange: Exchanged, resent: int) -> JSON:
-    peer, _, port = exchange.address.rpartition(":")
+    transport, peer, port = _peer(exchange.address)
     answered_ns, connect_s = exchange.answered_ns, exchange.connect_s
     waited_ns = None if answered_ns is None else answered_ns - exchange.begun_ns
     url = urlsplit(attempt.base_url)
@@ -425,8 +426,9 @@ def _exchange(traced: Traced, attempt: Attempted, exchange: Exchanged, resent: i
         ("http.request.resend_count", resent or None),
         ("url.full", f"{url.scheme}://{url.netloc}{exchange.target}" if url.netloc else None),
         *_server(attempt.base_url),
-        ("network.peer.address", peer.strip("[]")),
-        ("network.peer.port", int(port) if port.isdecimal() else None),
+        ("network.transport", transport),
+        ("network.peer.address", peer),
+        ("network.peer.port", port),
         ("error.type", exchange.error),
         ("llmrouter.connect_ms", None if connect_s is None else round(connect_s * 1e3, 3)),
         ("llmrouter.first_byte_ms", None if waited_ns is None else waited_ns / 1e6),
@@ -441,6 +443,14 @@ def _exchange(traced: Traced, attempt: Attempted, exchange: Exchanged, resent: i
         pairs,
         failed=bool(exchange.error),
     )
+
+
+def _peer(address: str) -> tuple[str | None, str, int | None]:
+    """Transport (where it is not TCP), address and port of a receipt."""
+    if address.startswith("unix:"):
+        return "unix", address.removeprefix("unix:"), None
+    peer, _, port = address.rpartition(":")
+    return None, peer.strip("[]"), int(port) if port.isdecimal() else None
 
 
 def _server(base_url: str) -> Pairs:

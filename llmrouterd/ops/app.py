@@ -32,7 +32,7 @@ from llmrouterd.observe.history import History
 from llmrouterd.observe.journal import Journal
 from llmrouterd.observe.lag import watch_lag
 from llmrouterd.observe.metrics import Metrics
-from llmrouterd.ops import collector, local, signals
+from llmrouterd.ops import local, signals
 from llmrouterd.ops.current import Current
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.listening import handed_down, listeners, server_context
@@ -150,6 +150,7 @@ class _House:
     def _telemetry(self, config: Config, generation: Generation, pool: Pool) -> Export | None:
         if not config.telemetry.enabled:
             return None
+        from llmrouterd.ops import collector  # here: the start of everybody else is sooner
 
         def strictest() -> tuple[str, ...] | None:
             return confined(unclassified(self.current.generation.routing))

@@ -42,15 +42,8 @@ class Collector:
     """Posts messages to `[telemetry] otlp_endpoint`: a `Send`."""
 
     def __init__(self, pool: Pool, settings: Telemetry, user_agent: str) -> None:
-        url = urlsplit(settings.endpoint)
-        secure = url.scheme == "https"
-        self._origin = Origin(
-            scheme="https" if secure else "http",
-            host=url.hostname or "",
-            port=url.port or (443 if secure else 80),
-            ca_file=settings.ca_file,
-        )
-        self._prefix = url.path
+        self._origin = origin_of(settings)
+        self._prefix = urlsplit(settings.endpoint).path
         self._fields = [
             ("content-type", "application/json"),
             ("accept", "application/json"),
@@ -80,6 +73,18 @@ class Collector:
             answer = await exchange.read_all(_LIMIT)
             wait_s = retry_after(exchange.headers, time.time())
             return Reply(exchange.status, answer, wait_s)
+
+
+def origin_of(settings: Telemetry) -> Origin:
+    """Where its connections go."""
+    url = urlsplit(settings.endpoint)
+    secure = url.scheme == "https"
+    return Origin(
+        scheme="https" if secure else "http",
+        host=url.hostname or "",
+        port=url.port or (443 if secure else 80),
+        ca_file=settings.ca_file,
+    )
 
 
 def export(

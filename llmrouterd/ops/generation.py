@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from llmrouterd import classifiers, plugins
 from llmrouterd.config.keys import PLUGINS_LATER
+from llmrouterd.config.sockets import on_socket
 from llmrouterd.edge.pool import Origin
 from llmrouterd.model import ConfigError, Provider, Secret
 from llmrouterd.pipeline.daemon import Generation, Installed
@@ -67,6 +68,9 @@ def own_keys(config: Config) -> tuple[Secret, ...]:
 
 def upstream(provider: Provider) -> tuple[Origin, str]:
     """Where connections to `provider` go, and the path before all of its paths."""
+    place = on_socket(provider.base_url)
+    if place is not None:
+        return Origin("http", "localhost", 80, unix=place[0]), place[1]
     url = urlsplit(provider.base_url)
     port = url.port or (443 if url.scheme == "https" else 80)
     origin = Origin(

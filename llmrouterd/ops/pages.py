@@ -98,6 +98,8 @@ def format_of(path: str, headers_name_anthropic: bool = False) -> str:
 
 def tags_of(fields: Headers) -> tuple[str, ...]:
     """The tags that a client gives its own request, as X-Router-Tags names them."""
+    if "x-router-tags" not in fields:
+        return ()
     given = (tag.strip() for line in fields.all("x-router-tags") for tag in _words(line).split(","))
     return tuple(tag for tag in given if tag)
 
@@ -356,7 +358,7 @@ class Pages:
                 "name": name,
                 "format": state.provider.format,
                 "local": state.provider.local,
-                "address": urlsplit(state.provider.base_url).netloc.rpartition("@")[2],
+                "address": _address(state.provider.base_url),
                 "on_demand": state.provider.on_demand,
                 "in_flight": daemon.in_flight_at.get(name, 0),
                 "queue": _queue(daemon, name),
@@ -433,6 +435,11 @@ def _state(state: ProviderState) -> JSON:
         "models": models,
         "why": state.why or None,
     }
+
+
+def _address(base_url: str) -> str:
+    """For people: host and port, or the unix socket."""
+    return urlsplit(base_url).netloc.rpartition("@")[2] or base_url
 
 
 def _figures(state: ProviderState) -> JSON:

@@ -43,6 +43,8 @@ from formats.errors import FormatError
 from formats.jsontext import dump
 from formats.ledger import Ledger
 from llmrouterd.config import Logging
+from llmrouterd.config.server import UNIX
+from llmrouterd.config.sockets import on_socket, wrong_socket
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
 from llmrouterd.edge.pool import Origin, Pool
@@ -275,12 +277,16 @@ def _cost(told: str | None, provider: Provider | None, usage: Usage | None) -> f
 
 def place_at(url: str, key: str, config: Config | None) -> Place:
     """A router that runs already. Raises ValueError when that is no address."""
+    keys = {"": Secret(key)} if key else {}
+    if url.startswith(UNIX) and not wrong_socket(url):
+        path, prefix = on_socket(url) or ("", "")
+        origin = Origin("http", "localhost", 80, unix=path)
+        return Place(origin, prefix.removesuffix("/v1"), keys, _prices(config))
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"--url takes an address such as http://127.0.0.1:8090, not {url}")
     port = parts.port or (443 if parts.scheme == "https" else 80)
     origin = Origin("https" if parts.scheme == "https" else "http", parts.hostname, port)
-    keys = {"": Secret(key)} if key else {}
     return Place(origin, parts.path.rstrip("/").removesuffix("/v1"), keys, _prices(config))
 
 

@@ -148,6 +148,8 @@ def _size(work: Work) -> float:
 def _used(work: Work, *, ended: bool) -> float | None:
     """Tokens that a request really used; None: nobody knows."""
     usage = work.story.usage
+    if work.story.from_cache:
+        return 0.0
     if usage is not None and usage.input is not None:
         return usage.input + (usage.output or 0)
     return None if work.reply.content_sent or not ended else 0.0
@@ -234,7 +236,7 @@ def _ticket(work: Work, candidate: Candidate) -> Ticket:
 
     return Ticket(
         Waiter(story.client, model, tokens, batch, answer=answer, until=work.patience.until),
-        tell if work.daemon.sinks else None,
+        tell if work.daemon.followers else None,
     )
 
 

@@ -44,7 +44,9 @@ from llmrouterd.pipeline.recall import Listener, hear_whole
 from llmrouterd.pipeline.refused import not_reached, refused
 from llmrouterd.pipeline.relay import CONTENT, TAIL_S, PassLane, TurnLane, pump
 from llmrouterd.pipeline.steady import NOTE, steady
+from llmrouterd.pipeline.weights import weights_of
 from llmrouterd.route.estimate import tokens
+from llmrouterd.route.prefixes import conversation_of, place_of, prints_of
 
 if TYPE_CHECKING:
     from formats.canonical import Request
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
 async def attempt(work: Work, candidate: Candidate, info: ModelInfo | None) -> Failure | None:
     """Try `candidate`. None: the client has its answer. A Failure: look at `reply.content_sent`."""
     provider = work.gen.providers[candidate.provider]
-    work.story.priced_by = provider
+    work.story.priced_by, work.story.weights = provider, weights_of(info)
     chat = work.embed is None
     if chat and work.request.origin in ("ollama", "generate") and provider.format != "ollama":
         loaded = load_answer(work.request)
@@ -133,6 +135,19 @@ def _steady(work: Work, request: Request) -> Request:
     return lean
 
 
+def _compare(work: Work, request: Request, candidate: Candidate) -> None:
+    """Note where the prompt differs from the last one of its conversation there: its server cannot
+    use again what it has read."""
+    conversation = conversation_of(request, work.incoming, work.story.client)
+    key = (conversation, candidate.provider, candidate.model)
+    at = work.daemon.prefixes.compared(key, prints_of(request), trio.current_time())
+    if at is None:
+        return
+    words = f"prompt differs from the last one at {place_of(request, at)}"
+    if words not in work.story.notes:  # of two that are asked beside each other one is enough
+        work.story.notes.append(words)
+
+
 async def _once(
     work: Work, candidate: Candidate, info: ModelInfo | None, *, sealed: bool = True
 ) -> Failure | None:
@@ -155,6 +170,8 @@ async def _once(
     sent = outgoing(work, request, candidate, info, ledger)
     if isinstance(sent, Failure):
         return sent
+    if work.daemon.sinks:
+        _compare(work, request, candidate)
     work.story.begin(ledger, sent.codec.NAME, sent.target)
     limit = work.patience if work.patience.kept else ENDLESS
     with Deadline(sent.provider.clocks, limit.until, limit.seconds) as deadline:
@@ -332,7 +349,7 @@ async def _whole(
         return failure if failure.native is not None else Failure("upstream", str(error))
     await work.reply.claim()
     if sent.recalls:
-        hear_whole(work.memory.recall, response)
+        hear_whole(work.memory.recall, work.ext.edited(response))
     if passes and fmt.NAME in ("ollama", "generate") and response.model != work.request.model:
         # Its clients know a model by the name they asked for.
         body = parse_body(body).spliced({"model": work.request.model})
@@ -369,7 +386,7 @@ async def _folded(
     response = response if response.model else replace(response, model=sent.model)
     await work.reply.claim()
     if sent.recalls:
-        hear_whole(work.memory.recall, response)
+        hear_whole(work.memory.recall, work.ext.edited(response))
     failure = await _figured(work, response)
     await _drain(exchange)
     return failure
@@ -422,7 +439,7 @@ async def _give(work: Work, response: Response, body: bytes | None) -> Failure |
         await reply.whole(body, passed=True)
     else:
         try:
-            written = reply.format.write_response(answer, ledger, reply.stamp(), work.request)
+            written = reply.format.write_response(answer, ledger, reply.stamp(), reply.request)
         except Garbled as error:
             return Failure("upstream", str(error))
         await reply.whole(written)

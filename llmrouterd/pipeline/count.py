@@ -14,12 +14,12 @@ Laws:
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from formats import FORMATS, jsontext
+from formats import FORMATS, jsontext, plugins
 from formats.errors import Failure, FormatError
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from formats.canonical import Request
     from llmrouterd.edge.incoming import Incoming
     from llmrouterd.guard.egress import Label
-    from llmrouterd.model import Candidate, Facts, Provider
+    from llmrouterd.model import Candidate, Facts, Headers, Provider
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
 JSON = Any
@@ -57,14 +57,27 @@ async def count_tokens(
     tags: tuple[str, ...] = (),
 ) -> tuple[int, str]:
     """The number, and "upstream" or "estimate". tags: the client's own."""
-    ready, known, place = await _aimed(request, incoming, gen, daemon, tags)
+    aimed = await _aimed(request, incoming, gen, daemon, tags)
+    known, place = aimed.known, aimed.place
     if place is not None and incoming.caller.may_ask(request.model):
         label = label_of(bounds(known, gen.routing.policies))
-        counted = await _ask(ready, incoming, place, gen, daemon, label)
+        counted = await _ask(aimed, place, gen, daemon, label)
         if counted is not None:
             return counted, "upstream"
     factor = daemon.calibration.factor(place)
     return with_margin(math.ceil(known.size_tokens * factor)), "estimate"
+
+
+@dataclass(frozen=True, slots=True)
+class _Aimed:
+    """The request as it would be sent, what is known of it, to whom it would go, and what would go
+    along."""
+
+    request: Request
+    known: Facts
+    place: Candidate | None
+    fields: Headers
+    query: str
 
 
 async def _aimed(
@@ -73,16 +86,16 @@ async def _aimed(
     gen: Generation,
     daemon: Daemon,
     tags: tuple[str, ...],
-) -> tuple[Request, Facts, Candidate | None]:
-    """The request as it would be sent, what is known of it, and to whom it would go."""
+) -> _Aimed:
     story = Story(daemon, client_format="anthropic", endpoint="count")
     story.unheard()
-    story.given_tags = tags
+    story.client, story.given_tags = incoming.caller.name, tags
     ext = Extensions(gen, request, story, asks=False)
+    ext.along.fields, ext.along.query = list(incoming.headers), incoming.query
     ready = await ext.before(request)
     refused = isinstance(ready, Failure)
     if not isinstance(ready, Failure):
-        request = ready if ready is request else replace(ready, raw=None)
+        request = ready
     known = facts(
         request,
         tags=story.tags,
@@ -91,10 +104,11 @@ async def _aimed(
         forced=ext.forced,
         unknown_tags=story.unknown_tags,  # no model is asked about a prompt that is only counted
     )
-    if refused or ext.answer is not None:  # no model would see it
-        return request, known, None
-    candidates = decide(known, daemon.fleet(gen, 0), gen.routing).candidates
-    return request, known, candidates[0] if candidates else None
+    place = None
+    if not refused and ext.answer is None:  # else no model would see it
+        candidates = decide(known, daemon.fleet(gen, 0), gen.routing).candidates
+        place = candidates[0] if candidates else None
+    return _Aimed(request, known, place, *ext.left_along(incoming.headers, incoming.query))
 
 
 def _counts(provider: Provider, daemon: Daemon) -> bool:
@@ -115,30 +129,30 @@ def _with_key(provider: Provider, daemon: Daemon) -> Provider | None:
 
 
 async def _ask(
-    request: Request,
-    incoming: Incoming,
+    aimed: _Aimed,
     place: Candidate,
     gen: Generation,
     daemon: Daemon,
     label: Label,
 ) -> int | None:
     provider = _with_key(gen.providers[place.provider], daemon)
-    if provider is None or request.raw is None or not _counts(provider, daemon):
+    raw = aimed.request.raw
+    if provider is None or raw is None or not _counts(provider, daemon):
         return None
     same = provider.format == "anthropic"
     origin, prefix = gen.upstreams[provider.name]
     fields = headers.for_upstream(
         provider,
-        incoming.headers,
+        aimed.fields,
         same_format=same,
         stream=False,
         agent=gen.user_agent,
         refused_betas=daemon.lessons.of(place).refused_betas,
         own_keys=gen.own_keys,
     )
-    body = request.raw.spliced({"model": place.model})
+    body = raw.spliced({"model": place.model}, (plugins.MEMBER,))
     target = f"{prefix}/messages/count_tokens"
-    if same and incoming.query == "beta=true":
+    if same and aimed.query == "beta=true":
         target += "?beta=true"
     try:
         with Deadline(_CLOCKS) as deadline:

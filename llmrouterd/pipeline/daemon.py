@@ -28,6 +28,7 @@ from llmrouterd.pipeline.apart import Apart
 from llmrouterd.pipeline.calibrate import Calibration
 from llmrouterd.pipeline.lessons import Lessons
 from llmrouterd.pipeline.recall import Recall
+from llmrouterd.route.prefixes import Prefixes
 from llmrouterd.route.seats import Seats
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Daemon:
         self.pool = pool
         self.health = health or Health()
         self.sinks = sinks
+        self.followers = tuple(sink for sink in sinks if sink.follows)
         self.tracer = tracer  # where spans are wanted
         self.keep_bodies = keep_bodies
         self.keep_decisions = keep_decisions
@@ -130,6 +132,7 @@ class Daemon:
         self._keyrings: dict[str, Keyring] = {}
         self.turns: Mapping[str, int] = {}
         self.seats = Seats()
+        self.prefixes = Prefixes()
         self.inquiries = Breaker()  # of the router's own questions to models
         self.admission = admission or Admission()
         self.apart = Apart()
@@ -234,5 +237,11 @@ class Daemon:
         return time.time_ns() // 1_000_000
 
     def tell(self, telling: Telling) -> None:
+        """A record, or an attempt that failed."""
         for sink in self.sinks:
+            sink.tell(telling)
+
+    def tell_step(self, telling: Telling) -> None:
+        """What happened to a request on its way."""
+        for sink in self.followers:
             sink.tell(telling)

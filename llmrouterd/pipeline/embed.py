@@ -6,7 +6,8 @@ Refuses to know: what the calls look like (formats/embeddings.py), the walk (han
 Laws:
 1. The model that was asked for, or none: vectors of another model mean something else. Routing
    knows this (route/decide.py).
-2. Classifiers see the texts as they see those of a chat; plugins, which change chats, do not.
+2. Classifiers see the texts as they see those of a chat; of plugins, which change chats, only those
+   that say so (`vectors`).
 """
 
 from __future__ import annotations
@@ -34,17 +35,42 @@ if TYPE_CHECKING:
     from llmrouterd.pipeline.daemon import Generation
     from llmrouterd.pipeline.work import Work
 
+_EXTRA, _OPTIONS = "extra", "options"
+
 
 def as_request(asked: EmbedRequest) -> Request:
     """What classifiers, the log and the feed see: the texts, said by the user."""
     messages = tuple(Message("user", (Text(text),)) for text in asked.texts)
     origin = asked.origin if asked.origin == "openai" else "ollama"
-    return Request(origin, asked.model, messages, user=asked.user)
+    more = {_EXTRA: dict(asked.extra), _OPTIONS: dict(asked.options)}
+    extra = {name: members for name, members in more.items() if members}
+    return Request(
+        origin,
+        asked.model,
+        messages,
+        user=asked.user,
+        plugins=asked.plugins,
+        bound=asked.bound,
+        extra=extra or EMPTY,
+    )
+
+
+def with_texts(asked: EmbedRequest, changed: Request) -> EmbedRequest:
+    """The request as a plugin changed what `as_request` made of it."""
+    said = [part.text for m in changed.messages for part in m.parts if isinstance(part, Text)]
+    return embeddings.replaced(
+        asked,
+        tuple(said),
+        user=changed.user,
+        extra=changed.extra.get(_EXTRA, EMPTY),
+        options=changed.extra.get(_OPTIONS, EMPTY),
+    )
 
 
 def quiet(gen: Generation) -> Generation:
     """The generation without what changes or looks at chats."""
-    return replace(gen, plugins=EMPTY, response_classifiers=())
+    plugins = {name: each for name, each in gen.plugins.items() if each.hook.vectors}
+    return replace(gen, plugins=plugins, response_classifiers=())
 
 
 def facts_of(known: Facts, asked: EmbedRequest) -> Facts:

@@ -10,13 +10,15 @@ classifiers, facts, the rules and the fleet as of now.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from formats import FORMATS
+from formats import FORMATS, embeddings
 from formats.errors import Failure, Invalid
 from llmrouterd.model import ANYBODY, Headers
+from llmrouterd.pipeline import embed as embedded
 from llmrouterd.pipeline.extend import Extensions
 from llmrouterd.pipeline.handle import not_for
 from llmrouterd.pipeline.story import Story
@@ -25,18 +27,21 @@ from llmrouterd.route.facts import facts
 from llmrouterd.route.seats import session_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from formats.canonical import Request
-    from llmrouterd.model import Caller, Candidate, Facts, Fleet, Step
+    from formats.embeddings import Call, EmbedRequest
+    from llmrouterd.model import Caller, Candidate, Facts, Fleet, Slots, Step
     from llmrouterd.pipeline.daemon import Daemon, Generation
 
 JSON = Any
+# What asks for vectors, as the last word of its path: whose call it is.
+EMBEDS: Mapping[str, Call] = MappingProxyType({"embeddings": "openai", "embed": "ollama"})
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """format: the client's. tags: set besides those of the classifiers. wish: X-Router-Provider.
+    """format: the client's; one of EMBEDS, where vectors are asked for. tags: set besides those of the classifiers. wish: X-Router-Provider.
     caller: what the client's key is good for, where it has one."""
 
     format: str
@@ -51,21 +56,30 @@ class Question:
 async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[str, JSON]:
     """What a request would meet. A request that is wrong, or that a plugin refuses or answers, is
     told as such."""
-    if question.format not in FORMATS:
+    embeds = EMBEDS.get(question.format)
+    if embeds is None and question.format not in FORMATS:
         return _told(Failure("bad_request", f"there is no format {question.format!r}"))
+    asked: EmbedRequest | None = None
     try:
-        request = FORMATS[question.format].parse_request(question.body)
+        if embeds is None:
+            request = FORMATS[question.format].parse_request(question.body)
+        else:
+            asked = embeddings.parse_request(embeds, question.body)
+            request, gen = embedded.as_request(asked), embedded.quiet(gen)
     except Invalid as error:
         return _told(Failure(error.kind, str(error)))
     if not question.caller.may_ask(request.model):
         return _told(not_for(question.caller, request.model))
     story = Story(daemon, client_format=question.format, endpoint="explain")
+    story.client = question.client
     story.unheard()
     ext = Extensions(gen, request, story, asks=False)
     ready = await ext.before(request)
     if isinstance(ready, Failure):
         return _told(ready)
     known = _facts(question, ready, story, ext, gen)
+    if asked is not None:
+        known = embedded.facts_of(known, asked)
     told = {
         "model": request.model,
         "format": question.format,
@@ -83,7 +97,7 @@ async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[s
     fleet = replace(daemon.busy(daemon.fleet(gen, int(story.stem, 16))), seat=seat)
     verdict = decide(known, fleet, gen.routing)
     told["steps"] = [_step(step) for step in verdict.trace]
-    told["candidates"] = [_candidate(each, fleet) for each in verdict.candidates]
+    told["candidates"] = [_candidate(each, fleet, daemon) for each in verdict.candidates]
     if not verdict.candidates:
         told |= _told(no_candidate(known, verdict, fleet))
     return told
@@ -117,7 +131,7 @@ def _step(step: Step) -> dict[str, JSON]:
     return told | ({"reason": step.reason} if step.reason else {})
 
 
-def _candidate(candidate: Candidate, fleet: Fleet) -> dict[str, JSON]:
+def _candidate(candidate: Candidate, fleet: Fleet, daemon: Daemon) -> dict[str, JSON]:
     provider = fleet.states[candidate.provider].provider
     told = {
         "provider": candidate.provider,
@@ -126,11 +140,27 @@ def _candidate(candidate: Candidate, fleet: Fleet) -> dict[str, JSON]:
         "format": provider.format,
         "local": provider.local,
     }
+    if provider.slots is not None:
+        told["queue"] = _queue(candidate.provider, provider.slots, daemon)
     if candidate.hedge_after_ms:
         told["hedge_after_ms"] = candidate.hedge_after_ms
     if candidate.retry_on_tags:
         told["retry_on_tags"] = list(candidate.retry_on_tags)
     return told
+
+
+def _queue(name: str, slots: Slots, daemon: Daemon) -> dict[str, JSON]:
+    """The limits of a provider, and who is at work there and waits as of now. at_once: 0 where only
+    single models are limited."""
+    gate = daemon.admission.gates.get(name)
+    running, waiting = (0, 0) if gate is None else (gate.queue.running, gate.queue.waiting)
+    return {
+        "at_once": slots.at_once,
+        "running": running,
+        "waiting": waiting,
+        "max_queue": slots.max_queue,
+        "timeout_s": slots.timeout_s,
+    }
 
 
 # --- for people -----------------------------------------------------------------------------------
@@ -159,10 +189,20 @@ def lines(told: dict[str, JSON]) -> Iterator[str]:
             where = "local" if each["local"] else "remote"
             yield (
                 f"  {place}. {each['provider']}/{each['model']} ({each['format']}, {where})"
+                + _places(each)
                 + _walks(each)
             )
     if "error" in told:
         yield f"refused ({told['error']['kind']}): {told['error']['message']}"
+
+
+def _places(candidate: dict[str, JSON]) -> str:
+    """How it stands with the places of a provider that has only so many."""
+    queue = candidate.get("queue")
+    if queue is None:
+        return ""
+    most = f" of {queue['at_once']}" if queue["at_once"] else ""
+    return f"; {queue['running']}{most} at work, {queue['waiting']} waiting"
 
 
 def _walks(candidate: dict[str, JSON]) -> str:

@@ -10,6 +10,8 @@ Laws:
 2. Request settings override configured ones. Ids that are not known are ignored; those of a later
    version are refused, since what they would do is missed.
 3. A plugin whose hook changed something, or stopped the chain, stands in the record.
+4. The client's own text passes on only where it says what the request says: a plugin that changes a
+   request either changes its text along, or the text is let go.
 """
 
 from __future__ import annotations
@@ -21,18 +23,20 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import trio
 
-from formats.canonical import Event, Request, Response
+from formats.canonical import Event, Message, Request, Response, Text
 from formats.errors import Failure
-from llmrouterd.hooks import Context, Place, Plugin, PluginFailed, RequestRefused, Stop
-from llmrouterd.model import ANY_TAG
+from formats.fold import fold, unfold
+from llmrouterd.hooks import Along, Context, Place, Plugin, PluginFailed, PluginRefused, Stop
+from llmrouterd.model import ANY_TAG, Headers
 from llmrouterd.pipeline.errand import Errand
 from llmrouterd.pipeline.inquiry import Inquiry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
-    from llmrouterd.hooks import Classifier
-    from llmrouterd.model import Candidate, ModelInfo, Provider, Record
+    from llmrouterd.hooks import Classifier, Kept
+    from llmrouterd.model import Candidate, EndState, ModelInfo, Provider, Record
+    from llmrouterd.pipeline.cached import Recall
     from llmrouterd.pipeline.daemon import Generation, Installed
     from llmrouterd.pipeline.story import Story
 
@@ -48,6 +52,7 @@ class _Active:
     hook: Plugin
     ctx: Context
     timeout_s: float = 0.0
+    keeps: int = 0  # bytes of the answer that it wants to see when all is over
 
     async def within(self, hook: Awaitable[T]) -> T:
         """What the hook returns, if it does in time."""
@@ -63,7 +68,8 @@ async def _within(timeout_s: float, hook: Awaitable[T]) -> T:
 
 
 class Extensions:
-    """The extensions of one request. `answer` is set when a plugin has answered it."""
+    """The extensions of one request. `answer` is set when a plugin has answered it, `kept` when one
+    has kept the answer to it."""
 
     def __init__(
         self, gen: Generation, request: Request, story: Story, *, asks: bool = True
@@ -74,7 +80,9 @@ class Extensions:
         self._asks = asks
         self._stopped_after = False
         self._judged: Request | None = None  # as it stands, once its tags are known
+        self.along = Along()
         self.answer: Response | None = None
+        self.kept: Kept | None = None
         self._tagged: tuple[Response, tuple[str, ...]] | None = None
         self.active = self._activate(request) if gen.plugins else []
         self._attempts = [
@@ -98,13 +106,13 @@ class Extensions:
 
     def _context(self, id_: str, settings: Mapping[str, Any], *tags: str) -> Context:
         breathe = trio.lowlevel.checkpoint
-        if not self._asks:
-            apart = self._story.daemon.apart
-            return Context(id_, settings, tags, apart=apart, breathe=breathe, dry=True)
-        inquiry = Inquiry(self._gen, self._story, id_)
-        errand = Errand(self._gen, self._story, id_, lambda: self._judged)
-        asking = errand.fetch, inquiry.ask, inquiry.embed, self._story.daemon.apart
-        return Context(id_, settings, tags, *asking, breathe=breathe)
+        ctx = Context(id_, settings, tags, self._story.client, breathe=breathe, along=self.along)
+        ctx.apart, ctx.leaving, ctx.dry = self._story.daemon.apart, self._leaving, not self._asks
+        if self._asks:
+            inquiry = Inquiry(self._gen, self._story, id_, leaving=self.sent)
+            ctx.ask, ctx.embed = inquiry.ask, inquiry.embed
+            ctx.fetch = Errand(self._gen, self._story, id_, lambda: self._judged).fetch
+        return ctx
 
     @property
     def edits_events(self) -> bool:
@@ -118,12 +126,12 @@ class Extensions:
 
     # --- before the answer ------------------------------------------------------------------------
 
-    async def before(self, request: Request) -> Request | Failure:
-        """on_start, classifiers, pre_request. When a plugin has answered, `self.answer` is set."""
-        for call in request.plugins:
-            if call.id in self._gen.plugins_later:
-                text = f"plugin {call.id!r} is not available in this version"
-                return Failure("not_available", text, param="plugins")
+    async def before(self, request: Request, recall: Recall | None = None) -> Request | Failure:
+        """on_start, classifiers, pre_request. When a plugin has answered, `self.answer` or `self.kept` is
+        set. recall: how kept answers are looked for; None: they are not."""
+        refused = self._refused(request) or (self._arrive(recall) if recall is not None else None)
+        if refused is not None:
+            return refused
         if not self.active:
             self._story.classified(await self._classify(request))
             self._judged = request
@@ -135,10 +143,71 @@ class Extensions:
         self._judged = started
         for active in self.active:
             active.ctx.tags = self._story.tags
+        if recall is not None and self.keeps and self.answer is None:
+            failure = await self._recall(recall)
+            if failure is not None or self.kept is not None:
+                return failure or started
         ready = await self._run("pre_request", started)
         if not isinstance(ready, Request):
             return self._end_of_chain(started, ready)
         return ready
+
+    def _refused(self, request: Request) -> Failure | None:
+        """What a request asks of plugins and may not have."""
+        for call in request.plugins:
+            if call.id in self._gen.plugins_later:
+                text = f"plugin {call.id!r} is not available in this version"
+                return Failure("not_available", text, param="plugins")
+            installed = self._gen.plugins.get(call.id)
+            owned = installed.hook.owned if installed is not None else ()
+            for name in call.settings:
+                if name in owned:
+                    text = (
+                        f"the setting {name!r} of plugin {call.id!r} is not for requests to change"
+                    )
+                    return Failure("bad_request", text, param="plugins")
+        return None
+
+    @property
+    def recalls(self) -> bool:
+        """Somebody may have kept the answer."""
+        return any(type(a.hook).on_arrival is not Plugin.on_arrival for a in self.active)
+
+    @property
+    def keeps(self) -> int:
+        """Bytes of the answer that somebody wants to keep."""
+        return max((active.keeps for active in self.active), default=0)
+
+    def _arrive(self, recall: Recall) -> Failure | None:
+        for active in self.active:
+            try:
+                active.keeps = active.hook.on_arrival(recall.arrival, active.ctx)
+            except Exception as error:  # noqa: BLE001
+                return _failed(active, "on_arrival", error)
+        return None
+
+    async def _recall(self, recall: Recall) -> Failure | None:
+        for active in self.active:
+            if not active.keeps:
+                continue
+            try:
+                self.kept = await recall.answer(active.hook, active.ctx)
+            except Exception as error:  # noqa: BLE001
+                return _failed(active, "recall", error)
+            if self.kept is not None:
+                self._story.plugins.append(active.id)
+                break
+        return None
+
+    def release(self, kept: Kept | None, end: EndState) -> None:
+        """on_release of whoever was to see the answer."""
+        for active in self.active:
+            if active.keeps:
+                fits = kept is not None and kept.size <= active.keeps
+                try:
+                    active.hook.on_release(kept if fits else None, end, active.ctx)
+                except Exception as error:  # noqa: BLE001
+                    LOG.warning("plugin %r failed in on_release: %s", active.id, _words(error))
 
     def _end_of_chain(self, request: Request, end: Failure | Stop) -> Request | Failure:
         if isinstance(end, Failure):
@@ -155,31 +224,25 @@ class Extensions:
             try:
                 result = await active.within(getattr(active.hook, hook)(request, active.ctx))
                 _check(hook, result, Request, Response, Stop)
+            except PluginRefused as error:
+                return Failure("bad_request", f"plugin {active.id!r}: {_words(error)}")
             except Exception as error:  # noqa: BLE001
-                LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
-                refused = isinstance(error, RequestRefused)
-                words = f"plugin {active.id!r} failed: {_words(error)}"
-                return Failure("bad_request" if refused else "plugin", words)
-            finally:
-                self._noted(active)
-            if result is not request or active.ctx.changed:
-                self._story.plugins.append(active.id)
+                self._noted(active, changed=False)
+                return _failed(active, hook, error)
+            self._noted(active, changed=result is not request)
             if isinstance(result, Stop):
                 return result
             if isinstance(result, Response):
                 self.answer = result
             else:
-                request = result
+                request = _told(request, result)
                 self._judged = self._judged and request
         return request
 
-    def _noted(self, active: _Active) -> None:
-        """What the plugin wants the record and the client to know."""
-        self._story.notes += (f"{active.id}: {note}" for note in active.ctx.notes)
-        active.ctx.notes.clear()
-        for name, value in active.ctx.fields.items():
-            self._story.plugin_fields[f"x-router-{active.id}-{name}".lower()] = value
-        active.ctx.fields.clear()
+    def _noted(self, active: _Active, *, changed: bool) -> None:
+        if changed or active.ctx.changed:
+            self._story.plugins.append(active.id)
+        _tell(active, self._story)
 
     async def _classify(self, request: Request) -> tuple[str, ...]:
         if not self._gen.classifiers:
@@ -204,7 +267,8 @@ class Extensions:
     async def for_attempt(
         self, request: Request, provider: Provider, candidate: Candidate, info: ModelInfo | None
     ) -> Request | Failure:
-        """on_attempt: what the request is for this candidate."""
+        """on_attempt: what the request is for this candidate. Of what was added others may want to cover
+        something, as of all that leaves."""
         if not self._attempts:
             return request
         place = Place(
@@ -215,23 +279,56 @@ class Extensions:
             provider.local,
             info.capabilities if info is not None else None,
         )
+        made = request
         for active in self._attempts:
             try:
-                result = await active.within(active.hook.on_attempt(request, place, active.ctx))
+                result = await active.within(active.hook.on_attempt(made, place, active.ctx))
                 _check("on_attempt", result, Request)
             except PluginFailed as error:
                 return Failure("unsupported", f"plugin {active.id!r}: {_words(error)}")
             except Exception as error:  # noqa: BLE001
-                LOG.warning("plugin %r failed in on_attempt: %s", active.id, _words(error))
-                return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
-            finally:
-                self._noted(active)
-            if result is not request:
-                self._story.plugins.append(active.id)
-                request = replace(result, raw=None)
+                return _failed(active, "on_attempt", error)
+            self._noted(active, changed=result is not made)
+            made = _told(made, result)
+        try:
+            return made if made is request else self.sent(made)
+        except PluginFailed as error:
+            return Failure("plugin", str(error))
+
+    def _leaving(self, text: str) -> str:
+        """A text as on_send of each plugin makes it. Raises PluginFailed."""
+        sent = self.sent(Request("openai", "", (Message("user", (Text(text),)),)))
+        return "".join(p.text for m in sent.messages for p in m.parts if isinstance(p, Text))
+
+    def sent(self, request: Request) -> Request:
+        """on_send of each plugin. Raises PluginFailed: what one would have done must not be missed."""
+        for active in self.active:
+            try:
+                request = active.hook.on_send(request, active.ctx)
+            except Exception as error:
+                raise PluginFailed(f"plugin {active.id!r} failed: {_words(error)}") from error
+        return request
+
+    def left_along(self, fields: Headers, query: str) -> tuple[Headers, str]:
+        """The client's header fields and its query, without what plugins took out."""
+        left = self.along
+        if left.query == query and len(left.fields) == len(fields.raw):
+            return fields, query
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in left.fields]
+        return Headers(raw), left.query
+
+    def shown(self, request: Request) -> Request:
+        """`shown` of each plugin, the last one first."""
+        for active in reversed(self.active):
+            request = active.hook.shown(request, active.ctx)
         return request
 
     # --- the answer -------------------------------------------------------------------------------
+
+    def edited(self, response: Response) -> Response:
+        """A whole answer as on_event of each plugin makes it."""
+        folded = fold(self.editing()(unfold(response))) if self.edits_events else response
+        return response if isinstance(folded, Failure) else folded
 
     def editing(self) -> Editing:
         """The plugins' hand in one stream. Another attempt has another, and may run beside it."""
@@ -247,10 +344,7 @@ class Extensions:
             except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in post_response: %s", active.id, _words(error))
                 continue
-            finally:
-                self._noted(active)
-            if result is not response or active.ctx.changed:
-                self._story.plugins.append(active.id)
+            self._noted(active, changed=result is not response)
             if isinstance(result, Stop):
                 self._stopped_after = True
                 return result.response or response
@@ -323,6 +417,7 @@ class Editing:
                     passed.append(event)
             if passed != out and active.id not in self._story.plugins:
                 self._story.plugins.append(active.id)
+            _tell(active, self._story)
             out = passed
         return out
 
@@ -333,6 +428,28 @@ def _asked_for(installed: Installed[Plugin], request: Request) -> bool:
     except Exception as error:  # noqa: BLE001
         LOG.warning("plugin %r failed in asked_for: %s", installed.id, _words(error))
         return False
+
+
+def _tell(active: _Active, story: Story) -> None:
+    """What it says of its deed goes into the log line, and into the answer's head."""
+    story.notes += [f"{active.id}: {note}" for note in active.ctx.notes]
+    active.ctx.notes.clear()
+    for name, value in active.ctx.fields.items():
+        story.plugin_fields[f"x-router-{active.id}-{name}".lower()] = value
+    active.ctx.fields.clear()
+
+
+def _failed(active: _Active, hook: str, error: Exception) -> Failure:
+    LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
+    return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
+
+
+def _told(before: Request, after: Request) -> Request:
+    """The request that a plugin made of another, with the client's own text only if the plugin changed
+    that, too."""
+    if after is before or after.raw is not before.raw:
+        return after
+    return replace(after, raw=None)
 
 
 def _check(hook: str, result: object, *kinds: type) -> None:

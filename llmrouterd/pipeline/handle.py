@@ -29,9 +29,10 @@ from llmrouterd.pipeline import embed as embedded
 from llmrouterd.pipeline.answers import at_home, resumed
 from llmrouterd.pipeline.attempt import deliver
 from llmrouterd.pipeline.binding import bind
+from llmrouterd.pipeline.cached import kept_of, recall_for
 from llmrouterd.pipeline.extend import Extensions
 from llmrouterd.pipeline.patience import patience
-from llmrouterd.pipeline.reply import Reply
+from llmrouterd.pipeline.reply import Reply, Tape
 from llmrouterd.pipeline.story import Story
 from llmrouterd.pipeline.tracing import begin_trace
 from llmrouterd.pipeline.walk import end_state, walk
@@ -69,6 +70,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
     reply = Reply(client, FORMATS[call.format], story, life_sign_s=gen.life_sign_s)
     end: EndState = "internal_error"
     ext: Extensions | None = None
+    work: Work | None = None
     daemon.in_flight += 1
     begun = trio.current_time()
     try:
@@ -85,6 +87,7 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         story.opened(request)
         ext = Extensions(embedded.quiet(gen) if call.embeds else gen, request, story)
         fields, caller = call.incoming.headers, call.incoming.caller
+        ext.along.fields, ext.along.query = list(fields), call.incoming.query
         strict = gen.strict or caller.strict or _is_strict(fields)
         work = Work(
             request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict, caller
@@ -111,6 +114,8 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
     finally:
         daemon.in_flight -= 1
         _close(story, end, client)
+        if work is not None and work.ext.keeps:
+            work.ext.release(kept_of(work, end), end)
         awaited = ext is not None and ext.wants_end()
         if awaited or daemon.sinks:
             record = story.record(end)
@@ -206,13 +211,22 @@ async def _resume(work: Work) -> EndState | None:
 
 
 async def _serve(call: Call, work: Work) -> EndState:
-    request = await work.ext.before(work.request)
+    recall = recall_for(work, call.wish) if work.ext.recalls else None
+    request = await work.ext.before(work.request, recall)
     if isinstance(request, Failure):
         await work.reply.fail(request)
         return "internal_error" if request.kind == "plugin" else "refused"
+    work.incoming, work.query = work.ext.left_along(work.incoming, work.query)
     if request is not work.request:
-        work.request = replace(request, raw=None)
-        work.reply.request = work.request
+        if work.embed is not None:
+            work.embed = embedded.with_texts(work.embed, request)
+        work.request = request
+        work.reply.request = work.ext.shown(request)
+    if recall is not None and work.ext.kept is not None:
+        await recall.give(work.ext.kept)
+        return "complete"
+    if work.ext.keeps:
+        work.reply.tape = Tape(work.ext.keeps)
     if work.ext.answer is not None:
         work.story.candidate = Candidate("plugin", work.ext.answer.model or request.model, "plugin")
         failure = await deliver(work, work.ext.answer)

@@ -117,6 +117,24 @@ def client_credentials(incoming: Headers, own_keys: Collection[Secret]) -> Field
     return [field for field in _kept(incoming, _CREDENTIALS) if not is_own(field[1])]
 
 
+def credentials(incoming: Headers) -> Fields:
+    """Every key and token that a request shows, ours and others'."""
+    return _kept(incoming, ("x-router-key", *_CREDENTIALS))
+
+
+def telling(incoming: Headers, forwarded: Collection[str]) -> Fields:
+    """What in a request's head can change its answer, always in the same order. forwarded: names that
+    some provider gets because the owner says so."""
+    kinds = (*_SAME_FORMAT.values(), *_ACCOUNT.values())
+    names = {
+        "anthropic-version",
+        "anthropic-beta",
+        *forwarded,
+        *(n for kind in kinds for n in kind),
+    }
+    return [(name, ",".join(incoming.all(name))) for name in sorted(names) if name in incoming]
+
+
 def _for_vendor(provider: Provider, incoming: Headers) -> Fields:
     if not provider.dialect.vendor:
         return []
@@ -240,6 +258,10 @@ def for_client(story: Story, *, stream: bool) -> Fields:
     fields += story.limit_fields
     if story.tags:
         fields.append(("x-router-request-tags", tag_header(story.tags)))
+    if story.cache:
+        fields.append(("x-router-cache", story.cache))
+    if story.plugins:
+        fields.append(("x-router-plugins", clean_list(tuple(dict.fromkeys(story.plugins)))))
     if story.ledger is not None and story.ledger.entries:
         fields.append(("x-router-dropped", clean_list(story.ledger.names())))
     if story.left_host is not None:

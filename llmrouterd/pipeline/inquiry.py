@@ -11,7 +11,8 @@ Laws:
    looked at as it is dialled. The owner's policies hold as for any text that nobody has looked at.
 2. Time is bounded by the caller's figure, whatever the provider's own clocks are.
 3. A provider is left alone after failures in a row; until then, whoever asks is told so at once.
-4. Every call is one record, with `internal` for its endpoint, and counts as load of its provider.
+4. What leaves all the same goes out as the plugins let a request of that client go out.
+5. Every call is one record, with `internal` for its endpoint, and counts as load of its provider.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
 from llmrouterd.guard.fairqueue import Waiter
 from llmrouterd.guard.keyring import Resting
-from llmrouterd.hooks import AskFailed
+from llmrouterd.hooks import AskFailed, PluginFailed
 from llmrouterd.model import Candidate, Clocks, Headers, Outcome
 from llmrouterd.pipeline import admit, headers
 from llmrouterd.pipeline.binding import unclassified
@@ -67,13 +68,21 @@ class _Failed(Exception):
 
 
 class Inquiry:
-    """What `ctx.ask` and `ctx.embed` of one extension are. parent: of the request it works for."""
+    """What `ctx.ask` and `ctx.embed` of one extension are. parent: of the request it works for.
+    leaving: what becomes of a question that goes elsewhere; raises PluginFailed."""
 
-    def __init__(self, gen: Generation, parent: Story, by: str) -> None:
+    def __init__(
+        self,
+        gen: Generation,
+        parent: Story,
+        by: str,
+        leaving: Callable[[Request], Request] | None = None,
+    ) -> None:
         self._gen = gen
         self._parent = parent
         self._daemon = parent.daemon
         self._by = by
+        self._leaving = leaving
 
     async def ask(
         self,
@@ -90,6 +99,8 @@ class Inquiry:
         chosen, info = self._chosen(provider, model, allow_remote=allow_remote)
         codec = FORMATS[chosen.format]
         request = _question(chosen, model, prompt, system, max_tokens)
+        if leaves(chosen, model, info):
+            request = self._covered(request)
 
         def written() -> tuple[str, bytes]:
             target = self._target(chosen, model, info, tokens(request) + max_tokens)
@@ -118,8 +129,13 @@ class Inquiry:
         if chosen.format not in ("openai", "ollama"):
             raise AskFailed(f"{provider} speaks {chosen.format!r}, which has no embeddings")
         kind: embeddings.Call = "ollama" if chosen.format == "ollama" else "openai"
-        body = dump({"model": model, "input": list(texts)})
-        asked = embeddings.parse_request(kind, body)
+        seen = Request(
+            chosen.format, model, tuple(Message("user", (Text(text),)) for text in texts)
+        )
+        if leaves(chosen, model, info):
+            seen = self._covered(seen)
+        said = [part.text for m in seen.messages for part in m.parts if isinstance(part, Text)]
+        asked = embeddings.parse_request(kind, dump({"model": model, "input": said}))
 
         def written() -> tuple[str, bytes]:
             target = self._target(chosen, model, info, 0)
@@ -129,12 +145,15 @@ class Inquiry:
             vectors = embeddings.parse_answer(kind, body, asked).vectors
             return [vector for vector in vectors if not isinstance(vector, str)]
 
-        seen = Request(
-            chosen.format, model, tuple(Message("user", (Text(text),)) for text in texts)
-        )
         label = self._label(allow_remote=allow_remote)
         call = _Call(chosen, model, seen, written, timeout_s, label)
         return await self._counted(call, read)
+
+    def _covered(self, request: Request) -> Request:
+        try:
+            return self._leaving(request) if self._leaving is not None else request
+        except PluginFailed as error:
+            raise AskFailed(str(error)) from None
 
     # --- whom -------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ Laws:
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,10 @@ from formats.canonical import Target
 from formats.errors import Failure, Invalid
 from formats.stops import CuttingDecoder, cut_response, untold
 from formats.thinktags import ThinkTags, split_response
+from llmrouterd.hooks import PluginFailed
 from llmrouterd.pipeline import headers
 from llmrouterd.route.estimate import with_margin
+from llmrouterd.route.facts import context_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,10 +102,15 @@ def outgoing(
     spoken = speaks(provider.format, request)
     recalls = spoken == "openai" != request.origin and not provider.dialect.vendor
     if recalls:
-        request = work.memory.recall.filled(request)
+        filled = work.memory.recall.filled(request)
+        try:
+            request = filled if filled is request else work.ext.sent(filled)
+        except PluginFailed as error:
+            return Failure("plugin", str(error))
     codec = FORMATS[spoken]
     streams = request.stream or streams_anyway(provider, info, request, spoken)
-    request = replace(request, stream=streams)
+    if streams is not request.stream:
+        request = replace(request, stream=streams)
     upstream = target_of(work, provider, candidate, info)
     try:
         body = codec.write_request(request, ledger, upstream)
@@ -174,6 +182,7 @@ def target_of(
         model=candidate.model,
         vendor=dialect.vendor,
         max_output=info.max_output if info else 0,
+        room=_room(work, provider, candidate, info),
         max_tokens_field=dialect.max_tokens_field,
         system_role="user" if learned.no_late_system else dialect.system_role,
         reasoning_echo=dialect.reasoning_echo,
@@ -182,6 +191,19 @@ def target_of(
         capabilities=info.capabilities if info else None,
         options=_options(work, provider, candidate, info),
     )
+
+
+_LEAST_ROOM = 1024  # with less, the server's refusal tells more than an answer cut short
+
+
+def _room(work: Work, provider: Provider, candidate: Candidate, info: ModelInfo | None) -> int:
+    """Tokens that the context leaves for an answer, at servers that refuse to be asked for more
+    (vLLM does; llama.cpp and Ollama end the answer there)."""
+    if provider.format == "ollama" or provider.dialect.vendor or _is_llama(provider, info):
+        return 0
+    estimate = work.story.size_tokens * work.daemon.calibration.factor(candidate)
+    room = context_of(provider, info) - with_margin(math.ceil(estimate))
+    return room if room >= _LEAST_ROOM else 0
 
 
 def _options(

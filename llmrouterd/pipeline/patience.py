@@ -49,9 +49,17 @@ def patience(fields: Headers, now: float, *, signs: bool) -> Patience | Failure:
             words = f"expected a number of seconds above 0, got {text[:40]!r}"
             return Failure("bad_request", f"X-Router-Timeout: {words}", param="X-Router-Timeout")
         return Patience(now + asked_s, asked_s, kept=True)
-    hints = () if signs else (_seconds(fields.get(name) or "") for name in _HINTS)
-    hint_s = next((hint for hint in hints if hint is not None), None)
+    hint_s = None if signs else _hint(fields)
     return ENDLESS if hint_s is None else Patience(now + hint_s, hint_s)
+
+
+def _hint(fields: Headers) -> float | None:
+    for name in _HINTS:
+        text = fields.get(name)
+        seconds = None if text is None else _seconds(text)
+        if seconds is not None:
+            return seconds
+    return None
 
 
 def _seconds(text: str) -> float | None:

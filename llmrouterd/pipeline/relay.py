@@ -219,6 +219,8 @@ class TurnLane:
             events = self._figured(events)
         if self._on_events is not None:
             events = self._on_events(events)
+        if self._listener is not None:
+            self._hear(self._listener, events)
         if self._folder is not None:
             self._keep(events)
         if self.holds:
@@ -260,25 +262,25 @@ class TurnLane:
         elif isinstance(event, ThoughtDelta):
             self.content = True
             self._letters += len(event.text)
-            self._hear(event)
         elif isinstance(event, ToolStarted):
             self.content = True
             self._letters += len(event.name)
-            self._hear(event)
         elif isinstance(event, UsageSeen):
             self.usage = self.usage.merged(event.usage) if self.usage else event.usage
         elif isinstance(event, Finished):
             self.finished = True
-            if self._listener is not None:
-                self._listener.end()
         elif isinstance(event, Failed):
             self.failure = event.failure
         elif isinstance(event, CONTENT):
             self.content = True
 
-    def _hear(self, event: Event) -> None:
-        if self._listener is not None:
-            self._listener.hear(event)
+    @staticmethod
+    def _hear(listener: Listener, events: Iterable[Event]) -> None:
+        """As the client knows it: what plugins put in its place is another thing next time."""
+        for event in events:
+            listener.hear(event)
+            if isinstance(event, Finished):
+                listener.end()
 
     async def eof(self) -> bytes:
         if not self.finished and self.failure is None:

@@ -36,6 +36,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Tape:
+    """What of an answer went to its client, as long as that is no more than `limit` bytes."""
+
+    __slots__ = ("_left", "_pieces")
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+        self._pieces: list[bytes] = []
+
+    def add(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left >= 0:
+            self._pieces.append(data)
+        else:
+            self._pieces.clear()
+
+    def whole(self) -> bytes | None:
+        """None: it was too long, or there was nothing."""
+        return b"".join(self._pieces) or None
+
+
 class Reply:
     """One client's answer. `request` is set once it is understood; error_told: the client has had
     the upstream's own error event already."""
@@ -51,13 +72,14 @@ class Reply:
         self.error_told = False
         self.answer: Mapping[str, JSON] | bytes | None = None  # of the Responses API, to be kept
         self.passed = False  # the upstream's own bytes were the answer
+        self.tape: Tape | None = None  # where somebody keeps answers
         self.gate: Callable[[], Awaitable[None]] | None = None  # what to pass before the first byte
         self._life_sign_s = life_sign_s
 
     def twin(self, story: Story, gate: Callable[[], Awaitable[None]]) -> Reply:
         """For an attempt that runs beside another: silent until `gate` lets it pass."""
         out = Reply(self.client, self.format, story, life_sign_s=self._life_sign_s)
-        out.request, out.gate = self.request, gate
+        out.request, out.gate, out.tape = self.request, gate, self.tape
         return out
 
     @property
@@ -107,6 +129,8 @@ class Reply:
             await self.claim()
         self._begins()
         await self._head()
+        if self.tape is not None:
+            self.tape.add(data)
         await self.client.send(data)
         self.story.sent(data.count(b"data:" if self.format.COMMENT else b"\n"), len(data))
 
@@ -159,6 +183,8 @@ class Reply:
             await self.claim()
         self.answer, self.passed = body, passed
         self._begins()
+        if self.tape is not None:
+            self.tape.add(body)
         self.story.status = 200
         fields = [("content-type", "application/json")]
         await self.client.respond(200, fields + headers.for_client(self.story, stream=False), body)

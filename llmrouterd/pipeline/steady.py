@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 
 # Claude Code's first system block: a version and a hash that is another one in every request.
 _NONCE = re.compile(r"\s*x-anthropic-billing-header:[^\n]*(?:\n|\Z)")
+_INSTRUCTING = ("system", "developer")
 NOTE = "left out for the prompt cache: x-anthropic-billing-header"
 
 
 def steady(request: Request) -> Request:
     """The request without such lines; the very same object where there are none."""
+    if not any(message.role in _INSTRUCTING for message in request.messages):
+        return request
     messages = tuple(_steady(message) for message in request.messages)
     if all(new is old for new, old in zip(messages, request.messages, strict=True)):
         return request
@@ -36,7 +39,7 @@ def steady(request: Request) -> Request:
 
 
 def _steady(message: Message) -> Message:
-    if message.role not in ("system", "developer"):
+    if message.role not in _INSTRUCTING:
         return message
     parts = [_without(part) for part in message.parts]
     if all(new is old for new, old in zip(parts, message.parts, strict=True)):

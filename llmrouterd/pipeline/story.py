@@ -31,6 +31,7 @@ from llmrouterd.model import (
     Unread,
 )
 from llmrouterd.pipeline.cost import cost_usd
+from llmrouterd.pipeline.weights import UNKNOWN
 from llmrouterd.route.estimate import answer_tokens
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from formats.errors import Failure
     from formats.ledger import Ledger
     from llmrouterd.model import (
+        Cached,
         Decision,
         EndState,
         Headers,
@@ -81,6 +83,7 @@ _OF_ATTEMPT = (
     "usage",
     "usage_estimated",
     "priced_by",
+    "weights",
     "upstream_request_id",
     "upstream_format",
     "upstream_fields",
@@ -97,7 +100,7 @@ class Story:
 
     def __init__(self, daemon: Daemon, *, client_format: str, endpoint: str) -> None:
         self.daemon = daemon
-        self._heard = bool(daemon.sinks)  # whether anybody follows the progress
+        self._heard = bool(daemon.followers)  # step by step
         self.id = daemon.next_id()
         self.stem = daemon.chance()
         self.request_id = f"req_{self.stem}"
@@ -126,6 +129,7 @@ class Story:
         self.response_tags: tuple[str, ...] = ()
         self.plugins: list[str] = []
         self.plugin_fields: dict[str, str] = {}  # header fields that they want in the answer
+        self.cache: Cached = ""  # what became of looking for a kept answer
         self.candidate: Candidate | None = None
         self.asked: list[Candidate] = []  # everybody that an attempt was begun at
         self.tried: list[Outcome] = []
@@ -139,6 +143,7 @@ class Story:
         self.usage: Usage | None = None
         self.usage_estimated = False
         self.priced_by: Provider | None = None
+        self.weights = UNKNOWN
         self.failure: Failure | None = None
         self.status = 0
         self.upstream_request_id = ""
@@ -174,7 +179,7 @@ class Story:
             self.spans.opened(self.elapsed_ns())
         if self._heard:
             in_flight = self.daemon.in_flight
-            self.daemon.tell(Opened(self.id, self.begun_ms, request.model, in_flight))
+            self.daemon.tell_step(Opened(self.id, self.begun_ms, request.model, in_flight))
 
     def classified(self, tags: tuple[str, ...]) -> None:
         if self.given_tags:
@@ -183,7 +188,7 @@ class Story:
         if self.spans is not None:
             self.spans.classified(self.elapsed_ns())
         if self._heard:
-            self.daemon.tell(Classified(self.id, self.daemon.wall_ms(), tags))
+            self.daemon.tell_step(Classified(self.id, self.daemon.wall_ms(), tags))
 
     def routing(self) -> None:
         """From here until `decided` a place is looked for."""
@@ -205,11 +210,11 @@ class Story:
             self.spans.attempt(candidate, self.elapsed_ns())
         if self._heard:
             now_ms = self.daemon.wall_ms()
-            self.daemon.tell(Routed(self.id, now_ms, candidate.provider, candidate.model))
+            self.daemon.tell_step(Routed(self.id, now_ms, candidate.provider, candidate.model))
 
     def queued(self, telling: Queued) -> None:
         if self._heard:
-            self.daemon.tell(telling)
+            self.daemon.tell_step(telling)
 
     def admitted(self, waited_s: float) -> None:
         """It has a place, or need not wait for one any more."""
@@ -265,7 +270,9 @@ class Story:
         if self.first_token_ns is None:
             self.first_token_ns = took_ns = self.elapsed_ns()
             if self._heard:
-                self.daemon.tell(FirstToken(self.id, self.daemon.wall_ms(), took_ns // 1_000_000))
+                self.daemon.tell_step(
+                    FirstToken(self.id, self.daemon.wall_ms(), took_ns // 1_000_000)
+                )
 
     def sent(self, pieces: int, size_bytes: int) -> None:
         """So much more of a stream went to the client."""
@@ -279,7 +286,7 @@ class Story:
         self._told_ns = now_ns
         writing_ms = (now_ns - first_ns) // 1_000_000
         now_ms = self.daemon.wall_ms()
-        self.daemon.tell(Progress(self.id, now_ms, self._pieces, self._sent_bytes, writing_ms))
+        self.daemon.tell_step(Progress(self.id, now_ms, self._pieces, self._sent_bytes, writing_ms))
 
     def failed(self, outcome: Outcome) -> None:
         """A try came to nothing; there may be another."""
@@ -367,7 +374,14 @@ class Story:
         return len(self._tries) + (self.failure is None and not self._last_word)
 
     @property
+    def from_cache(self) -> bool:
+        """Nobody is asked: the answer was kept."""
+        return self.cache in ("hit", "joined")
+
+    @property
     def _own_cost_usd(self) -> float | None:
+        if self.from_cache:
+            return 0.0
         if self.priced_by is None:
             return None
         return cost_usd(self.priced_by, self.usage, self.candidate.model if self.candidate else "")
@@ -422,6 +436,7 @@ class Story:
             tags=self.tags,
             response_tags=self.response_tags,
             plugins=tuple(dict.fromkeys(self.plugins)),
+            cache=self.cache,
             request=self._kept_request(),
             response=self.response,
             usage=self.usage,
@@ -448,6 +463,8 @@ class Story:
             connect_ms=None if self.connect_s is None else round(self.connect_s * 1000),
             head_ms=_ms(self.head_ns),
             left_host=self.left_host,
+            model_digest=self.weights.digest,
+            quantization=self.weights.quantization,
             decision=self.decision,
             tried=tuple(self.tried) if self.decision is not None else (),
         )

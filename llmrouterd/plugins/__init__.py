@@ -11,10 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmrouterd.plugins.cache import Cache
+from llmrouterd.plugins.model_params import ModelParams
 from llmrouterd.plugins.pareto_router import ParetoRouter
 from llmrouterd.plugins.pdf import Pdf
 from llmrouterd.plugins.redact import Redact
 from llmrouterd.plugins.response_healing import ResponseHealing
+from llmrouterd.plugins.system_prompt import SystemPrompt
+from llmrouterd.plugins.tool_repair import ToolRepair
 from llmrouterd.plugins.web import Web
 
 if TYPE_CHECKING:
@@ -28,4 +32,8 @@ BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], Plugin]] = {
     Redact.id: Redact,
     Web.id: Web,
     Pdf.id: Pdf,
+    SystemPrompt.id: SystemPrompt,
+    ModelParams.id: ModelParams,
+    Cache.id: Cache,
+    ToolRepair.id: ToolRepair,
 }

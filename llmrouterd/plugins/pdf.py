@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from formats import media
 from formats.canonical import Document, Text, ToolResult
-from llmrouterd.hooks import ApartFailed, Plugin, PluginFailed, RequestRefused
+from llmrouterd.hooks import ApartFailed, Plugin, PluginFailed, PluginRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -96,7 +96,7 @@ class Pdf(Plugin):
         try:
             return await self._as_text(request, ctx)
         except Unreadable as error:
-            raise RequestRefused(str(error)) from None
+            raise PluginRefused(str(error)) from None
 
     async def on_attempt(self, request: Request, place: Place, ctx: Context) -> Request:
         if self._reads_pdf(place):
@@ -182,7 +182,7 @@ def _bytes(data: str) -> bytes:
 def _goes_on(settings: Mapping[str, Any]) -> bool:
     wanted = settings.get("on_failure", "fail")
     if wanted not in ("continue", "fail"):
-        raise RequestRefused('on_failure: expected "continue" or "fail"')
+        raise PluginRefused('on_failure: expected "continue" or "fail"')
     return bool(wanted == "continue")
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 from formats import jsontext
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 Form = Literal["text", "name"]
 # More than this in one request is no conversation, and costs its neighbours time.
 MOST = 4000
-_SHAPE = re.compile(r"\[([A-Z][A-Z0-9_]*_\d+E?)\]|__([A-Z][A-Z0-9_]*?_\d+E?)__")
+_SHAPE = re.compile(r"\[([A-Z][A-Z0-9_]*_\d+[EU]?)\]|__([A-Z][A-Z0-9_]*?_\d+[EU]?)__")
 _LABEL = re.compile(r"[^A-Z0-9]+")
 
 
@@ -45,7 +46,7 @@ class Table:
         self._words: set[str] = set()
         self._last: dict[str, int] = {}
         self._values: dict[str, str] = {}  # placeholder -> value
-        self._pattern: re.Pattern[str] | None = None
+        self._patterns: dict[bool, re.Pattern[str]] = {}  # by whether words are in it
         self._starts: frozenset[str] | None = None
         self._known: re.Pattern[str] | None = None
 
@@ -62,36 +63,47 @@ class Table:
         while True:
             self._last[stem] = self._last.get(stem, 0) + 1
             label = f"{stem}_{self._last[stem]}"
-            if label not in self._taken and f"{label}E" not in self._taken:
+            if self._taken.isdisjoint((label, f"{label}E", f"{label}U")):
                 break
         self._enter(value, label, word=word)
-        escaped = json.dumps(value)[1:-1]
-        if escaped != value:  # as it stands in JSON inside of a text
-            self._enter(escaped, f"{label}E", word=word)
-            self._enter(jsontext.dumps(value)[1:-1], f"{label}E", word=word)
+        # As it stands in JSON inside of a text, by one writer or another, and in a URL.
+        for text in (json.dumps(value)[1:-1], jsontext.dumps(value)[1:-1]):
+            self._enter(text, f"{label}E", word=word)
+            self._enter(text.replace("/", "\\/"), f"{label}E", word=word)
+        self.spelt(value, quote(value, safe=""), word=word)
+
+    def spelt(self, value: str, in_url: str, *, word: bool = False) -> None:
+        """Another way to write a value that is in the table: percent-encoded."""
+        label = self._labels.get(value)
+        if label is not None:
+            self._enter(in_url, label.rstrip("EU") + "U", word=word)
 
     def _enter(self, value: str, label: str, *, word: bool) -> None:
-        if value in self._labels:
+        if not value or value in self._labels:
             return
         self._labels[value] = label
         if word:
             self._words.add(value)
         for placeholder in (f"[{label}]", f"__{label}__"):
             self._values.setdefault(placeholder, value)
-        self._pattern = self._starts = self._known = None
+        self._patterns = {}
+        self._starts = self._known = None
 
-    def cover(self, text: str, form: Form = "text") -> str:
-        """The text with placeholders for the values in it."""
+    def cover(self, text: str, form: Form = "text", *, words: bool = True) -> str:
+        """The text with placeholders for the values in it. words: for words, too."""
         if not self._labels or not text:
             return text
-        if self._pattern is None:
-            self._pattern = _alternatives(self._labels, self._words)
+        if words not in self._patterns:
+            values = [each for each in self._labels if words or each not in self._words]
+            if not values:
+                return text
+            self._patterns[words] = _alternatives(values, self._words)
 
         def put(match: re.Match[str]) -> str:
             label = self._labels[match.group()]
             return f"[{label}]" if form == "text" else f"__{label}__"
 
-        return self._pattern.sub(put, text)
+        return self._patterns[words].sub(put, text)
 
     def restore(self, text: str, *, in_json: bool = False) -> str:
         """The text with its values again. in_json: it is JSON, or a piece of it."""
@@ -139,26 +151,26 @@ def _bounds(value: str, words: set[str]) -> str:
 
 
 class Restorer:
-    """One text of an answer, as it comes."""
+    """One text of an answer, as it comes. held: what may be the beginning of a placeholder."""
 
-    __slots__ = ("_held", "_in_json", "_table")
+    __slots__ = ("_in_json", "_table", "held")
 
     def __init__(self, table: Table, *, in_json: bool) -> None:
         self._table = table
         self._in_json = in_json
-        self._held = ""
+        self.held = ""
 
     def feed(self, text: str) -> str:
-        text = self._held + text
+        text = self.held + text
         # Only what follows the last whole placeholder can be the beginning of another one.
         done = 0
         for match in self._table.known.finditer(text):
             done = match.end()
         held = self._table.unfinished(text[done:])
         cut = len(text) - held
-        self._held = text[cut:]
+        self.held = text[cut:]
         return self._table.restore(text[:cut], in_json=self._in_json)
 
     def end(self) -> str:
-        held, self._held = self._held, ""
+        held, self.held = self.held, ""
         return held

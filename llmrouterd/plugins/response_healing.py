@@ -76,6 +76,12 @@ def healed(text: str) -> str | None:
     return _longest(text)
 
 
+def mended(text: str) -> str | None:
+    """The object or list that the whole of `text` is, once it is repaired; None when it is none."""
+    repaired, end = _repaired(text, 0)
+    return repaired if end == len(text) and _is_structure(repaired) else None
+
+
 def _longest(text: str) -> str | None:
     """The longest object or list in `text` once it is repaired, passing over prose."""
     best: str | None = None

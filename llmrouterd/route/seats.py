@@ -31,10 +31,14 @@ _HEARD = 20_000  # characters of the beginning: more tells no more
 
 def session_of(request: Request, fields: Mapping[str, str] | Headers, client: str) -> str:
     """A name for the conversation that this request belongs to."""
-    told = next((value for name in _FIELDS if (value := fields.get(name))), None)
-    told = told or request.cache_key or request.user
-    beginning = told or _beginning(request)
+    beginning = told(request, fields) or _beginning(request)
     return hashlib.sha256(f"{client}\0{beginning}".encode("utf-8", "replace")).hexdigest()[:24]
+
+
+def told(request: Request, fields: Mapping[str, str] | Headers) -> str | None:
+    """What the client itself calls the conversation."""
+    named = next((value for name in _FIELDS if (value := fields.get(name))), None)
+    return named or request.cache_key or request.user
 
 
 def _beginning(request: Request) -> str:

@@ -102,6 +102,8 @@ class Report:
 class Records:
     """A sink that keeps the record of each request until it is asked for."""
 
+    follows = False
+
     def __init__(self) -> None:
         self._waiting: dict[str, Record] = {}
         self._came = trio.Event()

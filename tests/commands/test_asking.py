@@ -12,9 +12,13 @@ def test_get_and_post_with_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
         assert ask(up.url + "/", "/x", "KEY") == {"a": 1}
         assert ask(up.url, "/x", "NOT_SET", {"b": 2}) == {"a": 1}
         first, second = up.received
-        assert (first.method, first.target, first.headers["x-router-key"]) == ("GET", "/x", "sk-1")
+        assert (first.method, first.target, first.headers["authorization"]) == (
+            "GET",
+            "/x",
+            "Bearer sk-1",
+        )
         assert (second.method, second.json) == ("POST", {"b": 2})
-        assert "x-router-key" not in second.headers
+        assert "authorization" not in second.headers
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,11 @@ SECRETS = {"OWN": "sk-own", "THEIRS": "sk-theirs"}
 ECHO = '[[providers]]\nname = "e"\nformat = "echo"\n'
 
 
+def words(config: Path | None, *, as_json: bool) -> argparse.Namespace:
+    asked = {"online": False, "offline": False, "allow": [], "seconds": None}
+    return argparse.Namespace(config=config, json=as_json, **asked)
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     for name, value in SECRETS.items():
@@ -80,7 +85,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     def run_check(text: str, *, as_json: bool = False) -> tuple[int, str, str]:
         file = tmp_path / "x.toml"
         file.write_text(text, "utf-8")
-        code = check.run(argparse.Namespace(config=file, json=as_json))
+        code = check.run(words(file, as_json=as_json))
         return code, *capsys.readouterr()
 
     return run_check
@@ -210,7 +215,7 @@ def test_without_any_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    code = check.run(argparse.Namespace(config=None, json=False))
+    code = check.run(words(None, as_json=False))
     said = capsys.readouterr().err
     assert code == 2
     assert "no configuration found" in said
@@ -223,7 +228,7 @@ def test_what_only_shows_when_it_is_made_is_a_problem_too(tmp_path: Path, capsys
         '[classifiers.keyword]\nenabled = true\npatterns = { a = ["(", "(a+)+"], b = ["b*"] }\n'
     )
     path.write_text('[[providers]]\nname = "e"\nformat = "echo"\n' + patterns)
-    assert check.run(argparse.Namespace(config=path, json=True)) == 2
+    assert check.run(words(path, as_json=True)) == 2
     problems = json.loads(capsys.readouterr().out)["problems"]
     assert len(problems) == 3
     assert problems[0].startswith(f"{path}: classifiers.keyword: patterns.a[0]: not a regular")
@@ -233,7 +238,7 @@ def test_classifiers_are_shown(tmp_path: Path, capsys) -> None:
     path = tmp_path / "x.toml"
     text = "[classifiers.pii]\nenabled = true\n[response_classifiers.empty]\nenabled = false\n"
     path.write_text('[[providers]]\nname = "e"\nformat = "echo"\n' + text)
-    assert check.run(argparse.Namespace(config=path, json=False)) == 0
+    assert check.run(words(path, as_json=False)) == 0
     shown = capsys.readouterr().out
     assert "pii        classifier           yes" in shown
     assert "empty      response classifier  no" in shown

@@ -69,17 +69,17 @@ def test_a_whole_request_of_any_format(config, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "code", "said"),
     [
-        ((), "give --model (and --prompt), or --request FILE"),
-        (("--request", "gone.json"), "gone.json: no such file"),
-        (("--model", "x", "--url", "ftp://x"), "--url takes an address such as"),
-        (("--model", "x", "--url", "http://127.0.0.1:9"), "no router answers at"),
+        ((), 2, "give --model (and --prompt), or --request FILE"),
+        (("--request", "gone.json"), 2, "gone.json: no such file"),
+        (("--model", "x", "--url", "ftp://x"), 2, "no address such as"),
+        (("--model", "x", "--url", "http://127.0.0.1:9"), 1, "no router answers at"),
     ],
 )
-def test_wrong_questions(config, capsys, args, said):
-    code, out, err = explained(capsys, config, *args)
-    assert (code, out) == (2, "")
+def test_wrong_questions(config, capsys, args, code, said):
+    found, out, err = explained(capsys, config, *args)
+    assert (found, out) == (code, "")
     assert said in err
     assert "Traceback" not in err
 

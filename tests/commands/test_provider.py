@@ -70,8 +70,8 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[1:] == [["a", "well", "1", "-"], ["b", "ill", "1", "timeout?[31m"]]
 
 
-def test_what_goes_wrong_is_a_line_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_goes_wrong_is_a_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(Router(), "pause", "x") == 1
     assert "there is no provider" in capsys.readouterr().err
-    assert run(Router(), "pause") == 1
+    assert run(Router(), "pause") == 2
     assert "name the provider" in capsys.readouterr().err

@@ -28,6 +28,8 @@ from tests.fakes.upstream import FakeUpstream, Turn
         ("http://localhost:8090/", Origin("http", "localhost", 8090), ""),
         ("https://router.example/llm/", Origin("https", "router.example", 443, "ca.pem"), "/llm"),
         ("http://[::1]:8090", Origin("http", "::1", 8090), ""),
+        ("unix:/run/r.sock", Origin("http", "localhost", 80, unix="/run/r.sock"), ""),
+        ("unix:/run/r.sock:/llm/", Origin("http", "localhost", 80, unix="/run/r.sock"), "/llm"),
     ],
 )
 def test_an_address(url: str, origin: Origin, prefix: str) -> None:
@@ -36,7 +38,7 @@ def test_an_address(url: str, origin: Origin, prefix: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "ftp://x", "http://", "http://x:port", "unix:/run/x.sock", "http://u:p@x", "http://x?k=1"],
+    ["", "ftp://x", "http://", "http://x:port", "unix:x.sock", "http://u:p@x", "http://x?k=1"],
 )
 def test_an_address_that_is_none_is_refused_with_words(url: str) -> None:
     with pytest.raises(WrongUse) as why:

@@ -7,6 +7,8 @@ import argparse
 import gc
 import logging
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from llmrouterd.model import ConfigError
 from llmrouterd.ops import app
 from llmrouterd.ops.app import Running
 
+ROOT = Path(__file__).parents[2]
 ECHO = '[[providers]]\nname = "e"\nformat = "echo"\n'
 FULL = """
 [server]
@@ -364,6 +367,49 @@ def test_memory_is_settled_and_can_be_unsettled() -> None:
     finally:
         gc.unfreeze()
         gc.set_threshold(*before)
+
+
+# --- how much a start is ---------------------------------------------------------------------------
+
+# What it takes to listen and to answer, and a fifth to spare. Time is the machine's affair; what is
+# loaded is ours. Whoever adds to it looks first whether it is wanted before somebody asks for it.
+OURS, OTHERS = 300, 340
+NOT_AT_A_START = frozenset(
+    """curses asyncio multiprocessing unittest sqlite3 http.client urllib.request xml pydoc readline
+    statistics fractions webbrowser llmrouterd.observe.otlp llmrouterd.observe.stats
+    llmrouterd.pipeline.replay llmrouterd.ops.resend llmrouterd.selftest llmrouterd.commands.tui
+    llmrouterd.commands.watch llmrouterd.commands.starter""".split()  # noqa: SIM905
+)
+STARTED = """
+import os, signal, sys
+import llmrouter
+from llmrouterd.ops import app
+run = app.run
+async def told(*given, ready, **named):
+    def listens(running):
+        ready(running)
+        print(*sys.modules)
+        os.kill(os.getpid(), signal.SIGTERM)
+    await run(*given, ready=listens, **named)
+app.run = told
+sys.exit(llmrouter.main(["serve", sys.argv[1]]))
+"""
+
+
+@pytest.mark.slow
+def test_a_start_loads_what_it_needs_and_no_more(tmp_path: Path) -> None:
+    """A module that creeps into every start costs every start; a clock would not say which it was."""
+    config = tmp_path / "echo.toml"
+    config.write_text("[server]\nport = 0\n" + ECHO)
+    command = [sys.executable, "-c", STARTED, str(config)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert not sorted(NOT_AT_A_START & loaded)
+    ours = {name for name in loaded if name.partition(".")[0] in ("formats", "llmrouterd")}
+    assert {"llmrouterd.ops.app", "formats.ollama", "trio", "h11"} <= loaded
+    assert len(ours) <= OURS, sorted(ours)
+    assert len(loaded - ours) <= OTHERS, sorted(loaded - ours)
 
 
 def test_the_parser_knows_all_that_serve_reads() -> None:

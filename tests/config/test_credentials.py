@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llmrouterd.config import load, parse
-from llmrouterd.config.credentials import NoKeyError, key_from, key_in_file
+from llmrouterd.config.credentials import NoKeyError, key_from, key_in_file, own_key
 from llmrouterd.config.read import Problems
 from llmrouterd.model import ConfigError, Secret
 
@@ -117,3 +117,25 @@ def test_a_client_s_key_comes_from_one_place() -> None:
     for more in ("", 'key_env = "K"\nkey_file = "k"\n'):
         with pytest.raises(ConfigError, match="give its key with key_env or key_file"):
             parse(base + more, "x.toml", {"K": "v"})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"env": "K", "file": "k"}, "give either env or file"),
+        ({"env": "K", "file": ""}, "the variable K is not set: set it, or do without"),
+        ({"env": "", "file": "k"}, "cannot be read: .*: set it, or do without"),
+    ],
+)
+def test_a_key_that_must_be_there_is_asked_for(
+    problems: Problems, values: dict[str, str], words: str
+) -> None:
+    assert own_key(problems, HERE, values, ("env", "file"), {}, "do without") is None
+    with pytest.raises(ConfigError, match=words):
+        problems.settle()
+
+
+def test_a_key_that_nobody_names_is_none(problems: Problems) -> None:
+    values = {"env": "", "file": ""}
+    assert own_key(problems, HERE, values, ("env", "file"), {}, "do without") is None
+    problems.settle()

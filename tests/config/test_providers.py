@@ -57,7 +57,8 @@ def test_base_urls(kind: str, written: str, used: str) -> None:
         ("http://bücher.example", "holds a blank, or a letter"),
         ("http://h/v1?key=1", "no ? and no #"),
         ("http://h/#x", "no ? and no #"),
-        ("unix:/run/x.sock", "a unix socket is not available in this version"),
+        ("unix:x.sock", "expected a socket by its whole path"),
+        ("unix:/run/x.sock:v1", "what follows the socket is a path"),
         ("", 'the key "base_url" is missing'),
     ],
 )

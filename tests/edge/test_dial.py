@@ -344,3 +344,55 @@ async def test_a_proxy_of_another_kind(proxy: str) -> None:
 async def test_a_request_that_must_stay_here_goes_through_no_proxy() -> None:
     origin = Origin("https", "10.0.0.1", 443, proxy="http://127.0.0.1:1")
     assert (await failure(origin, Label(local_only=True))).kind == "denied"
+
+
+# --- unix sockets ---------------------------------------------------------------------------------
+
+
+def on(path) -> Origin:
+    return Origin("http", "localhost", 80, unix=str(path))
+
+
+def listening(path, backlog: int = 5) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(path))
+    sock.listen(backlog)
+    return sock
+
+
+async def test_a_unix_socket_is_this_host(tmp_path) -> None:
+    path = tmp_path / "x.sock"
+    with listening(path) as server:
+        for label in (Label(), Label(local_only=True), Label(True, networks=("10.0.0.0/8",))):
+            wire, receipt = await dialled(on(path), label)
+            peer, _ = server.accept()
+            peer.send(b"hello")
+            assert await wire.receive() == b"hello"
+            assert (receipt.address, receipt.host) == (f"unix:{path}",) * 2
+            assert not receipt.left_host
+            peer.close()
+            wire.close()
+        exc = await failure(on(path), Label(public_only=True))
+        assert exc.kind == "denied"
+    exc = await failure(on(path))
+    assert (exc.kind, "nothing listens there" in str(exc)) == ("refused", True)
+    exc = await failure(on(tmp_path / "none"))
+    assert (exc.kind, "is not there" in str(exc)) == ("refused", True)
+
+
+async def test_a_unix_socket_with_a_full_queue_is_waited_for(tmp_path, autojump_clock) -> None:
+    path = tmp_path / "x.sock"
+    with listening(path, 0) as server, socket.socket(socket.AF_UNIX) as first:
+        first.connect(str(path))
+        with trio.move_on_after(5) as scope:
+            await dialled(on(path))
+        assert scope.cancelled_caught
+        server.accept()[0].close()
+        wire, _ = await dialled(on(path))
+        wire.close()
+
+
+def test_a_unix_origin_has_no_proxy_and_its_own_name() -> None:
+    origin = Origin("http", "localhost", 80, proxy="http://p:1", proxy_loopback=True, unix="/x")
+    assert not origin.proxied
+    assert (origin.where, origin.authority) == ("unix:/x", "localhost")

@@ -224,3 +224,9 @@ def test_no_count_is_lost(records: list[Record]) -> None:
     assert sum(v for labels, v in told.items() if labels[2] == "input") == tokens
     cost = sum(r.cost_usd or 0 for r in records)
     assert sum(samples.get("llmrouter_cost_usd_total", {}).values()) == pytest.approx(cost)
+
+
+def test_what_the_cache_did_is_counted_by_what_came_of_it() -> None:
+    records = [replace(DONE, cache=result) for result in ("hit", "hit", "miss", "joined", "")]
+    samples = counted(*records)
+    assert samples["llmrouter_cache_total"] == {("hit",): 2, ("miss",): 1, ("joined",): 1}

@@ -18,10 +18,12 @@ from formats.errors import Garbled
 from llmrouterd.edge.deadline import Deadline
 from llmrouterd.edge.dial import DialError
 from llmrouterd.edge.pool import Origin, Pool
-from llmrouterd.model import Provider, Secret
+from llmrouterd.guard.health import Health
+from llmrouterd.model import Dialect, Provider, Secret
 from llmrouterd.ops import catalog, question
 from llmrouterd.ops.catalog import Catalog
 from llmrouterd.ops.generation import upstream
+from llmrouterd.ops.probes import Probes
 from tests.fakes.upstream import FakeUpstream, Turn
 
 HANGS = object()
@@ -236,6 +238,67 @@ async def test_a_list_that_never_ends_is_ended() -> None:
 async def test_a_page_that_says_more_without_saying_where_is_the_last() -> None:
     answers = {"/v1/models?limit=1000": {"data": [{"id": "a"}], "has_more": True}}
     assert list(await asked(answers, provider("anthropic"))) == ["a"]
+
+
+LLAMA = {"data": [{"id": "m", "owned_by": "llamacpp", "meta": {"n_ctx": 8192}}]}
+
+
+@pytest.mark.parametrize(
+    ("props", "length"),
+    [
+        ({"default_generation_settings": {"n_ctx": 4096}}, 4096),
+        ({"default_generation_settings": {"n_ctx": "many"}}, 8192),
+        ({}, 8192),
+        ((404, {"error": "no such page"}), 8192),
+        ((501, {}), 8192),
+        (DialError("connect", "refused"), 8192),
+    ],
+    ids=["told", "nonsense", "untold", "off", "not built in", "gone in between"],
+)
+async def test_what_a_slot_of_llama_holds_counts_and_is_no_matter_when_it_is_not_told(
+    props: Answer, length: int
+) -> None:
+    """`--parallel 2` halves the context of each request; `/props` may be switched off."""
+    cat = catalog_of(KnowingPool({"/v1/models": LLAMA, "/props": props}), provider())
+    await cat.ask("p")
+    state = cat.fleet(0).states["p"]
+    assert state.models["m"].context_length == length
+    assert (state.reached, state.healthy, state.why) == (True, True, "")
+
+
+# What each kind of server documents; whoever asks for more asks a stranger about his affairs.
+DOCUMENTED = {
+    "ollama": {"/api/tags", "/api/ps", "/api/show", "/api/version"},
+    "openai": {"/v1/models"},
+    "responses": {"/v1/models"},
+    "anthropic": {"/v1/models"},
+    "llama.cpp": {"/v1/models", "/props", "/health"},
+}
+
+
+@pytest.mark.parametrize("kind", DOCUMENTED)
+@pytest.mark.parametrize("knows", [True, False], ids=["answers", "404 to all"])
+async def test_no_server_is_asked_for_what_its_kind_does_not_document(
+    kind: str, knows: bool
+) -> None:
+    """Its models and whether it is there; and one that has none of it is not ill for that."""
+
+    def answers(target: str, body: bytes) -> Answer:
+        found = ollama(target, body) if kind == "ollama" else LLAMA
+        return found if knows else (404, {})
+
+    llama = kind == "llama.cpp"
+    which = provider("openai" if llama else kind, dialect=Dialect(kind) if llama else Dialect())
+    pool, health = KnowingPool(answers), Health()
+    if kind in ("openai", "responses", "anthropic"):  # another server than llama.cpp
+        pool.answers = {"/v1/models": {"data": [{"id": "m"}]}} if knows else {}
+    cat = catalog_of(pool, which)
+    for _ in range(3):
+        await cat.ask("p")
+        await Probes(pool, [which], {"p": upstream(which)}, health).probe(which)
+    assert {target.partition("?")[0] for target in pool.targets()} <= DOCUMENTED[kind]
+    state = cat.fleet(0).states["p"]
+    assert (state.reached, state.healthy, health.spotless) == (True, True, True)
 
 
 async def test_a_static_list_is_known_without_asking() -> None:

@@ -193,6 +193,8 @@ class Answer:
 
 
 class Sink:
+    follows = True
+
     def __init__(self) -> None:
         self.told: list[Telling] = []
 

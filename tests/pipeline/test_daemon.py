@@ -23,6 +23,14 @@ def test_every_observer_is_told_in_order() -> None:
     daemon().tell(tellings[0])
 
 
+def test_steps_on_the_way_are_told_to_those_who_follow_only() -> None:
+    follows, counts = Sink(), Sink()
+    counts.follows = False
+    it = daemon(follows, counts)
+    it.tell_step(Opened(1, 2, "m", 1))
+    assert (len(follows.told), counts.told) == (1, [])
+
+
 def test_ids_rise_and_chance_is_not_guessed() -> None:
     it = daemon()
     assert [it.next_id() for _ in range(3)] == [1, 2, 3]

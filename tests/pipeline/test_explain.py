@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from llmrouterd.classifiers.llm import LLM
-from llmrouterd.model import Caller, Routing, RuleSpec, When
+from llmrouterd.guard.fairqueue import Waiter
+from llmrouterd.model import Caller, Routing, RuleSpec, Slots, When
 from llmrouterd.pipeline.daemon import Installed
 from llmrouterd.pipeline.explain import Question, explain, lines
 from tests.pipeline.stage import chat_answer, ollama, openai, replies, request, stage
@@ -114,3 +115,38 @@ async def test_no_model_is_asked_and_what_it_would_have_said_is_unknown(autojump
         assert st.dialled == []
     assert answer["unknown_tags"] == ["code", "legal"]
     assert "unknown   code, legal (no model is asked here)" in lines(answer)
+
+
+async def test_vectors_go_where_the_model_is_and_plugins_do_not_see_them(autojump_clock) -> None:
+    for fmt in ("embeddings", "embed"):
+        body = json.dumps({"model": "m", "input": ["one", "and two"]}).encode()
+        answer = await told(Question(fmt, body))
+        assert answer["needs"] == ["embedding"]
+        assert answer["plugins"] == []
+        assert [each["provider"] for each in answer["candidates"]] == ["a", "b"]
+    wrong = await told(Question("embeddings", b'{"model": "m"}'))
+    assert wrong["error"]["kind"] == "bad_request"
+
+
+async def test_the_places_of_a_provider_that_has_only_so_many(autojump_clock) -> None:
+    limited = replace(openai("a"), slots=Slots(at_once=2, max_queue=7))
+    async with stage(limited, ollama("b"), up={}, routing=RULES) as st:
+        empty = await explain(asked(), st.gen, st.daemon)
+        queue = st.daemon.admission.gate(limited).queue
+        waiters = [Waiter("anna", "m", 10.0) for _ in range(3)]
+        for each in waiters:
+            queue.offer(each, 0.0)
+        full = await explain(asked(), st.gen, st.daemon)
+        for each in waiters:
+            queue.leave(each, 0.0)
+    assert [each.get("queue", {}).get("running") for each in empty["candidates"]] == [0, None]
+    assert full["candidates"][0]["queue"] == {
+        "at_once": 2,
+        "running": 2,
+        "waiting": 1,
+        "max_queue": 7,
+        "timeout_s": limited.slots.timeout_s,
+    }
+    assert next(each for each in lines(full) if "1. a/m" in each).endswith(
+        "2 of 2 at work, 1 waiting"
+    )

@@ -11,11 +11,12 @@ import trio.testing
 from formats import FORMATS as MODULES
 from formats.canonical import Event, Message, Request, Response, Text, TextDelta, ToolUse
 from formats.fold import fold
-from llmrouterd.hooks import Context, Place, Plugin, PluginFailed, RequestRefused, Stop
+from llmrouterd.hooks import Context, Place, Plugin, PluginFailed, PluginRefused, Stop
 from llmrouterd.model import ModelInfo, Record
 from llmrouterd.pipeline import extend, handle
 from llmrouterd.pipeline.daemon import Installed
 from llmrouterd.pipeline.story import Story
+from llmrouterd.plugins.redact import Redact
 from llmrouterd.plugins.response_healing import ResponseHealing
 from tests.pipeline.stage import (
     REFUSED,
@@ -974,8 +975,55 @@ async def test_a_bug_before_an_attempt_is_a_500_that_names_the_plugin(autojump_c
 
 
 async def test_the_clients_mistake_is_a_400(autojump_clock) -> None:
-    plugin = Scripted("strict", Diary(), pre_request=RequestRefused("this cannot be read"))
+    plugin = Scripted("strict", Diary(), pre_request=PluginRefused("this cannot be read"))
     async with stage(openai("a"), up={"a": answering(stream=False)}, plugins=[plugin]) as st:
         out = await st.ask("openai", request("openai"))
     assert out.status == 400
-    assert "plugin 'strict' failed: this cannot be read" in out.json["error"]["message"]
+    assert "plugin 'strict': this cannot be read" in out.json["error"]["message"]
+
+
+@both
+async def test_what_is_added_for_an_attempt_is_covered_like_the_rest_and_comes_back(
+    stream: bool, autojump_clock
+) -> None:
+    redact = Installed("redact", Redact({"kinds": ["email"]}))
+    adds = Fits(a="from the document: ann@bergwerk.de")
+    up = (
+        streams(SSE, chat_stream("to [EMA", "IL_1]"))
+        if stream
+        else replies(200, chat_answer("to [EMAIL_1]"))
+    )
+    async with stage(openai("a"), up={"a": up}, plugins=[redact, adds]) as st:
+        out = await st.ask("openai", request("openai", stream=stream))
+        sent = st.asked["a"][0].body.decode()
+    assert "ann@bergwerk.de" not in sent
+    assert "from the document: [EMAIL_1]" in sent
+    assert "ann@bergwerk.de" in out.body.decode().replace('"}', "")  # in one piece or in the next
+
+
+async def test_when_what_was_added_cannot_be_covered_nothing_is_sent(autojump_clock) -> None:
+    class Ill(Plugin):
+        id = "ill"
+
+        def on_send(self, request: Request, ctx: Context) -> Request:
+            raise ValueError("no")
+
+    async with stage(openai("a"), up={"a": REFUSED}, plugins=[Ill(), Fits(a="x")]) as st:
+        out = await st.ask("openai", request("openai"))
+        assert st.dialled == []
+    assert out.status == 500
+    assert "plugin 'ill' failed: no" in out.json["error"]["message"]
+
+
+async def test_a_text_that_leaves_by_itself_is_covered(autojump_clock) -> None:
+    said: list[str] = []
+
+    def asks(request_: Request, ctx: Context) -> Request:
+        said.append(ctx.leaving("who is ann@bergwerk.de?"))
+        return request_
+
+    redact = Installed("redact", Redact({"kinds": ["email"]}))
+    plugins = [Scripted("asks", Diary(), pre_request=asks), redact]
+    async with stage(openai("a"), up={"a": answering(stream=False)}, plugins=plugins) as st:
+        await st.ask("openai", request("openai"))
+    assert said == ["who is [EMAIL_1]?"]

@@ -261,6 +261,58 @@ async def test_a_limit_beyond_the_model_s_own_is_lowered_and_told() -> None:
     assert out.headers.get("x-router-dropped") == "max_tokens"
 
 
+CHAT = replies(200, chat_answer("x"))
+
+
+@pytest.mark.parametrize("fmt", ["openai", "anthropic", "responses", "ollama"])
+async def test_a_limit_beyond_what_the_context_leaves_is_lowered_and_told(fmt: str) -> None:
+    """Agents ask for 32,000 tokens of whatever model there is; vLLM refuses what cannot fit."""
+    limits = {"responses": "max_output_tokens", "ollama": "options"}
+    name = limits.get(fmt, "max_tokens")
+    asked = {name: {"num_predict": 32_000} if fmt == "ollama" else 32_000}
+    models = {"a": {"a-model": ModelInfo("a-model", context_length=8192)}}
+    async with stage(provider("a"), up={"a": CHAT}, models=models) as st:
+        out = await st.ask(fmt, request(fmt, **asked), [("x-router-strict", "1")])
+        assert 8100 < st.asked["a"][0].json["max_tokens"] < 8192
+    assert out.status == 200
+    told = "options.num_predict" if fmt == "ollama" else name
+    assert told in str(out.headers.get("x-router-dropped"))
+
+
+async def test_what_the_prompt_was_found_to_be_counts_for_the_room_beside_it() -> None:
+    models = {"a": {"a-model": ModelInfo("a-model", context_length=8192)}}
+    long = request("openai", max_tokens=32_000, messages=[{"role": "user", "content": "x " * 4000}])
+    answer = chat_answer("x", usage={"prompt_tokens": 4001, "completion_tokens": 1})
+    async with stage(provider("a"), up={"a": replies(200, answer)}, models=models) as st:
+        for _ in range(2):
+            await st.ask("openai", long)
+        first, second = (asked.json["max_tokens"] for asked in st.asked["a"])
+        assert second <= 8192 - 4001
+        assert second != first
+
+
+@pytest.mark.parametrize(
+    ("which", "info"),
+    [
+        (provider("a"), ModelInfo("a-model")),
+        (provider("a", dialect=PRESETS["openai"]), ModelInfo("a-model", context_length=8192)),
+        (provider("a", dialect=PRESETS["llama.cpp"]), ModelInfo("a-model", context_length=8192)),
+        (provider("a"), ModelInfo("a-model", context_length=1000)),
+    ],
+    ids=["unknown", "the vendor", "llama.cpp", "hardly any room"],
+)
+async def test_a_limit_stays_where_it_is_not_known_to_be_refused(
+    which: Provider, info: ModelInfo
+) -> None:
+    up = {"a": [CHAT, streams(STREAM["openai"], chat_stream("x"))]}
+    if which.dialect.name == "llama.cpp":
+        up = {"a": up["a"][1:]}
+    async with stage(which, up=up, models={"a": {"a-model": info}}) as st:
+        out = await st.ask("openai", request("openai", max_tokens=32_000))
+        assert st.asked["a"][0].json["max_tokens"] == 32_000
+    assert out.headers.get("x-router-dropped") is None
+
+
 # --- whole answers, asked for as streams ----------------------------------------------------------
 
 LLAMA = PRESETS["llama.cpp"]

@@ -13,7 +13,7 @@ from formats.errors import Failure
 from formats.ledger import Ledger
 from llmrouterd.edge.client import Client
 from llmrouterd.model import Clocks
-from llmrouterd.pipeline.reply import Reply
+from llmrouterd.pipeline.reply import Reply, Tape
 from llmrouterd.pipeline.story import Story
 from tests.pipeline.stage import (
     REFUSED,
@@ -330,3 +330,18 @@ async def test_an_error_before_the_request_is_understood_is_a_plain_answer() -> 
     await reply.fail(Failure("bad_request", "no"))
     assert client.did == [("respond", 400)]
     assert reply.story.status == 400
+
+
+# --- what is kept ---------------------------------------------------------------------------------
+
+
+def test_a_tape_has_the_whole_answer_or_nothing_of_it():
+    tape = Tape(6)
+    assert tape.whole() is None
+    tape.add(b"abc")
+    tape.add(b"def")
+    assert tape.whole() == b"abcdef"
+    tape.add(b"g")
+    assert tape.whole() is None
+    tape.add(b"h")
+    assert tape.whole() is None

@@ -86,3 +86,46 @@ async def test_the_vendor_gets_its_own_line_to_the_byte() -> None:
 def test_a_real_agent_s_request_is_recognised() -> None:
     parsed = FORMATS["anthropic"].parse_request(json.dumps(BODY).encode())
     assert steady(parsed) is not parsed
+
+
+# --- where a prompt stopped being the same --------------------------------------------------------
+
+DIFFERS = "prompt differs from the last one at "
+
+
+async def told_of(st, fmt: str, *bodies: dict) -> list[list[str]]:
+    """What the log line of each says of its prompt."""
+    for body in bodies:
+        assert (await st.ask(fmt, body)).status == 200
+    notes = [record.notes for record in st.sink.records]
+    return [[n.removeprefix(DIFFERS) for n in each if n.startswith(DIFFERS)] for each in notes]
+
+
+def turn(system: str, *more: dict) -> dict:
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": "hi"}, *more]
+    return request("openai", messages=messages)
+
+
+async def test_the_log_line_tells_where_a_prompt_stopped_being_the_same() -> None:
+    went_on = [{"role": "assistant", "content": "x"}, {"role": "user", "content": "and?"}]
+    turns = [turn("It is 10:01."), turn("It is 10:01.", *went_on), turn("It is 10:02.", *went_on)]
+    async with stage(openai("a"), up={"a": replies(200, chat_answer("x"))}) as st:
+        assert await told_of(st, "openai", *turns) == [[], [], ["message 1 (system)"]]
+        assert "10:0" not in str(st.sink.records[2].notes)
+
+
+@pytest.mark.parametrize(("strips", "told"), [(True, []), (False, ["message 1 (system)"])])
+async def test_what_is_left_out_for_the_cache_makes_no_difference(strips: bool, told: list) -> None:
+    turns = [json.loads(json.dumps(BODY).replace("0f3e1", each)) for each in ("0f3e1", "77aa2")]
+    which = anthropic("a", strip_nonces=strips)
+    async with stage(which, up={"a": replies(200, MESSAGE)}) as st:
+        assert await told_of(st, "anthropic", *turns) == [[], told]
+
+
+async def test_each_model_has_read_prompts_of_its_own() -> None:
+    """After a failover nothing is in the other one's cache that could have been used again."""
+    a_fails = [replies(200, chat_answer("x")), replies(500, {})]
+    up = {"a": a_fails, "b": replies(200, chat_answer("x"))}
+    async with stage(openai("a", max_retries=0), openai("b"), up=up) as st:
+        assert await told_of(st, "openai", turn("one"), turn("two")) == [[], ["message 1 (system)"]]
+        assert st.sink.records[1].provider == "b"

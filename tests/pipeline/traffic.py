@@ -117,9 +117,12 @@ BLIND = frozenset({"completion"})
 LISTS: dict[str, dict[str, ModelInfo] | None] = {
     "a": {
         "m": ModelInfo("m", frozenset({"completion", "tools"}), 400, loaded=True),
-        "x": ModelInfo("x", BLIND, size_bytes=7),
+        "x": ModelInfo("x", BLIND, size_bytes=7, loaded=True),
     },
-    "b": {"M": ModelInfo("M", BLIND, 8192), "big": ModelInfo("big", None, 0, "llama", 9 * 10**9)},
+    "b": {
+        "M": ModelInfo("M", BLIND, 8192),
+        "big": ModelInfo("big", None, 0, "llama", 9 * 10**9, loaded=True),
+    },
     "c": None,
     "dead": None,
     "asked": None,
@@ -164,7 +167,7 @@ def moody(chance: Random, *, bad: float) -> Script:
         elif mood > bad * 0.3:
             error = {"message": "slow down", "code": "rate_limit_exceeded"}
             await up.reply(429, {"error": error}, headers=[("retry-after", "3")])
-        elif mood > bad * 0.1:
+        elif mood > bad * 0.25:
             error = {"message": "no such model", "code": "model_not_found"}
             await up.reply(404, {"error": error})
         else:
@@ -208,7 +211,7 @@ async def served(text: str, count: int, folder: Path, *, seed: int = 1) -> list[
         st.gen = replace(build(config, 1, "t"), upstreams=st.gen.upstreams, life_sign_s=0.0)
         _prepare(st, config)
         _tell_clients_apart(st)
-        clients = [*KINDS, "fallback", "nobody"]
+        clients = [*KINDS, "warm", "fallback", "nobody"]
         for _ in range(count // 10):
             async with trio.open_nursery() as nursery:
                 for _ in range(10):

@@ -6,7 +6,7 @@ from base64 import b64encode
 import pytest
 
 from formats.canonical import Document, Message, Request, Text, ToolResult
-from llmrouterd.hooks import ApartFailed, Context, Place, PluginFailed, RequestRefused
+from llmrouterd.hooks import ApartFailed, Context, Place, PluginFailed, PluginRefused
 from llmrouterd.model import Dialect
 from llmrouterd.pipeline.apart import Apart
 from llmrouterd.plugins import pdf as plugin_file
@@ -178,7 +178,7 @@ async def test_a_pdf_without_text_is_not_for_this_one_and_it_is_said_why(
         await run(Pdf({}), child, asking(doc(b"%PDF")))
     assert str(failed.value).startswith("box takes no PDF, and ")
     assert said in str(failed.value)
-    with pytest.raises(RequestRefused):
+    with pytest.raises(PluginRefused):
         ctx = Context("pdf", {}, apart=child)
         await Pdf({"always": True}).on_start(asking(doc(b"%PDF")), ctx)
     out, _ = await run(Pdf({}), child, asking(doc(b"%PDF")), on_failure="continue")
@@ -201,7 +201,7 @@ async def test_without_pypdf_nothing_is_begun(monkeypatch) -> None:
 
 
 async def test_a_wrong_setting_of_a_request_is_its_own_mistake() -> None:
-    with pytest.raises(RequestRefused, match="on_failure: expected"):
+    with pytest.raises(PluginRefused, match="on_failure: expected"):
         await run(Pdf({}), Child(), asking(doc(b"%PDF")), on_failure="x")
 
 

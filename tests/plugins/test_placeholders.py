@@ -46,7 +46,7 @@ def test_however_a_text_is_cut_it_comes_out_as_the_whole_would(text, cuts, in_js
     out = ""
     for start, end in itertools.pairwise(places):
         out += restorer.feed(text[start:end])
-        assert len(restorer._held) < len("__EMAIL_1__")
+        assert len(restorer.held) < len("__EMAIL_1__")
     assert out + restorer.end() == made.restore(text, in_json=in_json)
 
 

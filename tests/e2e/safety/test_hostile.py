@@ -111,6 +111,24 @@ def test_names_that_strangers_choose_do_not_pile_up(echo: RunningDaemon) -> None
     serves(echo)
 
 
+@pytest.mark.slow
+def test_memory_stays_where_it_is_however_much_is_asked(echo: RunningDaemon) -> None:
+    """Two hundred megabytes of words, none of them said before, after as many as it may hold."""
+    path, mib = CHAT_PATH["openai"], 1024 * 1024
+
+    def say(numbers: range) -> int:
+        for number in numbers:
+            body = chat("openai", "echo")
+            words = f"{number} " * (mib // (len(str(number)) + 1))
+            body["messages"] = [{"role": "user", "content": words}]
+            assert ask(echo, path, body).status == 200
+        return rss_bytes(echo.pid)
+
+    held = say(range(60))
+    assert say(range(60, 260)) - held < 48 * mib
+    serves(echo)
+
+
 # --- TLS ------------------------------------------------------------------------------------------
 
 
