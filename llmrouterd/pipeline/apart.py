@@ -100,7 +100,8 @@ async def _run(command: list[str], data: bytes, max_bytes: int) -> bytes:
             nursery.cancel_scope.cancel()  # whoever has answered reads no more
         code = await process.wait()
     finally:
-        await _end(process)
+        with trio.move_on_after(_REAP_S, shield=True):
+            await _end(process)
     if answer is None:
         raise ApartFailed(f"it said more than {max_bytes} bytes")
     if code:
@@ -133,12 +134,10 @@ async def _end(process: trio.Process) -> None:
     """It is gone, and so are its pipes."""
     if process.returncode is None:
         process.kill()
-        with trio.move_on_after(_REAP_S, shield=True):
-            await process.wait()
+        await process.wait()
     for stream in (process.stdin, process.stdout):
         if stream is not None:
-            with trio.move_on_after(_REAP_S, shield=True):
-                await stream.aclose()
+            await stream.aclose()
 
 
 def _why(code: int) -> str:
