@@ -342,6 +342,7 @@ MOST_TOKENS = 10**12
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens; None is unknown. input includes cache reads and writes, output includes reasoning.
+    load_ms, prefill_ms: what the server says it took to load the model and to read the prompt.
 
     A figure below nought, or beyond all counting, is none: it would turn costs into nonsense, and one
     of a thousand digits cannot even be multiplied by a price."""
@@ -351,6 +352,8 @@ class Usage:
     cache_read: int | None = None
     cache_write: int | None = None
     reasoning: int | None = None
+    load_ms: int | None = None
+    prefill_ms: int | None = None
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -366,6 +369,8 @@ class Usage:
             self.cache_read if later.cache_read is None else later.cache_read,
             self.cache_write if later.cache_write is None else later.cache_write,
             self.reasoning if later.reasoning is None else later.reasoning,
+            self.load_ms if later.load_ms is None else later.load_ms,
+            self.prefill_ms if later.prefill_ms is None else later.prefill_ms,
         )
 
 

@@ -309,8 +309,8 @@ class Context:
     stream: Any = None
     dry: bool = False
     notes: list[str] = field(default_factory=list)
-    fields: dict[str, str] = field(default_factory=dict)
     along: Along = field(default_factory=Along)
+    fields: dict[str, str] = field(default_factory=dict)
 
     def force(self, provider: str) -> None:
         """Send this request to `provider`, past the rules (policies still hold)."""

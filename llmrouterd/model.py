@@ -709,7 +709,9 @@ class Record:
     size_bytes: of the bodies both ways, for those who keep records within a bound of memory.
     overhead_ms: from the body read to the first upstream asked, with what was spent in a queue.
     queue_ms: how long it waited for places at providers; None where it needed none.
+    limit_fields: header fields of the answer that say what its client may still use.
     decision: where somebody keeps those; tried: what failed of it, as `attempts` says in words.
+    worker: the process that served it, 1 and up; 0 where there is only one.
     trace_id: of the caller's trace, or of ours. traced: its times, where somebody wants them.
     confined: None: what is known of it may be sent anywhere; else it stays on this network, within
     these networks where there are any.
@@ -762,11 +764,13 @@ class Record:
     left_host: bool | None = None
     decision: Decision | None = None
     tried: tuple[Outcome, ...] = ()
+    worker: int = 0
     trace_id: str | None = None
     traced: Traced | None = None
     confined: tuple[str, ...] | None = None
     model_digest: str = ""
     quantization: str = ""
+    limit_fields: tuple[tuple[str, str], ...] = ()
 
 
 Telling = Opened | Classified | Routed | Queued | FirstToken | Progress | AttemptFailed | Record

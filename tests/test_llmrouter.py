@@ -75,6 +75,7 @@ def test_serve_without_anything(command: Callable[[str, Run], None]) -> None:
         "config": None,
         "host": None,
         "port": None,
+        "workers": None,
         "log_level": None,
         "log_format": None,
         "watch_config": False,

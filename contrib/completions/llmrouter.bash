@@ -20,7 +20,7 @@ _llmrouter() {
     "version "*) COMPREPLY=($(compgen -W "-h --help --debug" -- "$cur")) ;;
     "replay "*) COMPREPLY=($(compgen -W "-h --help --debug --config --since --limit --all --json --send --url --concurrency --key-env" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "launch "*) COMPREPLY=($(compgen -W "-h --help --debug --url --model --key-env --print claude codex copilot opencode qwen" -- "$cur")) ;;
-    "serve "*) COMPREPLY=($(compgen -W "-h --help --debug --host --port --log-level --log-format --watch-config --check" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
+    "serve "*) COMPREPLY=($(compgen -W "-h --help --debug --host --port --workers --log-level --log-format --watch-config --check" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "check "*) COMPREPLY=($(compgen -W "-h --help --debug --online --offline --allow --seconds --json" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "stats "*) COMPREPLY=($(compgen -W "-h --help --debug --config --by --since --until --json --csv" -- "$cur")) ;;
     "watch "*) COMPREPLY=($(compgen -W "-h --help --debug --key-file --ca-file --filter --json --brief" -- "$cur")) ;;

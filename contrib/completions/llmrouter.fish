@@ -23,6 +23,7 @@ complete -c llmrouter -n '__fish_seen_subcommand_from serve' -s h -l help -d 'sh
 complete -c llmrouter -n '__fish_seen_subcommand_from serve' -l debug -d 'show the traceback of an internal error'
 complete -c llmrouter -n '__fish_seen_subcommand_from serve' -l host -r -d 'address to listen on, over the file\'s'
 complete -c llmrouter -n '__fish_seen_subcommand_from serve' -l port -r -d 'port to listen on, over the file\'s; 0: any free'
+complete -c llmrouter -n '__fish_seen_subcommand_from serve' -l workers -r -d 'processes sharing the port, over the file\'s'
 complete -c llmrouter -n '__fish_seen_subcommand_from serve' -l log-level -r -a 'debug info warning error' -d 'the least that goes to stderr'
 complete -c llmrouter -n '__fish_seen_subcommand_from serve' -l log-format -r -a 'auto plain journal json' -d 'of stderr (auto: plain or journal)'
 complete -c llmrouter -n '__fish_seen_subcommand_from serve' -l watch-config -d 'reload when the configuration changes'

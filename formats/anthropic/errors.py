@@ -74,6 +74,7 @@ _TYPE_OF_KIND: dict[FailureKind, str] = {
     "draining": "overloaded_error",
     "queue_full": "overloaded_error",
     "queue_timeout": "overloaded_error",
+    "no_hub": "overloaded_error",
     "client_limit": "rate_limit_error",
     "over_budget": "rate_limit_error",
     "timeout": "timeout_error",

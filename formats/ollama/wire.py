@@ -74,7 +74,13 @@ def usage_of(value: Mapping[str, JSON]) -> Usage | None:
     return Usage(
         prompt if type(prompt) is int else None,
         answer if type(answer) is int else None,
+        load_ms=_ms(value.get("load_duration")),
+        prefill_ms=_ms(value.get("prompt_eval_duration")),
     )
+
+
+def _ms(nanoseconds: JSON) -> int | None:
+    return nanoseconds // 1_000_000 if type(nanoseconds) is int else None
 
 
 def created_of(value: Mapping[str, JSON]) -> int | None:

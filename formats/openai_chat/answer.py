@@ -13,6 +13,7 @@ Laws:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from formats import check, ids
@@ -72,6 +73,7 @@ NATIVE: Mapping[StopReason, str] = {
 BROKEN_OFF = frozenset({"error", "abort"})
 REFUSED = "The model refused to answer."
 _NO_FIGURES = Usage()
+_LONGEST_MS = 1e9
 _TOP = frozenset({"id", "object", "created", "model", "choices", "usage"})
 _CHOICE = frozenset({"index", "message", "finish_reason"})
 _MESSAGE = frozenset(
@@ -282,7 +284,10 @@ def _usage(usage: Mapping[str, JSON], timings: Mapping[str, JSON]) -> Usage | No
         # xAI counts reasoning in the total only
         made += reasoning if reasoning and total - given - made == reasoning else 0
     figures = Usage(given, made, read, _count(prompt, "cache_write_tokens"), reasoning)
-    return None if figures == _NO_FIGURES else figures
+    if figures == _NO_FIGURES:
+        return None
+    spent = _ms(timings, "prompt_ms")
+    return figures if spent is None else replace(figures, prefill_ms=spent)
 
 
 def _timed(timings: Mapping[str, JSON]) -> Usage | None:
@@ -291,7 +296,14 @@ def _timed(timings: Mapping[str, JSON]) -> Usage | None:
     made = _count(timings, "predicted_n")
     if fresh is None or made is None:
         return None
-    return Usage(fresh + (read or 0), made, read)
+    return Usage(fresh + (read or 0), made, read, prefill_ms=_ms(timings, "prompt_ms"))
+
+
+def _ms(timings: Mapping[str, JSON], name: str) -> int | None:
+    value = timings.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value < _LONGEST_MS else None
 
 
 def _count(obj: Mapping[str, JSON], name: str) -> int | None:

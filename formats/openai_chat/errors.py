@@ -288,6 +288,7 @@ _WORDS: Mapping[FailureKind, tuple[str, str | None]] = {
     "no_provider": ("router_error", "no_provider"),
     "queue_full": ("server_error", "queue_full"),
     "queue_timeout": ("server_error", "queue_timeout"),
+    "no_hub": ("server_error", "no_hub"),
     "plugin": ("router_error", None),
     "draining": ("server_error", None),
     "internal": ("router_error", None),

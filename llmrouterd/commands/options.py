@@ -180,6 +180,8 @@ def serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=_port, help="port to listen on, over the file's; 0: any free"
     )
+    text = "processes sharing the port, over the file's"
+    parser.add_argument("--workers", type=int, metavar="N", help=text)
     levels = ("debug", "info", "warning", "error")
     parser.add_argument("--log-level", choices=levels, help="the least that goes to stderr")
     shapes = ("auto", "plain", "journal", "json")

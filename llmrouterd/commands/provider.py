@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         asked = {"name": args.name, "paused": args.action != "resume"}
         told = ask(args.url, "/dashboard/api/provider", args.key_env, asked)
         if args.action == "drain":
-            return _drained(args, told["in_flight"])
+            return _drained(args, told["in_flight"], told.get("stale_s", 0.0))
         print(f"{args.name}: {'paused' if told['paused'] else 'asked again'}")
     except NoAnswerError as error:
         print(f"llmrouter: {error}", file=sys.stderr)
@@ -61,16 +61,20 @@ def _state(each: dict[str, JSON]) -> str:
     return "well" if each["healthy"] else "ill"
 
 
-def _drained(args: argparse.Namespace, in_flight: int) -> int:
-    """Wait until nothing is in flight there any more."""
+def _drained(args: argparse.Namespace, in_flight: int, stale_s: float) -> int:
+    """Wait until nothing is in flight there any more: nothing has been for as long as it takes until
+    the router knows that of all its processes."""
     until = time.monotonic() + args.timeout
-    while in_flight:
-        if time.monotonic() >= until:
+    empty_at = time.monotonic()
+    while in_flight or time.monotonic() < empty_at + stale_s:
+        if in_flight and time.monotonic() >= until:
             words = f"{args.name}: paused, and {in_flight} requests still run there"
             print(f"llmrouter: {printable(words)}", file=sys.stderr)
             return 1
         time.sleep(EVERY_S)
         found = [each for each in _providers(args) if each["name"] == args.name]
         in_flight = found[0]["in_flight"] if found else 0
+        if in_flight:
+            empty_at = time.monotonic() + EVERY_S
     print(f"{args.name}: paused, and nothing runs there")
     return 0

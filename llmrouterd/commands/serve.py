@@ -35,9 +35,13 @@ def run(args: argparse.Namespace) -> int:
         path = find(args.config, os.environ)
         config = None if path is None else load(path, os.environ)
         if config is not None:
-            config = overridden(config, args.host, args.port)
+            config = overridden(config, args.host, args.port, args.workers)
             if args.check:
                 check.made(config)
+        elif (args.workers or 1) > 1:
+            raise ConfigError(
+                ["--workers takes a configuration file: llmrouter serve FILE --workers N"]
+            )
         elif args.host is not None:
             _check_host(args.host)
     except ConfigError as error:
@@ -52,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _load(path: Path, args: argparse.Namespace) -> Config:
     """The file, with the command line's words over it."""
-    return overridden(load(path, os.environ), args.host, args.port)
+    return overridden(load(path, os.environ), args.host, args.port, args.workers)
 
 
 def _check_host(host: str) -> None:
@@ -77,6 +81,23 @@ def _serve(
         logging.getLogger("llmrouter").warning("%s", warning)
     _settle_memory()
     try:
+        child = None
+        if config is not None and config.server.workers > 1:
+            from llmrouterd.ops.supervisor import Supervisor
+
+            supervisor = Supervisor(
+                config,
+                user_agent=f"llmrouter/{__version__}",
+                environ=os.environ,
+                load=again,
+                watch=args.watch_config,
+                ready=lambda *found: _announce(app.Running(*found)),
+                in_force=partial(setattr, stamp, "number"),
+            )
+            child = supervisor.run()
+            if child is None:
+                return 0
+            config = supervisor.config
         trio.run(
             lambda: app.run(
                 config,
@@ -85,9 +106,10 @@ def _serve(
                 host=args.host,
                 port=args.port,
                 load=again,
-                watch=args.watch_config,
-                ready=_announce,
+                watch=args.watch_config and child is None,
+                ready=_announce if child is None else _silent,
                 in_force=partial(setattr, stamp, "number"),
+                child=child,
             )
         )
     except ConfigError as error:
@@ -102,6 +124,10 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(2_000, 10, 50)
+
+
+def _silent(running: Running) -> None:
+    """Of a worker: its supervisor says when all are there."""
 
 
 def _announce(running: Running) -> None:

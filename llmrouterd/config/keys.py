@@ -68,7 +68,7 @@ def seconds(default: float, low: float = 0) -> Key:
 SERVER: Keys = {
     "host": Key("text or texts", "127.0.0.1", filled=True),
     "port": Key("whole", 8090, low=0, high=65535),
-    "workers": later(1),
+    "workers": Key("whole", 1, low=1, high=256),
     "dashboard": Key("switch", True),
     "metrics": Key("switch", True),
     "api_key_env": Key("text", ""),
@@ -423,6 +423,7 @@ PLUGINS: Mapping[str, Keys] = {
         "patterns": Key("map"),
         "before_classifiers": Key("switch"),
     },
+    "tool-repair": _HOOKED,
     "web": {
         **_HOOKED,
         "url": Key("text", filled=True),
@@ -458,7 +459,6 @@ PLUGINS: Mapping[str, Keys] = {
         "keep": Key("number", low=0, high=86400),
         "on_failure": Key("text", one_of=("continue", "fail")),
     },
-    "tool-repair": _HOOKED,
 }
 # Of a file of the owner's own; whatever else its table holds is that file's business.
 OWN: Keys = {**_HOOKED, "path": Key("text", required=True, filled=True)}

@@ -26,6 +26,7 @@ class Server:
 
     hosts: tuple[str, ...] = ("127.0.0.1",)
     port: int = 8090
+    workers: int = 1
     dashboard: bool = True
     metrics: bool = True
     api_key: Secret | None = None

@@ -74,9 +74,11 @@ def read_server(
     return server, failover
 
 
-def overridden(config: Config, host: str | None = None, port: int | None = None) -> Config:
-    """The configuration with the command line's --host and --port, checked as the file's are."""
-    changes = {"host": host, "port": port}
+def overridden(
+    config: Config, host: str | None = None, port: int | None = None, workers: int | None = None
+) -> Config:
+    """The configuration with the command line's --host, --port and --workers, checked as the file's are."""
+    changes = {"host": host, "port": port, "workers": workers}
     given = {name: value for name, value in changes.items() if value is not None}
     problems = Problems("command line", {})
     values = read(problems, (), given, {name: keys.SERVER[name] for name in changes})
@@ -85,6 +87,7 @@ def overridden(config: Config, host: str | None = None, port: int | None = None)
         config.server,
         hosts=config.server.hosts if host is None else hosts,
         port=config.server.port if port is None else values["port"],
+        workers=config.server.workers if workers is None else values["workers"],
     )
     if not config.clients:
         _check_listening(problems, ("host",), server)

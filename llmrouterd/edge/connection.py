@@ -87,6 +87,16 @@ class Connections:
         self.draining = False
         self.open = 0
 
+    def came(self) -> None:
+        self.open += 1
+
+    def went(self) -> None:
+        self.open -= 1
+
+    def full(self, most: int) -> bool:
+        """Whether there may be no more than there are."""
+        return self.open >= most
+
     def renew(self, budget_bytes: int) -> None:
         """Another sum for bodies held at once; what is held stays counted."""
         self.budget.limit_bytes = budget_bytes

@@ -268,11 +268,11 @@ class Server:
                     if exc.errno in _NO_MORE:
                         await trio.sleep(_NO_MORE_WAIT_S)
                     break
-                if self.connections.open >= self.service.max_connections:
+                if self.connections.full(self.service.max_connections):
                     _turn_away(sock)
                     continue
                 # counted at once, not when its task first runs: a burst must not slip through
-                self.connections.open += 1
+                self.connections.came()
                 tls = None if listener.tls is None else self._tls
                 unix = listener.sock.family == socket.AF_UNIX
                 peer = UNIX_PEER if unix else str(address[0])
@@ -285,7 +285,7 @@ class Server:
             if wire is not None:
                 await self._talk(wire, peer, "http" if tls is None else "https")
         finally:
-            self.connections.open -= 1
+            self.connections.went()
             sock.close()
 
     async def _prepared(self, sock: socket.socket, tls: ssl.SSLContext | None) -> Wire | None:

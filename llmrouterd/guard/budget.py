@@ -36,8 +36,11 @@ class Budget:
         """None: it does not fit into what is left of the day's limit."""
         if usd > self.left(client, limit_usd, day) + _SLACK_USD:
             return None
-        key = (day, client)
-        self._reserved.setdefault(key, []).append(usd)
+        return self.adopt(client, usd, day)
+
+    def adopt(self, client: str, usd: float, day: int) -> Reservation:
+        """What was reserved before this began anew, without asking whether it fits."""
+        self._reserved.setdefault((day, client), []).append(usd)
         return Reservation(client, day, usd)
 
     def settle(self, reservation: Reservation, usd: float) -> None:

@@ -47,10 +47,10 @@ _SOONEST_S = 1.0  # the least that a client is told to stay away
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """No place, and none in the queue. estimate_s: until its turn would have come, if anybody knows.
-    retry_after_s: when there may be room."""
+    """No place, and none in the queue. away: whoever knows who is at work is not there. estimate_s: until
+    its turn would have come, if anybody knows. retry_after_s: when there may be room."""
 
-    why: Literal["full", "late", "timeout"]
+    why: Literal["full", "late", "timeout", "away"]
     waiting: int
     estimate_s: float | None
     retry_after_s: float
@@ -171,6 +171,14 @@ class FairQueue:
         self._exit(waiter)
         return self._let_in(now)
 
+    def adopt(self, waiter: Waiter, now: float, held_s: float) -> None:
+        """It is at work, and has been for so long: a queue that begins anew is told so."""
+        self._orders += 1
+        waiter.order, waiter.arrived = self._orders, now - held_s
+        self._enter(waiter)
+        self._begin(waiter, now)
+        waiter.started = now - held_s
+
     def expire(self, waiter: Waiter, now: float) -> list[Waiter]:
         """Its time in the queue is over."""
         if waiter.state != "waiting":
@@ -227,15 +235,18 @@ class FairQueue:
         let_in = []
         self.wake_at = math.inf
         while self._waiting and (waiter := self._next(now)) is not None:
-            del self._waiting[waiter]
-            self._running[waiter] = None
-            waiter.state, waiter.started = "running", now
-            waiter.charged_s = self._expected(waiter) or UNKNOWN_S
-            self._had[waiter.client] += waiter.charged_s
-            self._at[waiter.model] += 1
-            waiter.cold = self.residents.enter(waiter.model, waiter.client, now, batch=waiter.batch)
+            self._begin(waiter, now)
             let_in.append(waiter)
         return let_in
+
+    def _begin(self, waiter: Waiter, now: float) -> None:
+        del self._waiting[waiter]
+        self._running[waiter] = None
+        waiter.state, waiter.started = "running", now
+        waiter.charged_s = self._expected(waiter) or UNKNOWN_S
+        self._had[waiter.client] += waiter.charged_s
+        self._at[waiter.model] += 1
+        waiter.cold = self.residents.enter(waiter.model, waiter.client, now, batch=waiter.batch)
 
     def _next(self, now: float) -> Waiter | None:
         if self.limits.at_once and len(self._running) >= self.limits.at_once:

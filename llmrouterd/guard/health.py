@@ -37,6 +37,7 @@ _AGAINST: Final[Mapping[FailureKind, Against]] = {
     "quota": "pace",
     "queue_full": "router",
     "queue_timeout": "router",
+    "no_hub": "router",
     "over_budget": "router",
 }
 KEY_REST_S = 60.0  # the first rest of a provider that refused its key
@@ -85,12 +86,16 @@ class Health:
         writing_s: float = 0.0,
     ) -> None:
         """A whole answer came."""
-        self.breaker.succeeded(candidate.provider)
-        self.breaker.succeeded(_model(candidate))
-        self.rests.pop(candidate.provider, None)
+        self.forgive(candidate)
         self._seen(candidate.provider).answered(
             now, first_token_ms=first_token_ms, tokens=tokens, writing_s=writing_s
         )
+
+    def forgive(self, candidate: Candidate) -> None:
+        """Whatever was wrong with it is over."""
+        self.breaker.succeeded(candidate.provider)
+        self.breaker.succeeded(_model(candidate))
+        self.rests.pop(candidate.provider, None)
 
     def failed(
         self,

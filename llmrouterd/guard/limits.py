@@ -49,6 +49,10 @@ class Bucket:
         self._level = min(float(self.size), self.level(now) - count)
         self._at = max(now, self._at)
 
+    def lower(self, level: float, now: float) -> None:
+        """It has no more than so much."""
+        self._level, self._at = min(self.level(now), level), max(now, self._at)
+
 
 @dataclass(frozen=True, slots=True)
 class Exceeded:
@@ -100,6 +104,22 @@ class ClientLimits:
         self._mean_s += (took_s - self._mean_s) / 8
         if self._tokens and used is not None:
             self._tokens.take(used - tokens, now)
+
+    def adopt(self) -> None:
+        """A request is in flight: limits that begin anew are told so, and of `levels` beside."""
+        self.at_once += 1
+
+    def levels(self, now: float) -> tuple[float, float]:
+        """What is in the buckets of requests and of tokens; 0 where there is none."""
+        buckets = (self._requests, self._tokens)
+        requests, tokens = (bucket.level(now) if bucket else 0.0 for bucket in buckets)
+        return requests, tokens
+
+    def lower(self, levels: tuple[float, float], now: float) -> None:
+        """The buckets had these levels, before they began anew."""
+        for bucket, level in zip((self._requests, self._tokens), levels, strict=True):
+            if bucket is not None:
+                bucket.lower(level, now)
 
     def left(self, now: float) -> Left:
         return Left(

@@ -20,22 +20,20 @@ from urllib.parse import parse_qs, quote
 
 import trio
 
-from formats.sse import write_sse
 from llmrouterd.model import Record
 from llmrouterd.observe import bundle
-from llmrouterd.observe.history import SPANS, History
+from llmrouterd.observe.history import SPANS, History, Totals
 from llmrouterd.observe.retell import retell
 from llmrouterd.observe.shapes import as_text
 
 if TYPE_CHECKING:
-    from llmrouterd.observe.feed import Entry, Feed, Subscription
+    from llmrouterd.observe.feed import Batch, Feed, Subscription
     from llmrouterd.observe.surface import Answering, Asking
 
 JSON = Any
 COOKIE = "llmrouter_key"
 KEEPALIVE_S = 15.0
 PROGRESS_S = 0.25  # the least time between two events of one stream's progress
-_WRITE_BYTES = 64 * 1024  # events are gathered up to this size
 _JSON_FIELDS = [
     ("content-type", "application/json"),
     ("x-content-type-options", "nosniff"),
@@ -91,7 +89,8 @@ class Dashboard:
         bodies = _asked(incoming, "bodies") != "none"
         with self._feed.subscribe(after) as subscription:
             await client.start(200, fields)
-            reading = _Reading(self._feed, subscription, client, ours=ours, bodies=bodies)
+            totals = self._history.totals
+            reading = _Reading(self._feed, totals, subscription, client, ours=ours, bodies=bodies)
             try:
                 await reading.run()
             except trio.EndOfChannel:
@@ -104,6 +103,7 @@ class _Reading:
     def __init__(
         self,
         feed: Feed,
+        totals: Totals,
         subscription: Subscription,
         client: Answering,
         *,
@@ -111,27 +111,30 @@ class _Reading:
         bodies: bool,
     ) -> None:
         self._feed = feed
+        self._totals = totals
         self._subscription = subscription
         self._client = client
         self._ours = ours
         self._bodies = bodies
         self._lost = 0  # as told to it
         self._turn = 0  # of the progress told to it
+        self._tick = 0.0  # when it is told the next one
         self._quiet_at = 0.0  # when it is due a life sign
 
     async def run(self) -> None:
         await self._send(b": llmrouter\n\n" + (self._greeting() if self._ours else b""))
-        tick = trio.current_time()
         while True:
             watching = self._ours and self._feed.running.streaming
-            entries: list[Entry] = []
-            with trio.move_on_at(min(tick, self._quiet_at) if watching else self._quiet_at):
-                entries = await self._subscription.next()
-            await self._tell(entries)
+            batch: Batch | None = None
+            with trio.move_on_at(min(self._tick, self._quiet_at) if watching else self._quiet_at):
+                batch = await self._subscription.next()
+            if batch is not None:
+                await self._tell(batch)
             now = trio.current_time()
-            if watching and now >= tick:
-                tick = now + PROGRESS_S
-                await self._send(self._progress())
+            if watching and now >= self._tick:
+                self._tick = PROGRESS_S * (now // PROGRESS_S + 1)  # the same for all readers
+                self._turn, news = self._feed.progress(self._turn)
+                await self._send(news)
             if now >= self._quiet_at:
                 await self._send(b": keep-alive\n\n")
 
@@ -139,25 +142,20 @@ class _Reading:
         """Which feed this is, and what is going on as the reader comes in."""
         now_ms = time.time_ns() // 1_000_000
         running = self._feed.running.snapshot()
-        hello = _note("hello", feed=self._feed.begun_ms, now_ms=now_ms)
+        hello = _note("hello", feed=self._feed.begun_ms, now_ms=now_ms, **self._so_far())
         return hello + _note("snapshot", requests=running)
 
-    async def _tell(self, entries: list[Entry]) -> None:
-        out = b""
+    def _so_far(self) -> dict[str, JSON]:
+        """What has ended up to the entry of that number, for readers that have not seen all of it."""
+        return {"number": self._feed.number, "totals": self._totals.shape()}
+
+    async def _tell(self, batch: Batch) -> None:
         if self._subscription.lost > self._lost:
             lost, self._lost = self._subscription.lost - self._lost, self._subscription.lost
-            out = _note("lost", count=lost) if self._ours else b": %d events lost\n\n" % lost
-        for entry in entries:
-            if self._ours or entry.original:
-                out += entry.event(bodies=self._bodies)
-            if len(out) > _WRITE_BYTES:
-                await self._send(out)
-                out = b""
-        await self._send(out)
-
-    def _progress(self) -> bytes:
-        self._turn, news = self._feed.running.progress(self._turn)
-        return b"".join(write_sse(as_text(each).encode()) for each in news)
+            note = b": %d events lost\n\n" % lost
+            await self._send(_note("lost", count=lost, **self._so_far()) if self._ours else note)
+        for piece in batch.pieces(ours=self._ours, bodies=self._bodies):
+            await self._send(piece)
 
     async def _send(self, data: bytes) -> None:
         if data:

@@ -137,6 +137,10 @@ _ALL = (
     _counter("llmrouter_feed_events_dropped_total", "Events that a slow reader did not get."),
     _counter("llmrouter_log_lines_written_total", "Lines written to the request log."),
     _counter("llmrouter_log_lines_dropped_total", "Lines of the request log that were lost."),
+    _gauge("llmrouter_workers", "Worker processes that answer now; none where there is only one."),
+    _gauge("llmrouter_worker_requests_in_flight", "Requests being served now.", "worker"),
+    _gauge("llmrouter_worker_resident_memory_bytes", "Resident memory of a worker.", "worker"),
+    _counter("llmrouter_worker_cpu_seconds_total", "CPU time used by a worker.", "worker"),
     _counter(
         "llmrouter_telemetry_sent_total",
         "Traces, metric points and log records that an OpenTelemetry collector took.",

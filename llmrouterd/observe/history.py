@@ -104,6 +104,35 @@ def _shares(seen: Percentiles) -> JSON:
     return None if not seen.count else [round(seen.at(share) or 0.0, 1) for share in SHARES]
 
 
+class Totals:
+    """What has ended since the router began."""
+
+    __slots__ = ("cost", "errors", "input", "left", "output", "requests")
+
+    def __init__(self) -> None:
+        self.requests = self.errors = self.left = self.input = self.output = 0
+        self.cost = 0.0
+
+    def add(self, record: Record) -> None:
+        self.requests += 1
+        self.left += record.end == "client_gone"
+        self.errors += record.end not in ("complete", "client_gone")
+        if record.usage is not None:
+            self.input += record.usage.input or 0
+            self.output += record.usage.output or 0
+        self.cost += record.cost_usd or 0.0
+
+    def shape(self) -> JSON:
+        return {
+            "requests": self.requests,
+            "errors": self.errors,
+            "left": self.left,
+            "input_tokens": self.input,
+            "output_tokens": self.output,
+            "cost_usd": self.cost,
+        }
+
+
 class _Row:
     """The bins of one width, oldest first; those that are closed as their JSON."""
 
@@ -142,10 +171,12 @@ class History:
     follows = False
 
     def __init__(self) -> None:
+        self.totals = Totals()
         self._rows = {span: _Row(span, width) for span, width in SPANS.items()}
 
     def tell(self, telling: Telling) -> None:
         if isinstance(telling, Record):
+            self.totals.add(telling)
             for row in self._rows.values():
                 row.add(telling)
 

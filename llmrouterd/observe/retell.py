@@ -75,12 +75,17 @@ def _fields(record: Record) -> Iterator[tuple[str, str]]:
         yield "x-router-rule", record.rule
     if record.provider:
         yield "x-router-attempts", str(len(record.attempts) + (record.error is None) or 1)
+    if record.queue_ms:
+        yield "x-router-queue-ms", str(record.queue_ms)
+    yield from record.limit_fields
     if record.tags:
         yield "x-router-request-tags", ",".join(record.tags)
     if record.dropped:
         yield "x-router-dropped", ",".join(record.dropped)
     if record.left_host is not None:
         yield "x-router-left-host", "yes" if record.left_host else "no"
+    if record.upstream_request_id:
+        yield "x-router-upstream-request-id", record.upstream_request_id
     if record.error_kind:
         yield "x-router-error", record.error_kind
     yield from _trailers(record)

@@ -57,7 +57,7 @@ class Running:
     def __init__(self) -> None:
         self._now: dict[int, Now] = {}
         self._streams: dict[int, Now] = {}
-        self._turn = 0
+        self.turn = 0  # counts the progress of all streams
 
     def tell(self, telling: Telling) -> None:
         if isinstance(telling, Opened):
@@ -74,8 +74,8 @@ class Running:
     def _note(self, now: Now, telling: Telling) -> None:
         match telling:
             case Progress():
-                self._turn += 1
-                now.progress, now.turn = telling, self._turn
+                self.turn += 1
+                now.progress, now.turn = telling, self.turn
             case AttemptFailed():
                 now.tries = [*now.tries[1 - _TRIES :], telling]
             case Classified() | Routed() | Queued() | FirstToken():
@@ -89,10 +89,13 @@ class Running:
     def streaming(self) -> bool:
         return bool(self._streams)
 
-    def progress(self, after: int) -> tuple[int, list[Progress]]:
-        """What came since turn `after`, the newest of each stream; and the turn to ask for next."""
-        news = [now.progress for now in self._streams.values() if now.turn > after and now.progress]
-        return self._turn, news
+    def progress(self, after: int) -> list[Progress]:
+        """What came since turn `after`, the newest of each stream."""
+        return [now.progress for now in self._streams.values() if now.turn > after and now.progress]
+
+    def opened(self) -> list[Opened]:
+        """How each of the requests in flight began."""
+        return [now.opened for now in self._now.values()]
 
     def snapshot(self) -> list[JSON]:
         """Each request in flight as the list of events that lead to where it stands."""

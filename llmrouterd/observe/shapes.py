@@ -194,6 +194,8 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "cached_tokens": usage.cache_read if usage else None,
         "cache_write_tokens": usage.cache_write if usage else None,
         "reasoning_tokens": usage.reasoning if usage else None,
+        "load_ms": usage.load_ms if usage else None,
+        "prefill_ms": usage.prefill_ms if usage else None,
         "usage_estimated": record.usage_estimated,
         "cost_usd": record.cost_usd,
         "response_tags": list(record.response_tags),
@@ -206,6 +208,8 @@ def complete(record: Record, *, bodies: bool = True) -> dict[str, JSON]:
         "policies": list(record.policies),
         "generation": record.generation,
     }
+    if record.worker:
+        out["worker"] = record.worker
     return out
 
 

@@ -32,14 +32,19 @@ from llmrouterd.observe.history import History
 from llmrouterd.observe.journal import Journal
 from llmrouterd.observe.lag import watch_lag
 from llmrouterd.observe.metrics import Metrics
-from llmrouterd.ops import local, signals
+from llmrouterd.ops import archive, hub, local, signals
 from llmrouterd.ops.current import Current
 from llmrouterd.ops.generation import build
 from llmrouterd.ops.listening import handed_down, listeners, server_context
 from llmrouterd.ops.pages import refuse
+from llmrouterd.ops.permits import Permits
 from llmrouterd.ops.scrape import Scrape
+from llmrouterd.ops.shared import Told, join
 from llmrouterd.ops.spendings import Spendings
 from llmrouterd.ops.systemd import Notifier
+from llmrouterd.ops.tally import Counted
+from llmrouterd.ops.uplink import LAST_S, Passed, Uplink
+from llmrouterd.ops.worker import Link
 from llmrouterd.pipeline.admit import DAY_MS, Admission
 from llmrouterd.pipeline.binding import confined, unclassified
 from llmrouterd.pipeline.daemon import Daemon, Generation
@@ -48,7 +53,9 @@ from llmrouterd.pipeline.tracing import Tracer
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
+    from llmrouterd.model import Allowance, Fleet, Slots
     from llmrouterd.observe.otlp import Export
+    from llmrouterd.ops.worker import Child
 
 LOG = logging.getLogger("llmrouter")
 # The sum of all bodies held at once: eight of the largest that one request may have.
@@ -75,6 +82,7 @@ async def run(
     watch: bool = False,
     ready: Callable[[Running], None] = lambda running: None,
     in_force: Callable[[int], None] = lambda number: None,
+    child: Child | None = None,
 ) -> None:
     """Serve until a signal says stop. config None: look at the machine and serve what it has.
 
@@ -83,31 +91,48 @@ async def run(
         load: reads the configuration again; None: it cannot be reloaded.
         watch: reload when the file changes.
         in_force: told the number of each configuration that takes effect.
+        child: this is one of several workers, or their hub; None: it is the only process.
 
     Raises ConfigError when it cannot start, before any task is: nothing is left open then.
     """
+    if child is not None and child.listening is not None:
+        assert config is not None
+        await _keep_common(config, child)
+        return
     pool = Pool()
     seen = signals.look(config.path) if watch and config is not None else None
     try:
         if config is None:
             config = await local.found(environ, pool)
             config = overridden(config, host, port)
-        generation = build(config, 1, user_agent)
-        admission = Admission()
-        spendings = _spendings(config, admission)
-        found = listeners(config, handed_down(environ))
+        generation = build(config, child.generation if child else 1, user_agent)
+        admission = _permits(config, generation.number, child) if child else Admission()
+        spendings = None if child else _spendings(config, admission)
+        found = list(child.listeners) if child else listeners(config, handed_down(environ))
     except ConfigError:
         pool.close()
         raise
-    notifier = Notifier(environ)
+    notifier = Link(child.link) if child else Notifier(environ)
     async with trio.open_nursery() as services:
         await services.start(pool.run)
         await services.start(admission.timer.run)
         if spendings is not None:
             await services.start(spendings.run)
-        house = _House(config, generation, pool, admission, notifier, load, in_force)
+        house = _House(config, generation, pool, admission, notifier, load, in_force, child)
         await house.serve(found, services, ready, seen)
         services.cancel_scope.cancel()
+
+
+async def _keep_common(config: Config, child: Child) -> None:
+    """This process is the hub. It was found right before: what is wrong now is no reason to be none."""
+    admission = Admission()
+    try:
+        spendings = _spendings(config, admission)
+    except ConfigError as error:
+        spendings = None
+        LOG.error("budgets are kept in memory only: %s", error)
+    grace_s = config.server.drain_timeout + LAST_S
+    await hub.run(child, _journal(config), admission, spendings, grace_s)
 
 
 class _House:
@@ -122,30 +147,52 @@ class _House:
         notifier: Notifier,
         load: Callable[[], Config] | None,
         in_force: Callable[[int], None],
+        child: Child | None = None,
     ) -> None:
-        self.feed = Feed() if config.server.dashboard else None
-        self.journal = _journal(config)
+        self.uplink = Uplink(child.hub, child.number) if child else None
+        self.feed = Feed() if config.server.dashboard and not child else None
+        self.journal = None if child else _journal(config)
         self.metrics = Metrics() if config.server.metrics else None
-        history = History() if config.server.dashboard else None
+        counted = None if child else self.metrics
+        history = History() if config.server.dashboard and not child else None
         self.telemetry = self._telemetry(config, generation, pool)
-        sinks = (self.feed, history, self.journal, self.metrics, self.telemetry)
+        sinks = (self.feed, history, self.journal, counted, self.telemetry, self.uplink)
         self.daemon = Daemon(
             pool,
-            health=Health(),
+            health=Told(self.uplink.say) if self.uplink else Health(),
             sinks=tuple(sink for sink in sinks if sink is not None),
             keep_bodies=_keeps_bodies(config),
             tracer=Tracer(config.telemetry.sample_ratio) if self.telemetry else None,
-            keep_decisions=self.journal is not None,
+            keep_decisions=config.logging.enabled,
             admission=admission,
+            shelves=self._shelves(child),
+            first_id=child.first_id if child else 1,
         )
         self.hangups = Hangups()
         self.notifier = notifier
         dashboard = Dashboard(self.feed, history) if self.feed is not None else None
-        self.connections = Connections(_BODIES_AT_ONCE * config.server.max_body_bytes)
+        self.passed = Passed(child.hub) if child else None
+        self.connections = _connections(config, child)
         scrape = self._scrape(generation) if self.metrics is not None else None
-        self.current = Current(config, generation, self.daemon, dashboard, scrape, load=load)
+        swapped: Callable[[Config, int], None] = _nobody
+        self.permits = admission if isinstance(admission, Permits) else None
+        if self.uplink is not None and self.passed is not None and self.permits is not None:
+            own = scrape or Scrape(Metrics(), self.daemon, "", fleet=self._fleet)
+            join(self.uplink, self.permits, self.daemon, own.now)
+            swapped = partial(_put_in_force, self.permits)
+            dashboard = self.passed if config.server.dashboard else None
+            scrape = own.passed_to(self.passed.metrics) if scrape else None
+        self.current = Current(
+            config, generation, self.daemon, dashboard, scrape, load=load, swapped=swapped
+        )
         self.server: Server | None = None
         self._in_force = in_force
+
+    def _shelves(self, child: Child | None) -> archive.Far | None:
+        """None: this process keeps answers itself."""
+        if child is None or self.uplink is None:
+            return None
+        return archive.Far(child.hub, child.number, self.uplink.send)
 
     def _telemetry(self, config: Config, generation: Generation, pool: Pool) -> Export | None:
         if not config.telemetry.enabled:
@@ -167,9 +214,12 @@ class _House:
             self.journal,
             self.connections,
             telemetry=self.telemetry,
-            fleet=lambda: self.daemon.fleet(self.current.generation, 0),
+            fleet=self._fleet,
             queued=self.daemon.admission.queued,
         )
+
+    def _fleet(self) -> Fleet:
+        return self.daemon.fleet(self.current.generation, 0)
 
     async def serve(
         self,
@@ -185,16 +235,26 @@ class _House:
         async with trio.open_nursery() as writing:
             if self.journal is not None:
                 writing.start_soon(self.journal.run)
+            if self.uplink is not None:
+                writing.start_soon(self.uplink.run)
+            if self.permits is not None:
+                writing.start_soon(self.permits.run)
             if self.telemetry is not None:
                 writing.start_soon(self.telemetry.run)
             async with trio.open_nursery() as background:
+                link = self.notifier
                 heed = partial(
-                    signals.heed, end=self._end, reload=self._reload, reopen=self._reopen
+                    link.heed if isinstance(link, Link) else signals.heed,
+                    end=self._end,
+                    reload=self._reload,
+                    reopen=self._reopen,
                 )
                 await background.start(heed)
                 await background.start(self.current.run)
                 if self.metrics is not None:
-                    background.start_soon(watch_lag, self.metrics.lagged)
+                    uplink = self.uplink
+                    lagged = partial(uplink.say, "lagged") if uplink else self.metrics.lagged
+                    background.start_soon(watch_lag, lagged)
                 async with trio.open_nursery() as serving:
                     await serving.start(server.run)
                     if not server.connections.draining:  # a signal may have come before this
@@ -206,6 +266,10 @@ class _House:
                 background.cancel_scope.cancel()
             if self.journal is not None:
                 self.journal.close()
+            if self.uplink is not None:
+                self.uplink.close()
+            if self.permits is not None:
+                self.permits.close()
             if self.telemetry is not None:
                 self.telemetry.close()
 
@@ -214,15 +278,17 @@ class _House:
         self.daemon.draining = True
         if self.feed is not None:
             self.feed.close()
+        if self.passed is not None:
+            self.passed.close()
         self.notifier.stopping(f"draining, {self.daemon.in_flight} requests in flight")
         self.server.drain(0.0 if at_once else self.current.config.server.drain_timeout)
 
-    async def _reload(self) -> None:
-        """The file anew; then what the edge took from it."""
+    async def _reload(self, number: int = 0) -> None:
+        """The file anew, under this number or the next; then what the edge took from it."""
         if self.daemon.draining:
             return
         self.notifier.reloading()
-        if await self.current.reload():
+        if await self.current.reload(number):
             self._in_force(self.current.generation.number)
             self._renew_edge()
         self.notifier.ready(self._status())
@@ -287,6 +353,35 @@ def _spendings(config: Config, admission: Admission) -> Spendings | None:
     spendings.load(admission.budget, time.time_ns() // 1_000_000 // DAY_MS)
     admission.spent = spendings.spent
     return spendings
+
+
+def _permits(config: Config, number: int, child: Child) -> Permits:
+    connect = partial(trio.open_unix_socket, child.hub)
+    return Permits(connect, child.number, number, *_limits(config))
+
+
+def _put_in_force(permits: Permits, config: Config, number: int) -> None:
+    permits.put_in_force(number, *_limits(config))
+
+
+def _limits(config: Config) -> tuple[dict[str, Slots], dict[str, Allowance]]:
+    """Of providers and of clients, by their names."""
+    callers = [client.caller for client in config.clients]
+    return (
+        {each.name: each.slots for each in config.providers if each.slots is not None},
+        {each.name: each.allowance for each in callers if each.allowance is not None},
+    )
+
+
+def _connections(config: Config, child: Child | None) -> Connections:
+    budget_bytes = _BODIES_AT_ONCE * config.server.max_body_bytes
+    if child is None or child.tally is None:
+        return Connections(budget_bytes)
+    return Counted(budget_bytes, child.tally, child.number)
+
+
+def _nobody(config: Config, number: int) -> None:
+    pass
 
 
 def _journal(config: Config) -> Journal | None:

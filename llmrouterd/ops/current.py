@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("llmrouter.reload")
 # Of [server] what sockets, processes and observers were made from.
-FIXED = frozenset({"hosts", "port", "unix_mode", "dashboard", "metrics", "state_dir"})
+FIXED = frozenset({"hosts", "port", "unix_mode", "dashboard", "metrics", "state_dir", "workers"})
+
+
+def _nobody(config: Config, number: int) -> None:
+    pass
 
 
 class Current:
@@ -52,8 +56,10 @@ class Current:
         scrape: Scrape | None = None,
         *,
         load: Callable[[], Config] | None = None,
+        swapped: Callable[[Config, int], None] = _nobody,
     ) -> None:
-        """load: reads the configuration anew, raising ConfigError; None: there is no file."""
+        """load: reads the configuration anew, raising ConfigError; None: there is no file. swapped: told
+        of each that takes effect, with its number."""
         self._daemon = daemon
         self._dashboard = dashboard
         self._scrape = scrape
@@ -61,6 +67,8 @@ class Current:
         self._catalogs: trio.Nursery | None = None
         self._reloading = False
         self._again = False
+        self._number = 0
+        self._swapped = swapped
         self.failed = ""  # why the last reload changed nothing
         self.config = config
         self._catalog = self._catalog_of(config, generation)
@@ -96,8 +104,10 @@ class Current:
 
     # --- reloading --------------------------------------------------------------------------------
 
-    async def reload(self) -> bool:
-        """Read the file anew and put it in force. False: the old one stays."""
+    async def reload(self, number: int = 0) -> bool:
+        """Read the file anew and put it in force, under this number or the next. False: the old one
+        stays."""
+        self._number = number
         if self._load is None:
             LOG.warning("there is no configuration file to read again")
             return False
@@ -117,9 +127,9 @@ class Current:
     async def _once(self, load: Callable[[], Config]) -> bool:
         try:
             config = await trio.to_thread.run_sync(load)
-            config = self._with_fixed(config)
-            number, agent = self.generation.number + 1, self.generation.user_agent
-            generation = build(config, number, agent)
+            config = with_fixed(config, self.config)
+            number = self._number or self.generation.number + 1
+            generation = build(config, number, self.generation.user_agent)
         except ConfigError as error:
             self.failed = "; ".join(error.problems)
             for problem in error.problems:
@@ -142,6 +152,7 @@ class Current:
         self.config, self.failed = config, ""
         self.generation = _stocked(generation, catalog)
         self._daemon.renewed(self.generation, trio.current_time())
+        self._swapped(config, generation.number)
         self.pages = self._pages_of(config)
         for warning in config.warnings:
             LOG.warning("%s", warning)
@@ -150,20 +161,20 @@ class Current:
     def _pages_of(self, config: Config) -> Pages:
         return Pages(config, self.generation, self._daemon, self._dashboard, self._scrape)
 
-    def _with_fixed(self, config: Config) -> Config:
-        """The new configuration with what takes a restart as it was."""
-        old, new = self.config.server, config.server
-        names = [each.name for each in fields(new) if each.name in FIXED]
-        changed = [name for name in names if getattr(old, name) != getattr(new, name)]
-        for name in changed:
-            LOG.warning("server.%s takes a restart and stays as it was", name)
-        if config.logging != self.config.logging:
-            LOG.warning("[logging] takes a restart and stays as it was")
-        if config.telemetry != self.config.telemetry:
-            LOG.warning("[telemetry] takes a restart and stays as it was")
-        server = replace(new, **{name: getattr(old, name) for name in changed})
-        kept = self.config
-        return replace(config, server=server, logging=kept.logging, telemetry=kept.telemetry)
+
+def with_fixed(config: Config, before: Config) -> Config:
+    """The new configuration with what takes a restart as it was."""
+    old, new = before.server, config.server
+    names = [each.name for each in fields(new) if each.name in FIXED]
+    changed = [name for name in names if getattr(old, name) != getattr(new, name)]
+    for name in changed:
+        LOG.warning("server.%s takes a restart and stays as it was", name)
+    if config.logging != before.logging:
+        LOG.warning("[logging] takes a restart and stays as it was")
+    if config.telemetry != before.telemetry:
+        LOG.warning("[telemetry] takes a restart and stays as it was")
+    server = replace(new, **{name: getattr(old, name) for name in changed})
+    return replace(config, server=server, logging=before.logging, telemetry=before.telemetry)
 
 
 def _stocked(generation: Generation, catalog: Catalog) -> Generation:

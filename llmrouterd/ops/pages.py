@@ -317,7 +317,7 @@ class Pages:
         body = {
             "ready": self._is_ready(),
             "draining": self._daemon.draining,
-            "in_flight": self._daemon.in_flight,
+            "in_flight": self._daemon.flying_in_all,
             "providers": {n: _state(s) for n, s in self._daemon.fleet(self._gen, 0).states.items()},
         }
         await answer(client, body, 200 if body["ready"] else 503)
@@ -326,19 +326,22 @@ class Pages:
         """One that was never asked may well answer; one that did not answer will not."""
         states = self._daemon.fleet(self._gen, 0).states.values()
         usable = any(state.healthy and state.reached is not False for state in states)
-        return usable and not self._daemon.draining
+        return usable and not self._daemon.draining and not self._daemon.admission.away
 
     async def _kept(self, incoming: Incoming, client: Client) -> None:
         """GET and DELETE of an answer that a client may go on from."""
         name = canonical_path(incoming.path).removeprefix(RESPONSE)
-        answers = self._daemon.memory(incoming.caller.name).answers
-        kept = answers.get(name)
+        shelves, caller = self._daemon.shelves, incoming.caller.name
+        known = await shelves.known(caller, [name])
+        if isinstance(known, Failure):
+            return await self._refuse(incoming, client, known)
+        kept = known.get(name)
         if kept is None:
             failure = Failure("not_found", f"Response with id '{name[:100]}' not found.")
             return await self._refuse(incoming, client, failure)
         if incoming.method != "DELETE":
             return await answer(client, kept.answer)
-        answers.drop(name)
+        await shelves.drop(caller, name)
         return await answer(client, {"id": name, "object": "response.deleted", "deleted": True})
 
     async def _count(self, incoming: Incoming, client: Client) -> None:
@@ -360,7 +363,7 @@ class Pages:
                 "local": state.provider.local,
                 "address": _address(state.provider.base_url),
                 "on_demand": state.provider.on_demand,
-                "in_flight": daemon.in_flight_at.get(name, 0),
+                "in_flight": daemon.flying(name),
                 "queue": _queue(daemon, name),
                 "paused": name in daemon.paused,
                 **_state(state),
@@ -372,7 +375,8 @@ class Pages:
             "version": self._gen.user_agent.partition("/")[2],
             "ready": self._is_ready(),
             "draining": daemon.draining,
-            "in_flight": daemon.in_flight,
+            "in_flight": daemon.flying_in_all,
+            "stale_s": daemon.stale_s,
             "providers": providers,
         }
         await answer(client, body)
@@ -388,8 +392,9 @@ class Pages:
             return await self._refuse(incoming, client, failure)
         self._daemon.pause(name, paused)
         LOG.info("provider %s: %s", name, "paused" if paused else "asked again")
-        flying = self._daemon.in_flight_at.get(name, 0)
-        return await answer(client, {"name": name, "paused": paused, "in_flight": flying})
+        flying = self._daemon.flying(name)
+        told = {"name": name, "paused": paused, "in_flight": flying}
+        return await answer(client, {**told, "stale_s": self._daemon.stale_s})
 
     async def _explain(self, incoming: Incoming, client: Client) -> None:
         """Where a request would go, as of now, without sending it."""
@@ -411,10 +416,9 @@ class Pages:
 
 def _queue(daemon: Daemon, provider: str) -> JSON:
     """Who is at work there and who waits; null where nothing is limited, or nobody came yet."""
-    gate = daemon.admission.gates.get(provider)
-    if gate is None:
+    seen = daemon.admission.snapshot(provider)
+    if seen is None:
         return None
-    seen = gate.queue.snapshot()
     return {
         "running": seen.running,
         "waiting": seen.waiting,

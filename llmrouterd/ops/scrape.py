@@ -18,7 +18,7 @@ from llmrouterd.observe import exposition, process
 from llmrouterd.observe.families import CIRCUITS, FAMILIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from llmrouterd.edge.client import Client
     from llmrouterd.edge.connection import Connections
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from llmrouterd.observe.metrics import Metrics
     from llmrouterd.observe.otlp import Export
     from llmrouterd.pipeline.daemon import Daemon
+
+    Page = Callable[[Incoming, Client], Awaitable[None]]
 
 
 class Scrape:
@@ -57,18 +59,26 @@ class Scrape:
         self._telemetry = telemetry
         self._fleet = fleet
         self._queued = queued
+        self._elsewhere: Page | None = None
+
+    def passed_to(self, page: Page) -> Scrape:
+        """The same, but for who answers: the page of all workers stands for this one's."""
+        self._elsewhere = page
+        return self
 
     async def page(self, incoming: Incoming, client: Client) -> None:
+        if self._elsewhere is not None:
+            return await self._elsewhere(incoming, client)
         wanted = exposition.accepts_openmetrics(incoming.headers.get("accept") or "")
         kind = exposition.OPENMETRICS if wanted else exposition.PROMETHEUS
         fields = [("content-type", kind), ("cache-control", "no-store")]
-        await client.respond(200, fields, self.text(openmetrics=wanted))
+        return await client.respond(200, fields, self.text(openmetrics=wanted))
 
     def text(self, *, openmetrics: bool = False) -> bytes:
-        samples = {**self._metrics.samples, **self._now()}
+        samples = {**self._metrics.samples, **self.now()}
         return exposition.write(FAMILIES.values(), samples, openmetrics=openmetrics)
 
-    def _now(self) -> dict[str, Samples]:
+    def now(self) -> dict[str, Samples]:
         """The gauges, and counters that others keep."""
         single = {**self._of_daemon(), **self._of_observers(), **process.figures()}
         found: dict[str, Samples] = {name: {(): value} for name, value in single.items()}

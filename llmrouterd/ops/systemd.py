@@ -45,10 +45,13 @@ class Notifier:
     def status(self, text: str) -> None:
         self._tell(f"STATUS={text}")
 
+    def alive(self, status: str) -> None:
+        self._tell("WATCHDOG=1", f"STATUS={status}")
+
     async def beat(self, status: Callable[[], str]) -> None:
         """As long as this runs the event loop does. Ends at once when nobody waits for it."""
         while self.beat_s:
-            self._tell("WATCHDOG=1", f"STATUS={status()}")
+            self.alive(status())
             await trio.sleep(self.beat_s)
 
     def _tell(self, *lines: str) -> None:

@@ -12,12 +12,16 @@ Laws:
    says nothing of anybody's health.
 3. An unknown cost is unknown, not nothing: the reservation, made from declared prices, stands for it.
 4. Where nothing is limited, nothing of this is entered.
+5. Requests see `Admission` alone: it counts in this process, and where there are several,
+   ops/permits.py has the same face and asks for all.
 """
 
 from __future__ import annotations
 
 import math
-from contextlib import asynccontextmanager, contextmanager
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,19 +30,19 @@ import trio
 from formats.errors import Failure
 from llmrouterd.guard.budget import Budget, Reservation
 from llmrouterd.guard.fairqueue import Waiter
-from llmrouterd.guard.limits import ClientLimits
+from llmrouterd.guard.limits import ClientLimits, Exceeded, Left
 from llmrouterd.model import Queued, Slots
 from llmrouterd.pipeline.cost import cost_usd, estimated_usd
 from llmrouterd.pipeline.gate import Gate, Ticket, Timer
 from llmrouterd.route import estimate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
-    from llmrouterd.guard.fairqueue import Place, Refusal
-    from llmrouterd.guard.limits import Exceeded
+    from llmrouterd.guard.fairqueue import Place, Refusal, Snapshot
     from llmrouterd.model import Allowance, Caller, Candidate, Headers, Provider
     from llmrouterd.pipeline.daemon import Daemon
+    from llmrouterd.pipeline.gate import Places
     from llmrouterd.pipeline.work import Work
 
 DAY_MS = 86_400_000
@@ -52,6 +56,20 @@ _LIMITED = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A request that came in under its client's limits, of so many tokens; or did not: exceeded. left:
+    what the client may still use, and usd_left of its budget."""
+
+    client: str
+    tokens: float
+    begun: float
+    limits: ClientLimits
+    exceeded: Exceeded | None
+    left: Left
+    usd_left: float
+
+
 class Admission:
     """One per daemon. spent: told of each cost of a client with a budget, for whoever keeps it."""
 
@@ -62,13 +80,47 @@ class Admission:
         self.gates: dict[str, Gate] = {}
         self._clients: dict[str, ClientLimits] = {}
 
-    def gate(self, provider: Provider) -> Gate:
-        """The gate of a provider with slots."""
+    def gate(self, provider: Provider) -> Places:
+        """The places of a provider with slots."""
         assert provider.slots is not None
-        gate = self.gates.get(provider.name)
+        return self.gate_of(provider.name, provider.slots)
+
+    def gate_of(self, name: str, slots: Slots) -> Gate:
+        gate = self.gates.get(name)
         if gate is None:
-            gate = self.gates[provider.name] = Gate(provider.slots, self.timer)
+            gate = self.gates[name] = Gate(slots, self.timer)
         return gate
+
+    async def enter(self, client: str, allowance: Allowance, tokens: float) -> Entry | Failure:
+        """A request of about so many tokens comes in; `leave` must follow where nothing is exceeded. A
+        Failure: nobody is there to count."""
+        return self.let_in(client, allowance, tokens)
+
+    def let_in(self, client: str, allowance: Allowance, tokens: float) -> Entry:
+        limits, now = self.limits(client, allowance), trio.current_time()
+        exceeded = limits.enter(tokens, now)
+        most = allowance.budget_usd_per_day
+        usd_left = self.budget.left(client, most, today()) if most else 0.0
+        return Entry(client, tokens, now, limits, exceeded, limits.left(now), usd_left)
+
+    def leave(self, entry: Entry, used: float | None) -> None:
+        """It is over. used: tokens that it really used; None where nobody knows."""
+        now = trio.current_time()
+        entry.limits.leave(entry.tokens, used, now, now - entry.begun)
+
+    async def reserve(
+        self, client: str, usd: float, limit_usd: float, day: int
+    ) -> Reservation | Failure | None:
+        """None: it does not fit into what is left of the day's limit. A Failure: nobody counts."""
+        return self.budget.reserve(client, usd, limit_usd, day)
+
+    def settle(self, reservation: Reservation, usd: float) -> None:
+        """What it came to in truth."""
+        self.budget.settle(reservation, usd)
+        self.spent(reservation.client, reservation.day, usd)
+
+    def spent_usd(self, client: str, day: int) -> float:
+        return self.budget.spent(client, day)
 
     def limits(self, client: str, allowance: Allowance) -> ClientLimits:
         limits = self._clients.get(client)
@@ -80,17 +132,29 @@ class Admission:
     def renewed(self, providers: Mapping[str, Provider]) -> None:
         """Another configuration is in force. Who is at work, and who waits, goes on under its limits;
         under none where there are none any more."""
+        self.renew({name: each.slots for name, each in providers.items() if each.slots})
+
+    def renew(self, slots: Mapping[str, Slots]) -> None:
         for name, gate in self.gates.items():
-            provider = providers.get(name)
-            gate.renew((provider and provider.slots) or Slots())
+            gate.renew(slots.get(name) or Slots())
 
     def queued(self) -> dict[str, int]:
         """How many wait for each provider that ever had a limit."""
         return {name: gate.queue.waiting for name, gate in self.gates.items()}
 
+    def snapshot(self, provider: str) -> Snapshot | None:
+        """Who is at work there and who waits; None where nothing is limited, or nobody came yet."""
+        gate = self.gates.get(provider)
+        return None if gate is None else gate.queue.snapshot()
+
     def waiting(self, provider: str) -> int:
         gate = self.gates.get(provider)
         return gate.queue.waiting if gate is not None else 0
+
+    @property
+    def away(self) -> bool:
+        """Something is limited, and whoever counts has not been there for a while."""
+        return False
 
     @property
     def idle(self) -> bool:
@@ -107,6 +171,12 @@ def _forget(client: str, day: int, usd: float) -> None:
     pass
 
 
+def no_hub() -> Failure:
+    """Nobody is there to count: a limit that may not hold is none."""
+    words = "the hub that keeps the limits of all workers is not there right now: nothing was sent"
+    return Failure("no_hub", words, retry_after_s=1.0)
+
+
 def is_batch(caller: Caller, fields: Headers) -> bool:
     """A client may put itself behind others, never before them."""
     return caller.batch or (fields.get("x-router-priority") or "").strip().lower() == "batch"
@@ -115,28 +185,29 @@ def is_batch(caller: Caller, fields: Headers) -> bool:
 # --- once for a request ---------------------------------------------------------------------------
 
 
-@contextmanager
-def client(work: Work) -> Iterator[Failure | None]:
+@asynccontextmanager
+async def client(work: Work) -> AsyncIterator[Failure | None]:
     """What the client may use in a minute and at a time. A Failure: it may not."""
     allowance = work.caller.allowance
     if allowance is None:
         yield None
         return
-    story, admission, begun = work.story, work.daemon.admission, trio.current_time()
-    limits = admission.limits(story.client, allowance)
+    story, admission = work.story, work.daemon.admission
     tokens = _size(work) if allowance.tpm else 0.0
-    exceeded = limits.enter(tokens, begun)
-    _note_left(work, limits, begun)
-    if exceeded is not None:
-        yield _over(story.client, exceeded)
+    entry = await admission.enter(story.client, allowance, tokens)
+    if isinstance(entry, Failure):
+        yield entry
+        return
+    _note_left(work, entry, allowance)
+    if entry.exceeded is not None:
+        yield _over(story.client, entry.exceeded)
         return
     ended = False
     try:
         yield None
         ended = True
     finally:
-        now = trio.current_time()
-        limits.leave(tokens, _used(work, ended=ended), now, now - begun)
+        admission.leave(entry, _used(work, ended=ended))
 
 
 def _size(work: Work) -> float:
@@ -155,16 +226,15 @@ def _used(work: Work, *, ended: bool) -> float | None:
     return None if work.reply.content_sent or not ended else 0.0
 
 
-def _note_left(work: Work, limits: ClientLimits, now: float) -> None:
-    left, fields = limits.left(now), work.story.limit_fields
+def _note_left(work: Work, entry: Entry, allowance: Allowance) -> None:
+    left, fields = entry.left, work.story.limit_fields
     if left.requests is not None:
         fields.append(("x-router-remaining-requests", str(max(0, left.requests))))
     if left.tokens is not None:
         fields.append(("x-router-remaining-tokens", str(max(0, left.tokens))))
-    if limits.allowance.budget_usd_per_day:
-        most, day = limits.allowance.budget_usd_per_day, _day(work)
-        usd = work.daemon.admission.budget.left(work.story.client, most, day)
-        fields.append(("x-router-remaining-budget-usd", f"{max(0.0, usd):.6f}"))
+    if allowance.budget_usd_per_day:
+        usd = max(0.0, entry.usd_left)
+        fields.append(("x-router-remaining-budget-usd", f"{usd:.6f}"))
 
 
 def _over(client: str, exceeded: Exceeded) -> Failure:
@@ -185,7 +255,7 @@ async def slot(work: Work, candidate: Candidate) -> AsyncIterator[Failure | None
     """The budget for an attempt and a place at its provider, waited for in its queue. A Failure: there
     is none, and nothing may be sent."""
     provider = work.gen.providers[candidate.provider]
-    with _budget(work, candidate, provider) as failure:
+    async with _budget(work, candidate, provider) as failure:
         if failure is not None or provider.slots is None:
             yield failure
             return
@@ -257,6 +327,8 @@ def _learn(work: Work, waiter: Waiter) -> None:
 
 def _no_place(work: Work, provider: Provider, refusal: Refusal) -> Failure:
     assert provider.slots is not None
+    if refusal.why == "away":
+        return no_hub()
     name, most = provider.name, f"{provider.slots.timeout_s:g} s (queue_timeout)"
     if work.patience.seconds < (provider.slots.timeout_s or math.inf):
         most = f"the {work.patience.seconds:g} s that the client waits"
@@ -273,8 +345,10 @@ def _no_place(work: Work, provider: Provider, refusal: Refusal) -> Failure:
 # --- money ----------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _budget(work: Work, candidate: Candidate, provider: Provider) -> Iterator[Failure | None]:
+@asynccontextmanager
+async def _budget(
+    work: Work, candidate: Candidate, provider: Provider
+) -> AsyncIterator[Failure | None]:
     """Reserve what the attempt may cost; afterwards put right what it did."""
     allowance = work.caller.allowance
     limit_usd = allowance.budget_usd_per_day if allowance is not None else 0.0
@@ -286,10 +360,10 @@ def _budget(work: Work, candidate: Candidate, provider: Provider) -> Iterator[Fa
     if usd is None:
         yield _unpriced(work, candidate)
         return
-    budget, day = work.daemon.admission.budget, _day(work)
-    reservation = budget.reserve(work.story.client, usd, limit_usd, day)
-    if reservation is None:
-        yield _spent(work, provider, limit_usd, usd)
+    admission = work.daemon.admission
+    reservation = await admission.reserve(work.story.client, usd, limit_usd, today())
+    if not isinstance(reservation, Reservation):
+        yield reservation or _spent(work, provider, limit_usd, usd)
         return
     work.story.usage = None  # what there may be is an earlier attempt's
     before, ended = work.story.ledger, False
@@ -316,14 +390,12 @@ def _settle(
     usd = cost_usd(provider, work.story.usage, candidate.model)
     if usd is None:
         usd = reservation.usd if work.reply.content_sent or broken_off else 0.0
-    admission = work.daemon.admission
-    admission.budget.settle(reservation, usd)
-    admission.spent(reservation.client, reservation.day, usd)
+    work.daemon.admission.settle(reservation, usd)
 
 
 def _spent(work: Work, provider: Provider, limit_usd: float, usd: float) -> Failure:
-    budget, day = work.daemon.admission.budget, _day(work)
-    spent = budget.spent(work.story.client, day)
+    day = today()
+    spent = work.daemon.admission.spent_usd(work.story.client, day)
     words = (
         f"the budget of client {work.story.client!r} is {limit_usd:g} USD a day, and {spent:.4f} of it "
         f"are spent: about {usd:.4f} for {provider.name} do not fit; it begins anew at 00:00 UTC"
@@ -340,5 +412,6 @@ def _unpriced(work: Work, candidate: Candidate) -> Failure:
     return Failure("over_budget", words)
 
 
-def _day(work: Work) -> int:
-    return work.daemon.wall_ms() // DAY_MS
+def today() -> int:
+    """In UTC, as budgets count."""
+    return time.time_ns() // 1_000_000 // DAY_MS

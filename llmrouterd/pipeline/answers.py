@@ -15,14 +15,14 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from formats import jsontext
 from formats.errors import Failure
 from formats.responses import stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from formats.canonical import Request
     from llmrouterd.model import Candidate, Facts
@@ -46,8 +46,16 @@ class Kept:
     size: int
 
 
+class Known(Protocol):
+    """What there is to go on from."""
+
+    def get(self, name: str) -> Kept | None: ...
+
+    def items_by_id(self, names: list[str]) -> dict[str, JSON]: ...
+
+
 class Answers:
-    """Mutable, one per daemon. clock: seconds, monotonic."""
+    """Of one client. clock: seconds, monotonic."""
 
     def __init__(
         self,
@@ -112,18 +120,60 @@ class Answers:
             self.drop(next(iter(self._kept)))
 
 
+class Shelves:
+    """The answers of all clients, by the name of a client's key: nobody gets at another's. These are
+    of one process; ops/archive.py has the same face for several."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Answers] = {}
+
+    def of(self, client: str) -> Answers:
+        found = self._of.get(client)
+        if found is None:
+            found = self._of[client] = Answers()
+        return found
+
+    async def known(self, client: str, names: Sequence[str]) -> Known | Failure:
+        """The answers of these ids, and items that have one of them. A Failure: they are not to be
+        had right now."""
+        return self.of(client)
+
+    def keep(
+        self,
+        client: str,
+        answer: Mapping[str, JSON],
+        went_on: Resumed,
+        size: int,
+        home: Candidate | None,
+    ) -> None:
+        """Keep an answer to such a request."""
+        self.of(client).keep(answer, went_on.before, size, home)
+
+    async def drop(self, client: str, name: str) -> bool:
+        """Whether there was one."""
+        return self.of(client).drop(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Resumed:
     """A request with what it referred to in place. before: the items of its conversation, its own
-    input included. home: the only place that can serve it; None: anybody. wants: keep the answer."""
+    input included. home: the only place that can serve it; None: anybody. wants: keep the answer.
+    previous: the answer that it goes on from, where one is known."""
 
     request: Request
     before: tuple[JSON, ...]
     home: Candidate | None = None
     wants: bool = True
+    previous: str = ""
 
 
-def resumed(request: Request, answers: Answers, *, upstream_may_know: bool) -> Resumed | Failure:
+def names_in(request: Request) -> list[str]:
+    """The ids that a request of this API refers to. Raises Invalid as `resumed` does."""
+    previous = stored.previous_id(request)
+    return [*([previous] if previous else ()), *stored.referred_ids(request)]
+
+
+def resumed(request: Request, answers: Known, *, upstream_may_know: bool) -> Resumed | Failure:
     """What a request of this API comes to. Raises Invalid for a history that cannot be read.
 
     upstream_may_know: there is an upstream of this format, so an unknown id may be one of its.
@@ -133,7 +183,7 @@ def resumed(request: Request, answers: Answers, *, upstream_may_know: bool) -> R
     previous = stored.previous_id(request)
     kept = answers.get(previous) if previous else None
     if kept is not None and kept.home is not None:
-        return Resumed(request, (*kept.items, *own), kept.home, wants)
+        return Resumed(request, (*kept.items, *own), kept.home, wants, previous or "")
     if previous and kept is None:
         if upstream_may_know:
             return Resumed(request, own, None, wants=False)
@@ -153,7 +203,8 @@ def resumed(request: Request, answers: Answers, *, upstream_may_know: bool) -> R
         request = stored.expanded(request, before, known)
         own = tuple(stored.input_items(request))
         before = ()
-    return Resumed(stored.declared(request, kept=wants), (*before, *own), None, wants)
+    gone_on = previous if kept is not None and previous else ""
+    return Resumed(stored.declared(request, kept=wants), (*before, *own), None, wants, gone_on)
 
 
 def at_home(known: Facts, home: Candidate) -> Facts:

@@ -307,7 +307,7 @@ def _lane(work: Work, sent: Outgoing) -> Lane:
     async def finish(response: Response) -> Response:
         return await work.ext.after(work.request, response)
 
-    listener = Listener(work.memory.recall) if sent.recalls else None
+    listener = Listener(work.recall) if sent.recalls else None
     decoder = sent.decoder(limit)
     return TurnLane(
         decoder,
@@ -349,7 +349,7 @@ async def _whole(
         return failure if failure.native is not None else Failure("upstream", str(error))
     await work.reply.claim()
     if sent.recalls:
-        hear_whole(work.memory.recall, work.ext.edited(response))
+        hear_whole(work.recall, work.ext.edited(response))
     if passes and fmt.NAME in ("ollama", "generate") and response.model != work.request.model:
         # Its clients know a model by the name they asked for.
         body = parse_body(body).spliced({"model": work.request.model})
@@ -386,7 +386,7 @@ async def _folded(
     response = response if response.model else replace(response, model=sent.model)
     await work.reply.claim()
     if sent.recalls:
-        hear_whole(work.memory.recall, work.ext.edited(response))
+        hear_whole(work.recall, work.ext.edited(response))
     failure = await _figured(work, response)
     await _drain(exchange)
     return failure

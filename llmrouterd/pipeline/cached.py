@@ -135,7 +135,8 @@ class Recall:
         answer = object_of(kept.answer or None)
         if went_on is not None and went_on.wants and answer is not None:
             home = Candidate(kept.provider, kept.model, PROVIDER) if kept.passed else None
-            self.work.memory.answers.keep(answer, went_on.before, kept.size, home)
+            client = self.work.story.client
+            self.work.daemon.shelves.keep(client, answer, went_on, kept.size, home)
 
 
 def _ledger(kept: Kept) -> Ledger:

@@ -15,6 +15,7 @@ import itertools
 import secrets
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llmrouterd.guard.breaker import Breaker
@@ -23,7 +24,7 @@ from llmrouterd.guard.health import Health
 from llmrouterd.guard.keyring import Keyring
 from llmrouterd.model import EMPTY, Decision, Fleet, Images, Provider, Routing, Secret, Telling
 from llmrouterd.pipeline.admit import Admission
-from llmrouterd.pipeline.answers import Answers
+from llmrouterd.pipeline.answers import Shelves
 from llmrouterd.pipeline.apart import Apart
 from llmrouterd.pipeline.calibrate import Calibration
 from llmrouterd.pipeline.lessons import Lessons
@@ -94,14 +95,12 @@ class Generation:
     learn: Callable[[Collection[str]], Awaitable[None]] = _learn_nothing
 
 
-class Memory:
-    """Of one client. answers: those it may go on from. recall: what it does not hand back."""
+def _told_nobody(provider: str, paused: bool) -> None:
+    pass
 
-    __slots__ = ("answers", "recall")
 
-    def __init__(self) -> None:
-        self.answers = Answers()
-        self.recall = Recall()
+def _told_no_calls(client: str, calls: object, thought: str) -> None:
+    pass
 
 
 class Daemon:
@@ -117,6 +116,8 @@ class Daemon:
         health: Health | None = None,
         tracer: Tracer | None = None,
         admission: Admission | None = None,
+        shelves: Shelves | None = None,
+        first_id: int = 1,
     ) -> None:
         self.pool = pool
         self.health = health or Health()
@@ -128,7 +129,9 @@ class Daemon:
         self.calibration = Calibration()
         self.contexts = Contexts()
         self.lessons = Lessons()
-        self._memories: dict[str, Memory] = {}
+        self.shelves = shelves or Shelves()
+        self._recalls: dict[str, Recall] = {}
+        self.told_calls: Callable[..., None] = _told_no_calls  # of a client: those remembered
         self._keyrings: dict[str, Keyring] = {}
         self.turns: Mapping[str, int] = {}
         self.seats = Seats()
@@ -139,8 +142,12 @@ class Daemon:
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}
+        self.elsewhere: Mapping[str, int] = {}  # the same of other workers, a second ago
+        self.in_flight_elsewhere = 0
+        self.stale_s = 0.0  # how old what is known of other workers may be
+        self.told_pause: Callable[[str, bool], None] = _told_nobody
         self.paused: frozenset[str] = frozenset()  # providers that the operator left out for now
-        self._ids = itertools.count(1)
+        self._ids = itertools.count(first_id)
         self._chances: list[str] = []
 
     def fleet(self, gen: Generation, seed: int) -> Fleet:
@@ -163,15 +170,25 @@ class Daemon:
         """Leave a provider out, or ask it again. What runs there goes on. A reload keeps it so, a
         restart does not."""
         self.paused = self.paused | {provider} if paused else self.paused - {provider}
+        self.told_pause(provider, paused)
+
+    @property
+    def flying_in_all(self) -> int:
+        """Requests being served now, those of all workers."""
+        return self.in_flight + self.in_flight_elsewhere
+
+    def flying(self, provider: str) -> int:
+        """Requests at a provider now, those of all workers."""
+        return self.in_flight_at.get(provider, 0) + self.elsewhere.get(provider, 0)
 
     def busy(self, fleet: Fleet) -> Fleet:
         """The same with the figures that some rules go by."""
-        at, now = self.in_flight_at, fleet.now
+        now = fleet.now
         queued = self.admission.waiting
         states = {
             name: replace(
                 state,
-                in_flight=at.get(name, 0) + queued(name),
+                in_flight=self.flying(name) + queued(name),
                 **self.health.figures(state, now),
             )
             for name, state in fleet.states.items()
@@ -182,9 +199,9 @@ class Daemon:
         """A decision for the record: references, and the figures that no rule has read."""
         if routing.wants_figures:
             return Decision(facts, fleet, routing, verdict)
-        at, now = self.in_flight_at, fleet.now
+        now = fleet.now
         figures = {
-            name: {"in_flight": at.get(name, 0), **self.health.figures(state, now)}
+            name: {"in_flight": self.flying(name), **self.health.figures(state, now)}
             for name, state in fleet.states.items()
         }
         return Decision(facts, fleet, routing, verdict, figures)
@@ -202,11 +219,12 @@ class Daemon:
             ring = self._keyrings[provider.name] = Keyring(provider.keys)
         return ring
 
-    def memory(self, client: str) -> Memory:
+    def recall(self, client: str) -> Recall:
         """What is remembered for a client, by the name of its key: nobody gets at another's."""
-        found = self._memories.get(client)
+        found = self._recalls.get(client)
         if found is None:
-            found = self._memories[client] = Memory()
+            tell = partial(self.told_calls, client)
+            found = self._recalls[client] = Recall(tell=tell)
         return found
 
     def renewed(self, gen: Generation, now: float) -> None:

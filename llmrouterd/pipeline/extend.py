@@ -79,8 +79,8 @@ class Extensions:
         self._story = story
         self._asks = asks
         self._stopped_after = False
-        self._judged: Request | None = None  # as it stands, once its tags are known
         self.along = Along()
+        self._judged: Request | None = None  # as it stands, once its tags are known
         self.answer: Response | None = None
         self.kept: Kept | None = None
         self._tagged: tuple[Response, tuple[str, ...]] | None = None
@@ -227,8 +227,9 @@ class Extensions:
             except PluginRefused as error:
                 return Failure("bad_request", f"plugin {active.id!r}: {_words(error)}")
             except Exception as error:  # noqa: BLE001
-                self._noted(active, changed=False)
                 return _failed(active, hook, error)
+            finally:
+                _tell(active, self._story)
             self._noted(active, changed=result is not request)
             if isinstance(result, Stop):
                 return result
@@ -242,7 +243,6 @@ class Extensions:
     def _noted(self, active: _Active, *, changed: bool) -> None:
         if changed or active.ctx.changed:
             self._story.plugins.append(active.id)
-        _tell(active, self._story)
 
     async def _classify(self, request: Request) -> tuple[str, ...]:
         if not self._gen.classifiers:
@@ -288,6 +288,8 @@ class Extensions:
                 return Failure("unsupported", f"plugin {active.id!r}: {_words(error)}")
             except Exception as error:  # noqa: BLE001
                 return _failed(active, "on_attempt", error)
+            finally:
+                _tell(active, self._story)
             self._noted(active, changed=result is not made)
             made = _told(made, result)
         try:
@@ -344,6 +346,8 @@ class Extensions:
             except Exception as error:  # noqa: BLE001
                 LOG.warning("plugin %r failed in post_response: %s", active.id, _words(error))
                 continue
+            finally:
+                _tell(active, self._story)
             self._noted(active, changed=result is not response)
             if isinstance(result, Stop):
                 self._stopped_after = True
@@ -422,17 +426,9 @@ class Editing:
         return out
 
 
-def _asked_for(installed: Installed[Plugin], request: Request) -> bool:
-    try:
-        return bool(installed.hook.asked_for(request))
-    except Exception as error:  # noqa: BLE001
-        LOG.warning("plugin %r failed in asked_for: %s", installed.id, _words(error))
-        return False
-
-
 def _tell(active: _Active, story: Story) -> None:
-    """What it says of its deed goes into the log line, and into the answer's head."""
-    story.notes += [f"{active.id}: {note}" for note in active.ctx.notes]
+    """What the plugin wants the record and the client to know."""
+    story.notes += (f"{active.id}: {note}" for note in active.ctx.notes)
     active.ctx.notes.clear()
     for name, value in active.ctx.fields.items():
         story.plugin_fields[f"x-router-{active.id}-{name}".lower()] = value
@@ -450,6 +446,14 @@ def _told(before: Request, after: Request) -> Request:
     if after is before or after.raw is not before.raw:
         return after
     return replace(after, raw=None)
+
+
+def _asked_for(installed: Installed[Plugin], request: Request) -> bool:
+    try:
+        return bool(installed.hook.asked_for(request))
+    except Exception as error:  # noqa: BLE001
+        LOG.warning("plugin %r failed in asked_for: %s", installed.id, _words(error))
+        return False
 
 
 def _check(hook: str, result: object, *kinds: type) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -31,13 +31,24 @@ TELL_S = 0.34  # three in a second, and the one that says that it begins
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A task's own side of a Waiter. tell: None where nobody listens."""
+    """A task's own side of a Waiter. tell: None where nobody listens. heard: called with `changed`, for
+    whoever is no task of this process."""
 
     waiter: Waiter
     tell: Callable[[Place], None] | None = None
     changed: trio.Event = field(default_factory=trio.Event)
     told: int = 0  # the position
     told_at: float = -math.inf
+    heard: Callable[[], None] | None = None
+
+
+class Places(Protocol):
+    """What a request sees of a provider's places, wherever they are counted."""
+
+    async def enter(self, ticket: Ticket) -> Refusal | None:
+        """Wait for a place. Cancelled and called again it goes on waiting; `leave` must follow."""
+
+    def leave(self, ticket: Ticket, *, served: bool) -> None: ...
 
 
 class Timer:
@@ -83,12 +94,10 @@ class Gate:
         self.poll(trio.current_time())
 
     async def enter(self, ticket: Ticket) -> Refusal | None:
-        """Wait for a place. Cancelled and called again it goes on waiting; `leave` must follow."""
+        """As Places has it."""
         waiter = ticket.waiter
         if waiter.state == "new":
-            self._tickets[waiter] = ticket
-            now = trio.current_time()
-            self._heard(self.queue.offer(waiter, now), now, newcomer=ticket)
+            self.offer(ticket)
         while waiter.state == "waiting":
             with trio.move_on_at(waiter.deadline) as patience:
                 await ticket.changed.wait()
@@ -96,6 +105,12 @@ class Gate:
                 now = trio.current_time()
                 self._heard(self.queue.expire(waiter, now), now)
         return waiter.refusal
+
+    def offer(self, ticket: Ticket) -> None:
+        """It wants a place. `changed` is set when it has one, or is refused."""
+        self._tickets[ticket.waiter] = ticket
+        now = trio.current_time()
+        self._heard(self.queue.offer(ticket.waiter, now), now, newcomer=ticket)
 
     def leave(self, ticket: Ticket, *, served: bool) -> None:
         now = trio.current_time()
@@ -114,6 +129,8 @@ class Gate:
             ticket = self._tickets.get(waiter)
             if ticket is not None:
                 ticket.changed.set()
+                if ticket.heard is not None:
+                    ticket.heard()
                 if ticket.told and waiter.state == "running":
                     self._tell(ticket, Place(0, 0.0), now)
         if newcomer is not None and newcomer.waiter.state == "waiting":

@@ -26,7 +26,7 @@ from llmrouterd.edge.incoming import Incoming, Refused
 from llmrouterd.model import Candidate, EndState, Fleet
 from llmrouterd.pipeline import admit
 from llmrouterd.pipeline import embed as embedded
-from llmrouterd.pipeline.answers import at_home, resumed
+from llmrouterd.pipeline.answers import Resumed, at_home, names_in, resumed
 from llmrouterd.pipeline.attempt import deliver
 from llmrouterd.pipeline.binding import bind
 from llmrouterd.pipeline.cached import kept_of, recall_for
@@ -185,7 +185,7 @@ async def _admitted(call: Call, work: Work) -> EndState:
     """As long as its client may use that much."""
     if work.caller.allowance is None:
         return await _resume(work) or await _serve(call, work)
-    with admit.client(work) as failure:
+    async with admit.client(work) as failure:
         if failure is None:
             return await _resume(work) or await _serve(call, work)
         await work.reply.fail(failure)
@@ -199,7 +199,11 @@ async def _resume(work: Work) -> EndState | None:
         return None
     mine = any(p.format == "responses" for p in work.gen.providers.values())
     try:
-        found = resumed(work.request, work.memory.answers, upstream_may_know=mine)
+        known = await work.daemon.shelves.known(work.story.client, names_in(work.request))
+        if isinstance(known, Failure):
+            found: Resumed | Failure = known
+        else:
+            found = resumed(work.request, known, upstream_may_know=mine)
     except Invalid as error:
         found = Failure(error.kind, str(error), param=error.path or None)
     if isinstance(found, Failure):

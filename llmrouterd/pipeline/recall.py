@@ -22,9 +22,11 @@ from formats.jsontext import dump
 from formats.openai_chat.answer import CARRIED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from formats.canonical import Event, Request, Response
+
+    Call = tuple[str, Mapping[str, "JSON"]]  # its id, its extras
 
 JSON = Any
 MOST = 4096  # calls
@@ -44,9 +46,16 @@ class Remembered:
 
 
 class Recall:
-    """Mutable, one per daemon."""
+    """Of one client. tell: told the calls that an answer had, and the reasoning before them."""
 
-    def __init__(self, *, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        most: int = MOST,
+        most_bytes: int = MOST_BYTES,
+        tell: Callable[[list[Call], str], None] | None = None,
+    ) -> None:
+        self._tell = tell
         self._calls: OrderedDict[str, Remembered] = OrderedDict()
         self._bytes = 0
         self._most = most
@@ -55,14 +64,23 @@ class Recall:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def remember(self, calls: Iterable[tuple[str, Mapping[str, JSON]]], thought: str) -> None:
+    def remember(self, calls: Iterable[Call], thought: str) -> None:
         """The calls of one answer, and the reasoning before them."""
+        kept = self.hear(calls, thought)
+        if kept and self._tell is not None:
+            self._tell(kept, thought)
+
+    def hear(self, calls: Iterable[Call], thought: str) -> list[Call]:
+        """The same, of an answer that another process had. Returns what there was to remember."""
+        found: list[Call] = []
         for call_id, extra in calls:
             kept = {name: extra[name] for name in CARRIED if name in extra}
             if call_id and (thought or kept) and len(thought) <= _LONGEST:
                 what = Remembered(thought, kept, len(thought) + len(dump(kept)) + 64)
                 for name in {call_id, *(ids.legal_id(call_id, rule) for rule in _RULES)}:
                     self._put(name, what)
+                found.append((call_id, kept))
+        return found
 
     def _put(self, name: str, what: Remembered) -> None:
         old = self._calls.pop(name, None)

@@ -159,9 +159,10 @@ def read_back(kept: list[bytes], fmt: Format, limit: int) -> Response | None:
     folder = Folder(limit=KEPT_LIMIT)
     decoder = fmt.decoder(limit=limit)
     try:
-        for data in kept:
-            for event in decoder.feed(data):
-                folder.add(event)
+        for event in decoder.feed(
+            b"".join(kept)
+        ):  # at once: a call for each piece costs a fifth more
+            folder.add(event)
         for event in decoder.eof():
             folder.add(event)
         return folder.response()

@@ -62,6 +62,7 @@ _FAULT: dict[str, Fault] = {
     "over_budget": "client",
     "queue_full": "router",
     "queue_timeout": "router",
+    "no_hub": "router",
     "plugin": "owner",
     "draining": "router",
     "internal": "router",
@@ -128,8 +129,8 @@ class Story:
         self.generation = 1  # the configuration it runs under
         self.response_tags: tuple[str, ...] = ()
         self.plugins: list[str] = []
-        self.plugin_fields: dict[str, str] = {}  # header fields that they want in the answer
         self.cache: Cached = ""  # what became of looking for a kept answer
+        self.plugin_fields: dict[str, str] = {}  # header fields that they want in the answer
         self.candidate: Candidate | None = None
         self.asked: list[Candidate] = []  # everybody that an attempt was begun at
         self.tried: list[Outcome] = []
@@ -467,6 +468,7 @@ class Story:
             quantization=self.weights.quantization,
             decision=self.decision,
             tried=tuple(self.tried) if self.decision is not None else (),
+            limit_fields=tuple(self.limit_fields),
         )
 
     def _traced(self, end: EndState) -> Traced:

@@ -165,7 +165,7 @@ def _keep(work: Work) -> None:
     if answer is not None and went_on is not None:
         home = story.candidate if work.reply.passed else None
         size = story.size_bytes + work.reply.client.bytes_sent
-        work.memory.answers.keep(answer, went_on.before, size, home)
+        work.daemon.shelves.keep(story.client, answer, went_on, size, home)
 
 
 async def _asked(work: Work, candidate: Candidate, fleet: Fleet) -> Failure | None:
@@ -233,6 +233,7 @@ _REFUSALS = frozenset(
         "refused_by_upstream",
         "queue_full",
         "queue_timeout",
+        "no_hub",
     }
 )
 

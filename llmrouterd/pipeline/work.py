@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from llmrouterd.model import Caller, Headers, Secret
     from llmrouterd.pipeline.answers import Resumed
     from llmrouterd.pipeline.aside import Kept
-    from llmrouterd.pipeline.daemon import Daemon, Generation, Memory
+    from llmrouterd.pipeline.daemon import Daemon, Generation
     from llmrouterd.pipeline.extend import Extensions
+    from llmrouterd.pipeline.recall import Recall
     from llmrouterd.pipeline.reply import Reply
     from llmrouterd.pipeline.story import Story
 
@@ -55,9 +56,9 @@ class Work:
     kept: list[Kept] = field(default_factory=list)
 
     @property
-    def memory(self) -> Memory:
+    def recall(self) -> Recall:
         """What is remembered for this client."""
-        return self.daemon.memory(self.story.client)
+        return self.daemon.recall(self.story.client)
 
     @property
     def unwelcome(self) -> tuple[str, ...]:

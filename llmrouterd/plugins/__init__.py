@@ -30,10 +30,10 @@ BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], Plugin]] = {
     ResponseHealing.id: ResponseHealing,
     ParetoRouter.id: ParetoRouter,
     Redact.id: Redact,
-    Web.id: Web,
-    Pdf.id: Pdf,
     SystemPrompt.id: SystemPrompt,
     ModelParams.id: ModelParams,
     Cache.id: Cache,
     ToolRepair.id: ToolRepair,
+    Web.id: Web,
+    Pdf.id: Pdf,
 }

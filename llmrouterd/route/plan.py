@@ -46,6 +46,7 @@ _TELLING: tuple[FailureKind, ...] = (
     "context_too_long",
     "queue_full",
     "queue_timeout",
+    "no_hub",
     "overloaded",
     "timeout",
     "upstream",

@@ -75,3 +75,23 @@ def test_what_goes_wrong_is_a_line_and_an_exit_code(capsys: pytest.CaptureFixtur
     assert "there is no provider" in capsys.readouterr().err
     assert run(Router(), "pause") == 2
     assert "name the provider" in capsys.readouterr().err
+
+
+def test_drain_waits_until_the_router_knows_of_all_its_processes(
+    capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    """Nothing in flight is no news while what it knows of others is older than the pause."""
+    monkeypatch.setattr(provider, "EVERY_S", 0.001)
+    router, seen = Router(), []
+
+    def answer(turn: Turn) -> None:
+        if turn.received.method == "GET":
+            seen.append(1)
+            state = {**router.state(), "in_flight": 1 if len(seen) == 3 else 0}
+            return turn.whole({"providers": [state]})
+        return turn.whole({"name": "a", "paused": True, "in_flight": 0, "stale_s": 0.4})
+
+    with FakeUpstream(answer) as up:
+        assert llmrouter.main(["provider", "drain", "a", "--url", up.url]) == 0
+    assert len(seen) > 4
+    assert "nothing runs there" in capsys.readouterr().out

@@ -201,7 +201,7 @@ def test_a_missing_key_of_our_own_is_an_error_and_only_one() -> None:
         ('host = "unix:x.sock"', 'expected "unix:/absolute/path.sock"'),
         ('host = ["::1", "[::1]"]', "the same address twice"),
         ('unix_mode = "rw"', 'expected a mode like "0660"'),
-        ("workers = 2", "server.workers: not available in this version"),
+        ("workers = 0", "from 1 to 256"),
         ('tls_cert = "/not/there.pem"\ntls_key = "/dev/null"', "cannot be read"),
         ('tls_cert = "/dev/null"', "tls_cert and tls_key go together"),
         ('tls_client_ca = "/dev/null"', "goes with tls_cert"),

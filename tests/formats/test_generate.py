@@ -391,7 +391,9 @@ def test_a_transcript_means_what_its_index_says_in_any_split(name):
     assert "".join(p.text for p in got.parts if isinstance(p, Thought)) == meant["reasoning"]
     assert (got.stop, got.stop_native) == (meant["stop"], meant["stop_native"])
     usage = meant["usage"]
-    assert got.usage == Usage(usage["input_total"], usage["output_total"])
+    seen = got.usage
+    assert (seen.input, seen.output) == (usage["input_total"], usage["output_total"])
+    assert None not in (seen.load_ms, seen.prefill_ms)
     whole = decoded(body)
     for cut in range(len(body)):
         assert decoded(body[:cut], body[cut:]) == whole
@@ -477,7 +479,7 @@ def test_lines_pass_with_the_name_that_the_client_asked_for():
     out, watcher, failure = watched(PLAIN, model="asked")
     assert out == PLAIN.replace(b'"model":"qwen3:8b"', b'"model":"asked"')
     assert (failure, watcher.content, watcher.ended) == (None, True, True)
-    assert watcher.usage == Usage(5, 5)
+    assert watcher.usage == Usage(5, 5, load_ms=52, prefill_ms=123)
     assert read_by_sdk(out, True)["context"] == [151644, 872, 198]
 
 

@@ -67,3 +67,12 @@ def test_together_they_never_reserve_more_than_the_limit(steps):
         budget.settle(held, held.usd * part)
     assert not budget.reserved
     assert budget.spent("ann", 1) <= 1.0 + 1e-6
+
+
+def test_what_was_reserved_before_it_began_anew_is_taken_as_it_is():
+    budget = Budget()
+    held = budget.adopt("ann", 3.0, 1)
+    assert budget.left("ann", 2.0, 1) == -1.0
+    assert budget.reserve("ann", 0.1, 2.0, 1) is None
+    budget.settle(held, 1.0)
+    assert budget.left("ann", 2.0, 1) == 1.0

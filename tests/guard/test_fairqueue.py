@@ -594,3 +594,19 @@ def test_under_saturation_shares_are_equal_whatever_the_sizes():
         now += took_s
         queue.leave(at_work, now, served=True)
     assert max(had.values()) / min(had.values()) < 1.04, had
+
+
+def test_who_is_at_work_already_counts_even_beyond_the_limit():
+    queue = queue_of(at_once=1)
+    held = [Waiter("ann", "m", 100.0), Waiter("ann", "m", 100.0)]
+    for each in held:
+        queue.adopt(each, 10.0, held_s=4.0)
+    late = wants(queue, "bob", now=10.0)
+    assert (queue.running, late.state) == (2, "waiting")
+    queue.leave(held[0], 11.0, served=True)
+    assert late.state == "waiting"
+    queue.leave(held[1], 12.0, served=True)
+    assert (late.state, late.started) == ("running", 12.0)
+    queue.leave(late, 13.0)
+    assert queue.idle
+    assert queue._pace.of(held[0]) > 1.0  # they were at work before it was told of them

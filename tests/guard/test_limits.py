@@ -89,3 +89,13 @@ def test_never_more_than_the_bucket_and_what_flows_in(size, steps):
             bucket.take(min(count, size), now)
             taken += min(count, size)
     assert taken <= size + now * size / 60.0 + 1e-6
+
+
+def test_limits_that_begin_anew_are_told_what_was_left():
+    ann = limits(rpm=60, tpm=600, at_once=2)
+    ann.adopt()
+    ann.lower((3.0, 50.0), 0.0)
+    ann.lower((40.0, 500.0), 0.0)  # another's view, of earlier
+    assert (ann.left(0.0), ann.at_once) == (Left(3, 50), 1)
+    assert ann.levels(1.0) == (pytest.approx(4.0), pytest.approx(60.0))
+    assert limits(rpm=60).levels(0.0) == (60.0, 0.0)

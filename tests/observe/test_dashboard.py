@@ -27,6 +27,7 @@ from llmrouterd.model import (
 from llmrouterd.observe import dashboard as dashboard_module
 from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.feed import Feed
+from llmrouterd.observe.history import History
 from tests.ops.stage import HERE, Talk, ask, pages_of, talking
 
 KEY = "s3cret/+ %\u00fc;=\"'"
@@ -199,6 +200,7 @@ async def test_the_state_of_everything_for_the_page() -> None:
         "ready": True,
         "draining": False,
         "in_flight": 0,
+        "stale_s": 0.0,
         "providers": [
             {
                 "name": "echo",
@@ -323,10 +325,10 @@ class Plain:
 
 @pytest.mark.parametrize(
     ("query", "told"),
-    [("", b": 7 events lost\n\n"), ("v=2", b'data: {"type": "lost", "count": 7}\n\n')],
+    [("", b": 7 events lost\n\n"), ("v=2", b'data: {"type": "lost", "count": 7, "number": 1')],
 )
 async def test_a_slow_reader_is_told_how_much_it_has_lost(
-    nursery: trio.Nursery, query: str, told: bytes
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, query: str, told: bytes
 ) -> None:
     feed, slow = Feed(events=10), Slow()
     nursery.start_soon(Dashboard(feed).events, Plain(query), slow)
@@ -334,9 +336,9 @@ async def test_a_slow_reader_is_told_how_much_it_has_lost(
     for n in range(1, 18):
         feed.tell(opened(n))
     slow.may.set()
-    await trio.testing.wait_all_tasks_blocked()
+    await trio.sleep(1)
     feed.tell(opened(18))
-    await trio.testing.wait_all_tasks_blocked()
+    await trio.sleep(1)
     seen = b"".join(slow.sent)
     assert seen.count(b"lost") == seen.count(told) == 1
     assert seen.index(told) < seen.index(b"id: ")
@@ -362,6 +364,24 @@ async def test_our_own_types_come_only_when_they_are_asked_for() -> None:
         assert hello["type"] == "hello"
         assert hello["feed"] == feed.begun_ms
         assert hello["now_ms"] >= feed.begun_ms
+        assert hello["number"] == 4
+
+
+async def test_a_reader_is_told_what_had_ended_before_it_came() -> None:
+    """Of what comes after that number it adds the figures itself."""
+    feed, history = Feed(events=3), History()
+    for n in range(9):
+        for sink in (feed, history):
+            sink.tell(replace(ended(n), cost_usd=0.5))
+    slow = Slow()
+    slow.may.set()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Dashboard(feed, history).events, Plain("v=2&after=0"), slow)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    hello = json.loads(slow.sent[0].partition(b"data: ")[2].partition(b"\n")[0])
+    assert (hello["number"], hello["totals"]["requests"]) == (9, 9)
+    assert hello["totals"]["cost_usd"] == 4.5
 
 
 async def test_a_reader_that_comes_in_the_middle_is_told_what_runs() -> None:
@@ -431,7 +451,7 @@ async def test_large_events_are_written_one_after_another(nursery: trio.Nursery)
     slow.may.set()
     nursery.start_soon(Dashboard(feed).events, Plain("after=0"), slow)
     await trio.testing.wait_all_tasks_blocked()
-    assert [data.count(b"id: ") for data in slow.sent] == [0, 2, 2, 2]
+    assert [data.count(b"id: ") for data in slow.sent] == [0, 1, 1, 1, 1, 1, 1]
 
 
 async def test_a_quiet_stream_is_kept_alive(autojump_clock: trio.testing.MockClock) -> None:
@@ -473,7 +493,7 @@ def ended(number: int) -> Record:
 
 @pytest.mark.slow
 async def test_fifty_readers_one_of_them_stuck_hold_nobody_up_and_keep_nothing(
-    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
     feed, stuck, quick = Feed(events=200), Slow(), [Quick() for _ in range(49)]
     for client in (stuck, *quick):
@@ -485,8 +505,8 @@ async def test_fifty_readers_one_of_them_stuck_hold_nobody_up_and_keep_nothing(
             feed.tell(opened(number))
             feed.tell(ended(number))
             if number % 20 == 0:
-                await trio.testing.wait_all_tasks_blocked()
-        await trio.testing.wait_all_tasks_blocked()
+                await trio.sleep(1)
+        await trio.sleep(1)
 
     await requests(0, 400)
     tracemalloc.start()
@@ -502,7 +522,7 @@ async def test_fifty_readers_one_of_them_stuck_hold_nobody_up_and_keep_nothing(
     assert after - between < max(between - before, 500_000) / 2  # the ring is full: no more comes
     assert (len(feed.since(0)), feed.readers) == (200, 50)
     stuck.may.set()
-    await trio.testing.wait_all_tasks_blocked()
+    await trio.sleep(1)
     assert b'"type": "lost"' in b"".join(stuck.sent)
 
 

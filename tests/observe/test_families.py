@@ -11,6 +11,7 @@ import pytest
 from llmrouterd.observe.exposition import Family
 from llmrouterd.observe.families import CIRCUITS, FAMILIES
 from llmrouterd.observe.metrics import SERIES
+from tests.fakes import promql
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*\Z")
 # what stands for a unit or for a count of things, and what never does
@@ -132,13 +133,52 @@ def test_every_metric_of_ours_is_on_the_dashboard() -> None:
     assert {name for name in ours if name not in text} == left_out
 
 
-def test_the_dashboard_uses_only_labels_that_its_metrics_have() -> None:
+def expressions() -> list[str]:
+    """Those of the dashboard's panels, and those of the alert rules that the page proposes."""
+    panels = [target["expr"] for panel in GRAFANA["panels"] for target in panel.get("targets", ())]
+    rules = re.findall(r"expr: (?:\|\n((?: {10,}.*\n)+)|(.+)\n)", PAGE)
+    assert len(rules) == PAGE.count("- alert:")
+    return [*panels, *(" ".join(rule).strip() for rule in rules)]
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_a_query_is_one_and_uses_only_labels_that_its_metrics_have(expression: str) -> None:
     """Those of the scrape come from Prometheus itself."""
-    for query in queries(GRAFANA):
-        for name, selector in re.findall(r"((?:llmrouter|process)_[a-z0-9_]+)\{([^}]*)\}", query):
-            family = FAMILIES.get(name) or FAMILIES[re.sub("_(bucket|sum|count)$", "", name)]
-            asked = set(re.findall(r"(\w+)=", selector))
-            assert asked <= {*family.labels, "job", "instance"}, query
+    query = promql.read(expression)
+    assert query.kind == "vector"
+    assert query.selectors
+    for selector in query.selectors:
+        name = selector.metric
+        if name == "up":  # Prometheus' own
+            continue
+        family = FAMILIES.get(name) or FAMILIES[re.sub("_(bucket|sum|count)$", "", name)]
+        labels = {*family.labels, "job", "instance", *(("le",) if family.bounds else ())}
+        assert {label for label, _, _ in selector.matchers} <= labels
+        assert query.labels <= labels
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "sum(",
+        "sum(a))",
+        "rate(a)",
+        "sum(rate(a[5m])",
+        "rate(a[5])",
+        "guess(a[5m])",
+        "a{b=c}",
+        'a{b>"c"}',
+        "a[5m] / 2",
+        "sum by le (a)",
+        "histogram_quantile(a, 0.5)",
+        "a b",
+        "a ? b",
+    ],
+)
+def test_what_is_no_query_is_found(text: str) -> None:
+    with pytest.raises(promql.Wrong):
+        promql.read(text)
 
 
 def test_the_dashboard_is_one_that_grafana_can_place() -> None:
@@ -152,8 +192,6 @@ def test_the_dashboard_is_one_that_grafana_can_place() -> None:
         assert at["x"] + at["w"] <= 24
         taken |= cells
         assert panel["type"] == "row" or all(each["expr"] for each in panel["targets"])
-    brackets = [query for query in queries(GRAFANA) if query.count("(") != query.count(")")]
-    assert not brackets
 
 
 def test_every_metric_is_described_with_its_labels() -> None:

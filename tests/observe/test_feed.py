@@ -8,9 +8,9 @@ import trio
 import trio.testing
 
 from formats.canonical import Message, Request, Text
-from llmrouterd.model import AttemptFailed, Classified, Opened, Progress, Record, Routed
+from llmrouterd.model import AttemptFailed, Classified, FirstToken, Opened, Progress, Record, Routed
 from llmrouterd.observe import feed as feed_module
-from llmrouterd.observe.feed import AT_ONCE, Entry, Feed, Subscription
+from llmrouterd.observe.feed import AT_ONCE, BEAT_S, PIECE_BYTES, Batch, Entry, Feed, Subscription
 
 
 def opened(number: int = 1) -> Opened:
@@ -34,7 +34,7 @@ def data_of(entry: Entry) -> dict:
 
 
 async def taken(subscription: Subscription) -> list[int]:
-    return [entry.number for entry in await subscription.next()]
+    return [entry.number for entry in (await subscription.next()).entries]
 
 
 # --- the ring -------------------------------------------------------------------------------------
@@ -193,6 +193,11 @@ def test_the_bound_in_number_takes_words_along() -> None:
 # --- readers --------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def _quick(autojump_clock: trio.testing.MockClock) -> None:
+    """Readers wait for the next beat; no test of them has to."""
+
+
 async def test_a_reader_gets_what_is_told_from_now_on() -> None:
     feed = Feed()
     feed.tell(opened(1))
@@ -218,6 +223,7 @@ async def test_every_reader_that_waits_is_woken(nursery: trio.Nursery) -> None:
     nursery.start_soon(read)
     await trio.testing.wait_all_tasks_blocked()
     feed.tell(opened())
+    await trio.sleep(BEAT_S)
     await trio.testing.wait_all_tasks_blocked()
     assert seen == [[1], [1]]
 
@@ -258,6 +264,8 @@ async def test_where_a_reader_begins(after: int | None, first: int, lost: int) -
         feed.tell(opened())
         # what is held now begins one later: the reader had not read yet
         entries = await taken(subscription)
+        if entries[-1] < 13:
+            entries += await taken(subscription)
         assert entries[-1] == 13
         assert entries[0] == max(first, 9)
         assert subscription.lost == lost + (entries[0] - first if after is not None else 0)
@@ -313,3 +321,122 @@ async def test_a_reader_that_leaves_leaves_nothing_behind() -> None:
             raise RuntimeError("its own")
     feed.tell(opened())
     assert feed.readers == 0
+
+
+# --- beats ----------------------------------------------------------------------------------------
+
+
+async def test_a_reader_is_woken_once_a_beat_however_much_happens(nursery: trio.Nursery) -> None:
+    feed, batches = Feed(), []
+
+    async def read() -> None:
+        with feed.subscribe() as subscription:
+            while True:
+                batches.append(await taken(subscription))
+
+    for _ in range(3):
+        nursery.start_soon(read)
+    await trio.testing.wait_all_tasks_blocked()
+    for n in range(40):
+        feed.tell(opened(n))
+        await trio.sleep(BEAT_S / 20)
+    await trio.sleep(BEAT_S)
+    nursery.cancel_scope.cancel()
+    assert 6 <= len(batches) <= 9
+    assert [n for some in batches[::3] for n in some] == list(range(1, 41))
+
+
+async def test_readers_in_step_share_what_is_made_for_them(nursery: trio.Nursery) -> None:
+    feed, batches = Feed(), []
+
+    async def read() -> None:
+        with feed.subscribe() as subscription:
+            batches.append(await subscription.next())
+            batches.append(await subscription.next())
+
+    for _ in range(5):
+        nursery.start_soon(read)
+    for _ in range(2):
+        await trio.testing.wait_all_tasks_blocked()
+        feed.tell(opened())
+        feed.tell(opened())
+        await trio.sleep(2 * BEAT_S)
+    assert len(batches) == 10
+    assert len({id(batch) for batch in batches}) == 2
+    one, other = (list(batches[0].pieces(ours=True, bodies=True)) for _ in range(2))
+    assert one[0] is other[0]
+
+
+async def test_a_reader_that_leaves_as_it_keeps_the_time_leaves_it_to_another(
+    nursery: trio.Nursery,
+) -> None:
+    feed, seen, scopes = Feed(), [], []
+
+    async def read() -> None:
+        with trio.CancelScope() as scope, feed.subscribe() as subscription:
+            scopes.append(scope)
+            entries = await taken(subscription)
+            seen.append((trio.current_time(), entries))
+
+    for _ in range(3):
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+    began = trio.current_time()
+    feed.tell(opened())
+    await trio.testing.wait_all_tasks_blocked()
+    scopes[0].cancel()
+    await trio.sleep(BEAT_S / 2)
+    feed.tell(opened())
+    scopes[1].cancel()
+    await trio.sleep(2 * BEAT_S)
+    assert seen == [(pytest.approx(began + BEAT_S), [1, 2])]
+
+
+async def test_what_was_told_as_all_readers_were_at_work_is_read_all_the_same() -> None:
+    feed = Feed()
+    with feed.subscribe() as subscription:
+        feed.tell(opened())
+        assert await taken(subscription) == [1]
+        feed.tell(opened())
+        feed.tell(opened())
+        assert await taken(subscription) == [2, 3]
+
+
+def test_events_are_gathered_to_be_written() -> None:
+    entries = [Entry(n, Opened(n, 0, "m" * 20_000, 1)) for n in range(7)]
+    pieces = list(Batch(entries).pieces(ours=True, bodies=True))
+    assert [piece.count(b"id: ") for piece in pieces] == [3, 3, 1]
+    assert all(len(piece) <= PIECE_BYTES for piece in pieces)
+    large = Batch([Entry(1, Opened(1, 0, "m" * 400_000, 1)), entries[0]])
+    for _ in range(2):  # too large to be kept
+        assert [p.count(b"id: ") for p in large.pieces(ours=True, bodies=True)] == [1, 1]
+
+
+def test_who_knows_four_types_gets_those() -> None:
+    batch = Batch([Entry(1, AttemptFailed(1, 0, "p", "m", "upstream", "e", 1)), Entry(2, opened())])
+    assert b"".join(batch.pieces(ours=False, bodies=True)).count(b"id: ") == 1
+    assert b"".join(batch.pieces(ours=True, bodies=True)).count(b"id: ") == 2
+
+
+async def test_a_reader_that_is_stuck_keeps_no_words_alive() -> None:
+    feed = Feed(events=3)
+    with feed.subscribe() as subscription:
+        feed.tell(record())
+        (held,) = (await subscription.next()).entries
+        assert held.words
+        for _ in range(3):
+            feed.tell(record())
+        assert held.telling.request is None
+
+
+def test_progress_is_written_once_for_all_who_ask_for_the_same() -> None:
+    feed = Feed()
+    feed.tell(opened())
+    feed.tell(FirstToken(1, 0, 5))
+    feed.tell(Progress(1, 0, 5, 50, 250))
+    turn, news = feed.progress(0)
+    assert json.loads(news.removeprefix(b"data: "))["pieces"] == 5
+    assert feed.progress(0)[1] is news
+    assert feed.progress(turn) == (turn, b"")
+    feed.tell(Progress(1, 0, 9, 90, 500))
+    assert json.loads(feed.progress(turn)[1].removeprefix(b"data: "))["pieces"] == 9

@@ -116,3 +116,18 @@ def test_the_names_in_one_bin_are_bounded() -> None:
     (only,) = bins(history)
     assert len(only["cost_usd"]) == NAMES + 1
     assert only["cost_usd"][OTHER] == 10 * 0.25
+
+
+def test_totals_are_of_all_that_has_ended() -> None:
+    history = History()
+    for n, end in enumerate(("complete", "complete", "client_gone", "truncated", "refused")):
+        usage = None if end == "refused" else Usage(10, 5 if n else None)
+        history.tell(record(end=end, usage=usage, cost_usd=None if n else 0.25))
+    assert history.totals.shape() == {
+        "requests": 5,
+        "errors": 2,
+        "left": 1,
+        "input_tokens": 40,
+        "output_tokens": 15,
+        "cost_usd": 0.25,
+    }

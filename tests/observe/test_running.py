@@ -59,9 +59,8 @@ def test_only_the_newest_progress_of_a_stream_is_held_and_told_once() -> None:
     first, second = Progress(1, 1, 5, 50, 250), Progress(1, 2, 9, 90, 500)
     running.tell(first)
     running.tell(second)
-    turn, news = running.progress(0)
-    assert news == [second]
-    assert running.progress(turn) == (turn, [])
+    assert running.progress(0) == [second]
+    assert running.progress(running.turn) == []
     assert types(running) == [["start", "first_token", "progress"]]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llmrouterd import classifiers, plugins
-from llmrouterd.config import Config, Server
+from llmrouterd.config import Config, Server, keys
 from llmrouterd.edge.pool import Origin
 from llmrouterd.model import ConfigError, Provider, Routing
 from llmrouterd.ops.generation import build, upstream
@@ -45,6 +45,7 @@ def test_a_generation_holds_what_requests_need() -> None:
     assert list(gen.providers) == ["e", "o"]
     assert list(gen.upstreams) == ["o"]  # an echo has no address
     assert gen.routing is config.routing
+    assert gen.plugins_later == frozenset(keys.PLUGINS_LATER)
     assert not gen.plugins_later & plugins.BUILTIN.keys()
 
 

@@ -494,7 +494,7 @@ async def test_a_provider_is_left_out_and_asked_again() -> None:
         return await ask(answer, "POST", "/dashboard/api/provider", body=body)
 
     told = await pause(b'{"name": "echo", "paused": true}')
-    assert told.json == {"name": "echo", "paused": True, "in_flight": 0}
+    assert told.json == {"name": "echo", "paused": True, "in_flight": 0, "stale_s": 0.0}
     said = await ask(answer, "POST", "/v1/chat/completions", body=CHAT)
     assert said.status == 503
     assert "paused by the operator" in said.json["error"]["message"]

@@ -7,7 +7,7 @@ import pytest
 from formats.errors import Failure
 from formats.responses import parse_request
 from llmrouterd.model import Candidate, Provider
-from llmrouterd.pipeline.answers import Answers, Resumed, object_of, resumed
+from llmrouterd.pipeline.answers import Answers, Resumed, Shelves, object_of, resumed
 from tests.pipeline.stage import STREAM, chat_answer, chat_stream, replies, stage, streams
 
 HOME = Candidate("vendor", "gpt", "r")
@@ -210,3 +210,22 @@ async def test_an_upstream_s_own_answer_sticks_to_it() -> None:
         assert len(st.asked["a"]) == 1, "nobody else knows that answer"
         assert st.asked["b"][1].json["previous_response_id"] == "resp_b"
         assert st.asked["b"][1].json["model"] == "b-model"
+
+
+async def test_a_follow_up_is_asked_for_by_all_the_names_in_it(nursery) -> None:
+    """Whoever keeps answers elsewhere is asked once."""
+    asked: list = []
+
+    class Elsewhere(Shelves):
+        async def known(self, client, names):
+            asked.append((client, names))
+            return Failure("no_hub", "not there")
+
+    provider = Provider("a", "openai", "http://a/v1")
+    async with stage(provider, up={"a": replies(200, chat_answer("x"))}) as st:
+        st.daemon.shelves = Elsewhere()
+        items = [{"type": "item_reference", "id": "msg_1"}, {"role": "user", "content": "hi"}]
+        out = await st.ask("responses", body(input=items, previous_response_id="resp_1"))
+        assert (out.status, out.headers.get("x-router-error")) == (503, "no_hub")
+        assert st.asked["a"] == []
+    assert asked == [("", ["resp_1", "msg_1"])]

@@ -163,7 +163,7 @@ async def test_a_client_of_responses_goes_on_from_an_answer_that_was_kept(
     async with stage(openai(), up=up, plugins=[caching()]) as st:
         first = await st.ask("responses", asked("responses"))
         name = first.json["id"]
-        st.daemon.memory("").answers.drop(name)
+        assert await st.daemon.shelves.drop("", name)
         hit = await st.ask("responses", asked("responses"))
         assert hit.json["id"] == name
         on = await st.ask("responses", request("responses", previous_response_id=name))

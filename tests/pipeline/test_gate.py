@@ -202,3 +202,16 @@ async def test_cancelled_at_any_moment_nothing_is_left(autojump_clock) -> None:
             nursery.cancel_scope.cancel()
         assert gate.queue.idle
         assert not gate._tickets
+
+
+async def test_whoever_is_no_task_here_is_told_when_it_is_its_turn(autojump_clock) -> None:
+    gate, heard = gate_of(max_queue=1), []
+    held = [ticket() for _ in range(3)]
+    for number, each in enumerate(held):
+        each.heard = lambda number=number, each=each: heard.append((number, each.waiter.state))
+        gate.offer(each)
+    assert heard == [(0, "running"), (2, "gone")]
+    gate.leave(held[0], served=True)
+    assert heard[2:] == [(1, "running")]
+    gate.leave(held[1], served=True)
+    assert gate.queue.idle

@@ -101,3 +101,16 @@ async def test_over_two_turns_of_a_client_that_shows_no_reasoning(stream: bool) 
         sent = st.asked["a"][1].json["messages"][1]
     assert sent["reasoning_content"] == "hm"
     assert sent["tool_calls"] == [{**CALL, **SIGNED}]
+
+
+def test_what_is_remembered_is_told_once_and_what_was_heard_is_not() -> None:
+    told: list = []
+    recall = Recall(tell=lambda calls, thought: told.append((calls, thought)))
+    recall.remember([("c1", {**SIGNED, "other": 1}), ("", {})], "hm")
+    recall.remember([("c2", {})], "")
+    assert told == [([("c1", SIGNED)], "hm")]
+    other = Recall(tell=lambda *words: told.append(words))
+    other.hear(*told[0])
+    assert len(told) == 1
+    asked = history(ToolUse("c1", "f", "{}"))
+    assert other.filled(asked) == recall.filled(asked) != asked

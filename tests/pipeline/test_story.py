@@ -175,6 +175,7 @@ FAULTS = {
     "queue_full": "router",
     "queue_timeout": "router",
     "draining": "router",
+    "no_hub": "router",
     "internal": "router",
     "model_not_found": "upstream",
     "rate_limit": "upstream",

@@ -143,8 +143,8 @@ METHOD = "class Mine(Plugin):\n    {}\n        return request\n"
             "mine.py:3: there is no hook pre_reqest; did you mean pre_request?",
         ),
         (
-            HEAD + METHOD.format("async def on_zzzzzzzzzzzz(self, request, ctx):"),
-            "mine.py:3: there is no hook on_zzzzzzzzzzzz; there are on_arrival, on_start, pre_request, ",
+            HEAD + METHOD.format("async def on_zzzzzzzzzzzzz(self, request, ctx):"),
+            "mine.py:3: there is no hook on_zzzzzzzzzzzzz; there are on_arrival, on_start, pre_request, ",
         ),
         (
             HEAD + "class Mine(Plugin):\n    on_start = 3\n",

@@ -1,6 +1,6 @@
 // The way to the router: the feed with replay, its state, the key.
 import { at } from "./words.js";
-import { abandon, moved, sums, take } from "./requests.js";
+import { abandon, moved, sums, take, totals } from "./requests.js";
 import { fleet } from "./fleet.js";
 
 const feed = { source: null, name: null, last: "0", tries: 0, soon: () => {} };
@@ -20,7 +20,8 @@ take.hello = (event) => {
     abandon("the router was started anew while this ran");
     if (feed.last !== "0") { feed.last = "0"; feed.name = event.feed; return follow(0); }
   }
-  feed.name = event.feed;
+  feed.name = sums.since = event.feed;
+  totals(event);
   return tell("live", "good");
 };
 

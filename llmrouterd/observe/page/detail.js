@@ -3,6 +3,7 @@ import { at, button, clip, copied, dollars, drawn, duration, element, grouped, l
 import { ENDS, FAULTS, speed } from "./requests.js";
 
 const CLIP = 20000;
+const UNTOLD = "load and prefill"; // one piece, where the server does not tell them apart
 export const shown = { it: null, from: null, words: null };
 
 export function open(it, from) {
@@ -119,8 +120,22 @@ export function spans(event) {
   const connected = Math.min(asked + (event.connect_ms ?? 0), first);
   add("queue", "queue", asked - queued, asked);
   add("connect", "connect", asked, connected);
-  add("prefill", "load and prefill", connected, event.asked_ms == null ? connected : first);
-  add("decode", event.stream ? "decode" : "answer", event.asked_ms == null ? end : first, end);
+  if (event.asked_ms == null) return out;
+  const known = event.prefill_ms != null || event.load_ms != null, room = first - connected;
+  const prefill = Math.min(event.prefill_ms ?? 0, room), load = Math.min(event.load_ms ?? 0, room - prefill);
+  if (!known) {
+    add("prefill", UNTOLD, connected, first);
+    add("decode", event.stream ? "decode" : "answer", first, end);
+  } else if (event.stream) { // what is left before them: it waited there, or was on its way
+    add("wait", "waiting there", connected, first - prefill - load);
+    add("load", "load", first - prefill - load, first - prefill);
+    add("prefill", "prefill", first - prefill, first);
+    add("decode", "decode", first, end);
+  } else { // nobody saw the first token of a whole answer
+    add("load", "load", connected, connected + load);
+    add("prefill", "prefill", connected + load, connected + load + prefill);
+    add("decode", "decode", connected + load + prefill, end);
+  }
   return out;
 }
 
@@ -152,6 +167,7 @@ function timeline(it) {
   const own = { kind: "own", name: "router", from: 0, to: Math.max(0, Math.round((event.overhead_ms ?? 0) - (event.queue_ms ?? 0))) };
   const legend = element("ul", undefined, "legend");
   for (const one of [...(own.to ? [own] : []), ...(failedLast ? [] : pieces)]) legend.append(element("li", `${one.name} ${duration(one.to - one.from)}`, one.kind));
+  if (!failedLast && pieces.some((one) => one.name === UNTOLD)) legend.append(element("li", "this provider does not tell loading and prefill apart", "aside"));
   if (it.tries.length) legend.append(element("li", it.tries.length > 1 ? `${it.tries.length} failed tries` : "a failed try", "failed"));
   box.append(lanes, legend);
   return box;

@@ -1,5 +1,5 @@
 // The page itself: views, keys, colours, and when what is drawn.
-import { at, button, dollars, element, grouped, say, short } from "./words.js";
+import { at, day, dollars, element, grouped, say, short } from "./words.js";
 import { running, sums } from "./requests.js";
 import { refresh, shut } from "./detail.js";
 import { drawLists, list, more, pause, refilter, step, unfilter } from "./feed.js";
@@ -16,10 +16,12 @@ const drawing = { due: false, rest: DRAW_MS, view: "requests" };
 
 function drawFigures() {
   const told = [["in flight", grouped.format(running.size), running.size ? "busy" : ""], ["done", grouped.format(sums.good), ""], ["failed", grouped.format(sums.bad), sums.bad ? "bad" : ""],
-    ["client left", grouped.format(sums.left), ""], ["tokens in / out", `${short.format(sums.in)} / ${short.format(sums.out)}`, ""], ["cost", sums.cost ? dollars(sums.cost) : "\u2013", ""]];
-  at("figures").replaceChildren(...told.map(([name, value, kind]) => {
-    const box = element("div");
-    box.append(element("dt", name), element("dd", value, kind));
+    ["client left", grouped.format(sums.left), ""], ["tokens in / out", `${short.format(sums.in)} / ${short.format(sums.out)}`, "", `${grouped.format(sums.in)} / ${grouped.format(sums.out)}`],
+    ["cost", sums.cost ? dollars(sums.cost) : "\u2013", "", `$${sums.cost.toFixed(6)}`], ["since the start at", sums.since ? day(sums.since) : "\u2013", "since"]];
+  at("figures").replaceChildren(...told.map(([name, value, kind, exactly]) => {
+    const box = element("div"), figure = element("dd", value, kind);
+    if (exactly) figure.title = exactly;
+    box.append(element("dt", name), figure);
     return box;
   }));
   at("missed").hidden = !sums.lost;

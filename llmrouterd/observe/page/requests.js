@@ -12,12 +12,17 @@ const HARMLESS = new Set(["bad_request", "unsupported", "context_too_long", "ref
   "over_budget", "hedged", "tagged"]);
 
 export const running = new Map(), ended = [], seenAt = new Map();
-export const sums = { good: 0, bad: 0, left: 0, in: 0, out: 0, cost: 0, lost: 0, turn: 0 };
+// Of all that has ended since the router's start: as the router said, up to event `through`, and what came since.
+export const sums = { good: 0, bad: 0, left: 0, in: 0, out: 0, cost: 0, lost: 0, turn: 0, through: 0, since: null };
 export const moved = { skew: 0 };
 
 export function known(name) {
   if (!seenAt.has(name)) seenAt.set(name, { answered: 0, failed: 0, streak: 0, last: null });
   return seenAt.get(name);
+}
+
+export function totals({ number, totals: all }) {
+  Object.assign(sums, { through: number, good: all.requests - all.errors - all.left, bad: all.errors, left: all.left, in: all.input_tokens, out: all.output_tokens, cost: all.cost_usd });
 }
 
 function request(event) {
@@ -64,7 +69,7 @@ export const take = {
     for (const it of [...running.values()]) if (!told.has(it.id)) drop(it, "its end was among the events that were missed");
     for (const events of event.requests) for (const each of events) take[each.type]?.(each);
   },
-  lost(event) { sums.lost += event.count; },
+  lost(event) { sums.lost += event.count; totals(event); },
   complete(event, number) {
     const it = request(event);
     running.delete(event.id);
@@ -72,7 +77,7 @@ export const take = {
     for (const name of ["attempts", "trace", "notes"]) event[name] = event[name].slice(0, 60).map((text) => text.slice(0, LONGEST));
     const how = event.end === "complete" ? "good" : event.end === "client_gone" ? "left" : "bad";
     Object.assign(it, { event, number, how, model: event.requested_model, provider: event.provider, sent: event.sent_model, tags: event.tags });
-    sums[how] += 1; sums.in += event.input_tokens || 0; sums.out += event.output_tokens || 0; sums.cost += event.cost_usd || 0;
+    if (Number(number) > sums.through) { sums[how] += 1; sums.in += event.input_tokens || 0; sums.out += event.output_tokens || 0; sums.cost += event.cost_usd || 0; }
     if (how === "good" && it.provider) { const provider = known(it.provider); provider.answered += 1; provider.streak = 0; }
     put(it);
   },

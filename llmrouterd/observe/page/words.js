@@ -32,6 +32,11 @@ export const plain = (text) => String(text).replace(HIDDEN, escaped);
 export const lines = (text) => String(text).replace(HIDDEN, (sign) => (sign === "\n" || sign === "\t" ? sign : escaped(sign)));
 export const clip = (text, most = 160) => plain(text.length > most ? text.slice(0, most) + "\u2026" : text);
 export const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour12: false });
+// The time, and the day where it is another one.
+export function day(ms) {
+  const then = new Date(ms), time = then.toLocaleTimeString([], { hour12: false, hour: "2-digit", minute: "2-digit" });
+  return then.toDateString() === new Date().toDateString() ? time : `${then.toLocaleDateString([], { month: "short", day: "numeric" })}, ${time}`;
+}
 export const rate = (figure) => `${figure.toFixed(figure < 10 ? 1 : 0)} tok/s`;
 
 export function dollars(cost) {

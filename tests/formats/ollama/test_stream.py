@@ -545,7 +545,9 @@ def test_an_observer_sees_what_passes_and_passes_all_of_it(name):
             assert observer.failure.message == meant["error"]["message"]
         else:
             usage = meant["usage"]
-            assert observer.usage == Usage(usage["input_total"], usage["output_total"])
+            seen = observer.usage
+            assert (seen.input, seen.output) == (usage["input_total"], usage["output_total"])
+            assert None not in (seen.load_ms, seen.prefill_ms)
             assert observer.failure is None
             assert observer.eof() is None
 

@@ -48,6 +48,11 @@ def test_now_is_written_with_nanoseconds():
         ({"prompt_eval_count": "3"}, None),
         ({"eval_count": 4}, Usage(None, 4)),
         ({"prompt_eval_count": 3, "eval_count": 4, "eval_duration": 5}, Usage(3, 4)),
+        (
+            {"eval_count": 4, "load_duration": 9_000_000, "prompt_eval_duration": 1_999_999},
+            Usage(None, 4, load_ms=9, prefill_ms=1),
+        ),
+        ({"eval_count": 4, "load_duration": -1, "prompt_eval_duration": "1"}, Usage(None, 4)),
     ],
 )
 def test_figures_that_are_left_out_are_unknown(value, usage):

@@ -299,3 +299,14 @@ def test_every_answer_is_written_and_read_alike(response):
     assert len([part for part in again.parts if isinstance(part, ToolUse)]) == len(sent)
     if all(part.kind == "function" for part in sent):  # the reader knows no others
         assert read_openai(out, stream=False, strict=False)["error"] is None
+
+
+@pytest.mark.parametrize(
+    ("told", "prefill_ms"),
+    [(137.9, 137), (0, 0), (-1, None), ("9", None), (True, None), (1e300, None), (None, None)],
+)
+def test_how_long_the_prompt_took_where_the_server_tells(told, prefill_ms):
+    timings = {"cache_n": 2, "prompt_n": 1, "predicted_n": 4, "prompt_ms": told}
+    counted = {"prompt_tokens": 3, "completion_tokens": 4}
+    for obj in ({"timings": timings}, {"timings": timings, "usage": counted}):
+        assert usage_of(obj) == Usage(3, 4, 2, prefill_ms=prefill_ms)

@@ -1,0 +1,99 @@
+"""What workers and hub say to each other of limits: JSON, a line each.
+
+Owns: a line, its bound, and what waits to be written to one connection.
+Refuses to know: what is said (permits.py, desk.py); values that are no plain ones (frames.py).
+
+Laws:
+1. Whoever says something does not wait. What waits is bounded: an end that does not read is cut off.
+2. Nothing but JSON is read here, so that no line can be more than it says.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from llmrouterd.ops.frames import Malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MARK = b"["  # how a line begins, and no frame does
+LIMIT = 4 * 1024 * 1024  # of a line
+WAITING = 16 * 1024 * 1024  # bytes that wait for an end that reads slowly
+
+Words = list[Any]
+
+
+def line(*words: Any) -> bytes:
+    return json.dumps(words, separators=(",", ":")).encode() + b"\n"
+
+
+class Lines:
+    """Bytes in, words out."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes | bytearray) -> list[Words]:
+        """Raises Malformed."""
+        self._buffer += data
+        *whole, rest = self._buffer.split(b"\n")
+        if len(rest) > LIMIT:
+            raise Malformed("a line without an end")
+        self._buffer = rest
+        return [_words(each) for each in whole]
+
+
+def _words(text: bytearray) -> Words:
+    try:
+        words = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(str(error)) from error
+    if not isinstance(words, list) or not words or not isinstance(words[0], str):
+        raise Malformed("no words")
+    return words
+
+
+def heard(table: Mapping[str, Callable[..., None]], words: Words) -> None:
+    """Call what `table` has for these words. Raises Malformed for what is not in it."""
+    kind, *more = words
+    do = table.get(kind)
+    if do is None:
+        raise Malformed(f"{kind[:40]!r} is not said here")
+    do(*more)
+
+
+class Outbox:
+    """What waits to be written to one connection. `run` is its task."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._bytes = 0
+        self._more = trio.Event()
+        self._over = False
+
+    def say(self, *words: Any) -> None:
+        text = line(*words)
+        self._bytes += len(text)
+        if self._bytes > WAITING:
+            return self.end()
+        self._parts.append(text)
+        return self._more.set()
+
+    def end(self) -> None:
+        """Nothing more is written: `run` returns."""
+        self._over = True
+        self._more.set()
+
+    async def run(self, stream: trio.abc.SendStream) -> None:
+        """Write what comes, until cancelled, or the other end does not read. Raises
+        trio.BrokenResourceError."""
+        while not self._over:
+            await self._more.wait()
+            self._more = trio.Event()
+            parts, self._parts = self._parts, []
+            await stream.send_all(b"".join(parts))
+            self._bytes -= sum(map(len, parts))

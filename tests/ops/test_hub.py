@@ -1,0 +1,55 @@
+"""The hub: figures of several, and what is left of a worker that went."""
+
+import os
+import socket
+
+import pytest
+import trio
+
+from llmrouterd.model import Opened
+from llmrouterd.ops import hub
+from llmrouterd.ops.hub import CIRCUIT, LOST, lost, ours, summed, worst
+
+
+def test_figures_are_added_and_states_are_not() -> None:
+    one = {"llmrouter_requests_in_flight": {(): 2.0}, "llmrouter_draining": {(): 1.0}}
+    other = {"llmrouter_requests_in_flight": {(): 3.0}, "llmrouter_draining": {(): 0.0}}
+    up = {"llmrouter_provider_up": {("p",): 1.0, ("q",): 1.0}}
+    down = {"llmrouter_provider_up": {("p",): 0.0}}
+    found = summed([one | up, other | down])
+    assert found["llmrouter_requests_in_flight"] == {(): 5.0}
+    assert found["llmrouter_draining"] == {(): 1.0}
+    assert found["llmrouter_provider_up"] == {("p",): 0.0, ("q",): 1.0}
+
+
+def test_a_request_of_a_dead_worker_ends_as_the_routers_fault() -> None:
+    record = lost(Opened(7, 1000, "m", 1), 2)
+    assert (record.id, record.end, record.fault, record.worker) == (
+        7,
+        "internal_error",
+        "router",
+        2,
+    )
+    assert record.error == LOST
+    assert record.duration_ms > 0
+
+
+def test_a_circuit_is_in_one_state_the_worst_that_a_worker_sees() -> None:
+    states = ("closed", "open", "half_open")
+    one = {("p", each): float(each == "closed") for each in states}
+    other = {("p", each): float(each == "open") for each in states}
+    both = summed([{CIRCUIT: one}, {CIRCUIT: other}])[CIRCUIT]
+    assert worst(both) == {("p", "closed"): 0, ("p", "open"): 1.0, ("p", "half_open"): 0.0}
+    assert worst(one) == one
+
+
+async def test_only_this_users_processes_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = socket.socketpair()
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(one))
+    try:
+        assert ours(stream)
+        monkeypatch.setattr(hub.os, "geteuid", lambda: os.getuid() + 1)
+        assert ours(stream) is (os.getuid() == 0)  # root may
+    finally:
+        one.close()
+        other.close()
