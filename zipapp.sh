@@ -1,13 +1,14 @@
 #!/bin/sh
 # Builds llmrouter.pyz: the whole program in one file, for any machine with Python >= 3.11.
 #
-#   sh zipapp.sh [--output FILE] [--python PY] [--wheels DIR]
+#   sh zipapp.sh [--output FILE] [--python PY] [--wheels DIR] [--with pdf]
 #
 #   --output FILE   where to write (default: llmrouter.pyz beside this script); what it is made of
 #                   is written beside it, as CycloneDX JSON (llmrouter.cdx.json)
 #   --python PY     the Python to build with (default: the first of python3, python3.14 ... 3.11
 #                   that is new enough and has pip); its bytecode is what starts quickly
 #   --wheels DIR    take the third-party wheels from this folder: no network is used
+#   --with pdf      pack pypdf, too, which the plugin `pdf` reads documents with
 #
 # Same commit and same Python version: same bytes. So nothing of this machine, this moment or this
 # directory may get in: entries are sorted and carry one date, one mode and one system; bytecode is
@@ -35,18 +36,23 @@ here=$(cd "$(dirname "$0")" && pwd)
 output=$here/llmrouter.pyz
 python=
 wheels=
+extra=
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help)
         sed -n '2,10s/^# \{0,1\}//p' "$0"
         exit 0
         ;;
-    --output | --python | --wheels)
+    --output | --python | --wheels | --with)
         [ $# -ge 2 ] || { printf 'zipapp.sh: %s wants a value\n' "$1" >&2; exit 2; }
         case $1 in
         --output) output=$2 ;;
         --python) python=$2 ;;
         --wheels) wheels=$2 ;;
+        --with)
+            [ "$2" = pdf ] || { printf 'zipapp.sh: --with takes pdf, and not %s\n' "$2" >&2; exit 2; }
+            extra=$2
+            ;;
         esac
         shift 2
         ;;
@@ -86,7 +92,8 @@ case $described in
     commit=$(printf '%.7s' "$described")
     date=${described#* }
     if [ -e "$here/.git" ] && [ -n "$(git --no-optional-locks -C "$here" status --porcelain -- \
-        llmrouter.py formats llmrouterd contrib/vendor.lock zipapp.sh LICENSE)" ]; then
+        llmrouter.py formats llmrouterd contrib/vendor.lock ${extra:+"contrib/$extra.lock"} \
+        zipapp.sh LICENSE)" ]; then
         commit=$commit-dirty
     fi
     ;;
@@ -105,8 +112,8 @@ if [ -n "$wheels" ]; then
     [ -d "$wheels" ] || fail "there is no folder $wheels"
     set -- "$@" --no-index --find-links "$wheels"
 fi
-"$python" -m pip install "$@" -r "$here/contrib/vendor.lock" >&2 ||
-    fail "pip could not install contrib/vendor.lock${wheels:+ from $wheels}"
+"$python" -m pip install "$@" -r "$here/contrib/vendor.lock" ${extra:+-r "$here/contrib/$extra.lock"} >&2 ||
+    fail "pip could not install contrib/vendor.lock${extra:+ and contrib/$extra.lock}${wheels:+ from $wheels}"
 
 # -S -s -P: no site-packages, no user's packages, no current directory: the compiling process is the
 # same everywhere, whatever is installed on the machine.

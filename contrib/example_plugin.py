@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from formats.canonical import Event, Request, Response
     from formats.errors import Failure
-    from llmrouterd.hooks import Context, Kept, Stop
+    from llmrouterd.hooks import Context, Kept, Place, Stop
     from llmrouterd.model import EndState, Record
 
 
@@ -65,6 +65,10 @@ class HouseStyle(Plugin):
         ctx.notes.append("said one more line")  # for the log
         more = Message("system", (Text(str(line)),))
         return replace(request, messages=(more, *request.messages), raw=None)
+
+    async def on_attempt(self, request: Request, place: Place, ctx: Context) -> Request:
+        """The request for one provider, before each attempt: `place.provider`, `place.local`, ..."""
+        return request
 
     def on_event(self, event: Event, ctx: Context) -> Iterable[Event]:
         """Each event of an answer as it passes, of streams and whole ones; not async. Take this hook

@@ -119,6 +119,23 @@ class FetchFailed(Exception):
     """What an extension wanted to fetch cannot be had, or must not be asked for; in words."""
 
 
+class ApartFailed(Exception):
+    """Work in a process of its own came to nothing; in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whom an attempt asks. format: the provider's. vendor: it is the format's own maker, and no server
+    that speaks alike. capabilities: the model's, None where nobody knows them."""
+
+    provider: str
+    model: str
+    format: str
+    vendor: bool = False
+    local: bool = True
+    capabilities: frozenset[str] | None = None
+
+
 class Ask(Protocol):
     """A question to a model of a configured provider: what it answers, without its reasoning.
 
@@ -180,6 +197,25 @@ class Fetch(Protocol):
     ) -> tuple[int, bytes]: ...
 
 
+class Apart(Protocol):
+    """A function `module:name` of an installed package, called with (data, settings) in a process of its
+    own, and the bytes that it returned. For work on a stranger's data, which may be made to take all
+    time and memory: the process is bounded, and can be killed. Raises ApartFailed, at the latest
+    after `timeout_s`.
+    """
+
+    async def __call__(
+        self,
+        function: str,
+        data: bytes,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float = 30.0,
+        memory_bytes: int = 512 * 1024 * 1024,
+        max_bytes: int = 8 * 1024 * 1024,
+    ) -> bytes: ...
+
+
 async def _no_ask(
     provider: str,
     model: str,
@@ -227,6 +263,18 @@ async def _no_fetch(
     raise FetchFailed("fetching is not possible here")
 
 
+async def _no_apart(
+    function: str,
+    data: bytes,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    timeout_s: float = 30.0,
+    memory_bytes: int = 512 * 1024 * 1024,
+    max_bytes: int = 8 * 1024 * 1024,
+) -> bytes:
+    raise ApartFailed("no process can be started here")
+
+
 @dataclass(slots=True)
 class Along:
     """What came with a request's body and may go along to an upstream: the client's header fields
@@ -258,8 +306,9 @@ class Context:
     fetch: Fetch = _no_fetch
     ask: Ask = _no_ask
     embed: Embed = _no_embed
-    breathe: Callable[[], Awaitable[None]] = _no_breath
+    apart: Apart = _no_apart
     leaving: Callable[[str], str] = _as_it_is
+    breathe: Callable[[], Awaitable[None]] = _no_breath
     forced: str | None = None
     changed: bool = False
     state: Any = None
@@ -325,10 +374,14 @@ class Plugin:
         """After the classifiers, before routing."""
         return request
 
+    async def on_attempt(self, request: Request, place: Place, ctx: Context) -> Request:
+        """Before each attempt at a provider: the request for this one. PluginFailed: not for this one,
+        and the next candidate is tried."""
+        return request
+
     def on_send(self, request: Request, ctx: Context) -> Request:
-        """What leaves beside the request itself: one to which the router added what it remembers, or
-        an extension's question to a model elsewhere. Sync; may come more than once, and before
-        pre_request."""
+        """What leaves beside the request itself: one to which the router or on_attempt added something, or
+        an extension's question to somebody else. Sync; may come more than once, and before pre_request."""
         return request
 
     def shown(self, request: Request, ctx: Context) -> Request:

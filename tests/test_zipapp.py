@@ -18,6 +18,7 @@ import pytest
 
 import llmrouter
 from tests.commands.test_sbom import well_formed
+from tests.fakes.pdf import pdf
 
 pytestmark = pytest.mark.slow
 
@@ -426,3 +427,35 @@ def test_an_unknown_option_is_wrong_usage() -> None:
     )
     assert done.returncode == 2
     assert "--outptu" in done.stderr
+
+
+def test_with_pdf_it_reads_documents_by_itself(places: Path) -> None:
+    output = places / "pdf.pyz"
+    build(ROOT, "--with", "pdf", "--output", str(output))
+    with zipfile.ZipFile(output) as archive:
+        assert "pypdf/__init__.pyc" in archive.namelist()
+        assert "pypdf 7.1.0: BSD-3-Clause" in archive.read("THIRD_PARTY.txt").decode()
+    (places / "pdf.toml").write_text(
+        '[[providers]]\nname = "e"\nformat = "echo"\n[plugins.pdf]\nenabled = true\n'
+    )
+    done = python(str(output), "check", str(places / "pdf.toml"))
+    assert done.returncode == 0, done.stderr
+    read = "import sys; sys.path[:0] = sys.argv[1:]; from llmrouterd.apart.pdftext import extract; "
+    read += "print(extract(sys.stdin.buffer.read(), dict(seconds=9, max_pages=9, max_chars=9)))"
+    command = [sys.executable, "-I", "-S", "-c", read, str(output)]
+    said = subprocess.run(command, input=pdf("Hello"), capture_output=True, check=True).stdout
+    assert b"Hello" in said
+
+
+def test_without_it_that_plugin_says_what_to_do(built: Path, places: Path) -> None:
+    (places / "no.toml").write_text(
+        '[[providers]]\nname = "e"\nformat = "echo"\n[plugins.pdf]\nenabled = true\n'
+    )
+    done = python(str(built), "check", str(places / "no.toml"))
+    assert done.returncode == 2
+    assert "sh zipapp.sh --with pdf" in done.stderr
+
+
+def test_only_what_there_is_can_be_packed_too() -> None:
+    done = subprocess.run(["sh", str(ROOT / "zipapp.sh"), "--with", "x"], capture_output=True)
+    assert done.returncode == 2

@@ -24,6 +24,7 @@ from llmrouterd.config.clients import check_budgets, read_clients
 from llmrouterd.config.logs import read_logging
 from llmrouterd.config.nouns import Config
 from llmrouterd.config.own import read_own
+from llmrouterd.config.pdf import check_pdf
 from llmrouterd.config.policies import read_policies
 from llmrouterd.config.prices import read_prices, with_prices
 from llmrouterd.config.providers import names_of, read_providers
@@ -103,6 +104,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     )
     _check_tiers(problems, config, names)
     check_asking(problems, config, names)
+    check_pdf(problems, config, names)
     _check_tags(problems, config)
     _check_unheld(problems, config)
     _check_idle(problems, config)

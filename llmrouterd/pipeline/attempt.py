@@ -46,6 +46,7 @@ from llmrouterd.pipeline.refused import not_reached, refused
 from llmrouterd.pipeline.relay import CONTENT, TAIL_S, PassLane, TurnLane, pump
 from llmrouterd.pipeline.steady import NOTE, steady
 from llmrouterd.pipeline.weights import weights_of
+from llmrouterd.route.estimate import tokens
 from llmrouterd.route.prefixes import conversation_of, place_of, prints_of
 
 if TYPE_CHECKING:
@@ -155,6 +156,12 @@ async def _once(
     ledger = Ledger()
     provider = work.gen.providers[candidate.provider]
     request = await with_images(work, provider)
+    made = await work.ext.for_attempt(request, provider, candidate, info)
+    if isinstance(made, Failure):
+        return made
+    if made is not request:
+        request = made
+        work.story.size_tokens = max(work.story.size_tokens, tokens(request))
     if provider.local if provider.strip_nonces is None else provider.strip_nonces:
         request = _steady(work, request)
     if not sealed:

@@ -25,6 +25,7 @@ from llmrouterd.guard.keyring import Keyring
 from llmrouterd.model import EMPTY, Decision, Fleet, Images, Provider, Routing, Secret, Telling
 from llmrouterd.pipeline.admit import Admission
 from llmrouterd.pipeline.answers import Shelves
+from llmrouterd.pipeline.apart import Apart
 from llmrouterd.pipeline.calibrate import Calibration
 from llmrouterd.pipeline.lessons import Lessons
 from llmrouterd.pipeline.recall import Recall
@@ -142,6 +143,7 @@ class Daemon:
         self.prefixes = Prefixes()
         self.inquiries = Breaker()  # of the router's own questions to models
         self.admission = admission or Admission()
+        self.apart = Apart()
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}

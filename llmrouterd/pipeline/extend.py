@@ -25,7 +25,7 @@ import trio
 
 from formats.canonical import Event, Message, Request, Response, Text
 from formats.errors import Failure
-from llmrouterd.hooks import Along, Context, Plugin, PluginFailed, PluginRefused, Stop
+from llmrouterd.hooks import Along, Context, Place, Plugin, PluginFailed, PluginRefused, Stop
 from llmrouterd.model import ANY_TAG, Headers
 from llmrouterd.pipeline.errand import Errand
 from llmrouterd.pipeline.inquiry import Inquiry
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
     from llmrouterd.hooks import Classifier, Kept
-    from llmrouterd.model import EndState, Record
+    from llmrouterd.model import Candidate, EndState, ModelInfo, Provider, Record
     from llmrouterd.pipeline.cached import Recall
     from llmrouterd.pipeline.daemon import Generation, Installed
     from llmrouterd.pipeline.story import Story
@@ -84,6 +84,9 @@ class Extensions:
         self.kept: Kept | None = None
         self._tagged: tuple[Response, tuple[str, ...]] | None = None
         self.active = self._activate(request) if gen.plugins else []
+        self._attempts = [
+            a for a in self.active if type(a.hook).on_attempt is not Plugin.on_attempt
+        ]
         self._editors = [a for a in self.active if type(a.hook).on_event is not Plugin.on_event]
         self.whole_response = any(a.hook.waits(a.ctx) for a in self.active)
         self.wants_response = bool(gen.response_classifiers) or any(
@@ -103,12 +106,11 @@ class Extensions:
     def _context(self, id_: str, settings: Mapping[str, Any], *tags: str) -> Context:
         breathe = trio.lowlevel.checkpoint
         ctx = Context(id_, settings, tags, self._story.client, breathe=breathe, along=self.along)
+        ctx.apart, ctx.leaving, ctx.dry = self._story.daemon.apart, self._leaving, not self._asks
         if self._asks:
             inquiry = Inquiry(self._gen, self._story, id_, leaving=self.sent)
             ctx.ask, ctx.embed = inquiry.ask, inquiry.embed
-            ctx.leaving = self._leaving
             ctx.fetch = Errand(self._gen, self._story, id_, lambda: self._judged).fetch
-        ctx.dry = not self._asks
         return ctx
 
     @property
@@ -260,6 +262,44 @@ class Extensions:
         self._story.unknown_tags |= frozenset(getattr(installed.hook, "may_set", (ANY_TAG,)))
         self._story.notes.append(f"classifier {installed.id} failed")
 
+    async def for_attempt(
+        self, request: Request, provider: Provider, candidate: Candidate, info: ModelInfo | None
+    ) -> Request | Failure:
+        """on_attempt: what the request is for this candidate. Of what was added others may want to cover
+        something, as of all that leaves."""
+        if not self._attempts:
+            return request
+        place = Place(
+            provider.name,
+            candidate.model,
+            provider.format,
+            provider.dialect.vendor,
+            provider.local,
+            info.capabilities if info is not None else None,
+        )
+        made = request
+        for active in self._attempts:
+            try:
+                result = await active.within(active.hook.on_attempt(made, place, active.ctx))
+                _check("on_attempt", result, Request)
+            except PluginFailed as error:
+                return Failure("unsupported", f"plugin {active.id!r}: {_words(error)}")
+            except Exception as error:  # noqa: BLE001
+                return _failed(active, "on_attempt", error)
+            finally:
+                _tell(active, self._story)
+            self._noted(active, changed=result is not made)
+            made = _told(made, result)
+        try:
+            return made if made is request else self.sent(made)
+        except PluginFailed as error:
+            return Failure("plugin", str(error))
+
+    def _leaving(self, text: str) -> str:
+        """A text as on_send of each plugin makes it. Raises PluginFailed."""
+        sent = self.sent(Request("openai", "", (Message("user", (Text(text),)),)))
+        return "".join(p.text for m in sent.messages for p in m.parts if isinstance(p, Text))
+
     def sent(self, request: Request) -> Request:
         """on_send of each plugin. Raises PluginFailed: what one would have done must not be missed."""
         for active in self.active:
@@ -268,10 +308,6 @@ class Extensions:
             except Exception as error:
                 raise PluginFailed(f"plugin {active.id!r} failed: {_words(error)}") from error
         return request
-
-    def _leaving(self, text: str) -> str:
-        sent = self.sent(Request("openai", "", (Message("user", (Text(text),)),)))
-        return "".join(p.text for m in sent.messages for p in m.parts if isinstance(p, Text))
 
     def left_along(self, fields: Headers, query: str) -> tuple[Headers, str]:
         """The client's header fields and its query, without what plugins took out."""
