@@ -255,8 +255,7 @@ class Feed:
             after = self._number
         elif after == 0 or after > self._number:
             after = self._ring[0].number - 1 if self._ring else self._number
-        if self._closed_at is None:
-            self._told = self._number  # it waits for nothing that has happened
+        self._release()  # it waits for nothing that has happened, and nobody is left behind
         self.readers += 1
         try:
             yield Subscription(self, after)

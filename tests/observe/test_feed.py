@@ -436,6 +436,37 @@ async def test_a_reader_that_leaves_as_it_keeps_the_time_leaves_it_to_another(
     assert seen == [(pytest.approx(began + BEAT_S), [1, 2])]
 
 
+async def test_nobody_is_left_behind_as_one_comes_and_the_one_that_keeps_the_time_goes(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    feed, seen, keepers = Feed(), [], []
+    keep_time = feed._keep_time
+
+    async def kept() -> None:
+        with trio.CancelScope() as scope:
+            keepers.append(scope)
+            await keep_time()
+        if scope.cancelled_caught:
+            await trio.sleep_forever()  # it has gone
+
+    feed._keep_time = kept  # type: ignore[method-assign]
+
+    async def read() -> None:
+        with feed.subscribe() as subscription:
+            seen.append(await taken(subscription))
+
+    for _ in range(4):
+        nursery.start_soon(read)
+    await trio.testing.wait_all_tasks_blocked()
+    feed.tell(opened())
+    await trio.testing.wait_all_tasks_blocked()
+    with feed.subscribe():
+        keepers[0].cancel()
+        await trio.sleep(2 * BEAT_S)
+    assert seen == [[1]] * 3
+    nursery.cancel_scope.cancel()
+
+
 async def test_what_was_told_as_all_readers_were_at_work_is_read_all_the_same(
     autojump_clock: MockClock,
 ) -> None:
