@@ -81,7 +81,7 @@ class Web(Plugin):
         out = without(request) if tool is not None else request
         if self._engine is None:
             raise PluginFailed("no engine is configured: [plugins.web] wants a url")
-        query = self._query(request, ctx.settings)
+        query = ctx.leaving(self._query(request, ctx.settings))
         if ctx.dry or not query:
             return out
         goes_on = self._goes_on(ctx.settings)
