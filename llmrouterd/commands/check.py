@@ -148,9 +148,26 @@ def _lines(config: Config) -> Iterator[str]:
     if extensions:
         yield ""
         yield from table(("EXTENSION", "KIND", "ENABLED"), extensions)
+    if unnamed(config):
+        yield ""
+        words = "no rule and no alias leads there: only who asks for PROVIDER/MODEL gets there"
+        yield f"note: {', '.join(map(printable, unnamed(config)))}: {words}"
     if config.warnings:
         yield ""
         yield from (f"warning: {warning}" for warning in config.warnings)
+
+
+def unnamed(config: Config) -> list[str]:
+    """Providers that the owner's rules and aliases pass by. Often one that was added later."""
+    rules = config.routing.rules
+    named = {provider for spec in rules for provider, _ in spec.targets}
+    named |= {provider for spec in rules for provider in spec.providers}
+    everybody = any(not (spec.providers or spec.targets) for spec in rules)
+    if config.routing.implicit or everybody or "" in named:
+        return []
+    aliases = config.routing.aliases.values()
+    named |= {target.partition("/")[0] for targets in aliases for target in targets}
+    return [each.name for each in config.providers if each.name not in named]
 
 
 def _urls(server: Server) -> Iterator[str]:
@@ -334,6 +351,7 @@ def as_json(config: Config) -> dict[str, Any]:
             kind: {name: {"enabled": settings["enabled"]} for name, settings in entries.items()}
             for kind, entries in _extensions(config).items()
         },
+        "unnamed": unnamed(config),
         "problems": [],
         "warnings": list(config.warnings),
     }

@@ -242,3 +242,30 @@ def test_classifiers_are_shown(tmp_path: Path, capsys) -> None:
     shown = capsys.readouterr().out
     assert "pii        classifier           yes" in shown
     assert "empty      response classifier  no" in shown
+
+
+TWO = """
+[[providers]]
+name = "a"
+format = "echo"
+[[providers]]
+name = "later"
+format = "echo"
+"""
+
+
+@pytest.mark.parametrize(
+    ("rules", "unnamed"),
+    [
+        ('[[routers]]\ntype = "discover"\nproviders = ["a"]\n', ["later"]),
+        ('[[routers]]\ntype = "tag"\ntag = "x"\nprovider = "a"\n', ["later"]),
+        ('[[routers]]\ntype = "discover"\nproviders = ["a"]\n[models]\nm = "later/x"\n', []),
+        ('[[routers]]\ntype = "discover"\n', []),
+        ("", []),
+    ],
+)
+def test_a_provider_that_no_rule_leads_to_is_noted(run, rules: str, unnamed: list[str]) -> None:
+    _, text, _ = run(TWO + rules)
+    assert ("note: later: no rule and no alias leads there" in text) is bool(unnamed)
+    _, told, _ = run(TWO + rules, as_json=True)
+    assert json.loads(told)["unnamed"] == unnamed
