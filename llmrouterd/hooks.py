@@ -56,7 +56,8 @@ class Kept:
     """A whole answer as its client got it: `body` to the byte, in the client's format.
 
     provider, model: who gave it. usage, response_tags, dropped: as its record has them. answer: of the
-    Responses API, the object that a client may go on from; passed: that is the provider's own.
+    Responses API, the object that a client may go on from; passed: that is the provider's own. fields:
+    what plugins told of themselves in its head.
     """
 
     body: bytes
@@ -69,6 +70,7 @@ class Kept:
     dropped: tuple[str, ...] = ()
     answer: bytes = b""
     passed: bool = False
+    fields: tuple[tuple[str, str], ...] = ()
 
     @property
     def size(self) -> int:
@@ -242,6 +244,10 @@ async def _no_breath() -> None:
     pass
 
 
+def _as_it_is(text: str) -> str:
+    return text
+
+
 async def _no_fetch(
     method: str,
     url: str,
@@ -284,13 +290,13 @@ class Context:
 
     settings: configured ones, overridden by those of the request's `plugins` entry.
     tags: the request's tags so far (final from pre_request on). client: the name of its key, "" without
-    one. leaving: a text as the plugins let it leave that is not of the request itself, like a question to
-    a search engine; raises PluginFailed. breathe: awaited now and then by whoever computes for long, so
-    that other requests go on meanwhile. dry: the request is only explained or counted, and nobody may be
-    asked. state: the plugin's own, of this request; stream: the same of one stream of its answer, since
-    another attempt begins another stream. notes: what a hook did, in words, for the log. fields: header
-    fields of the answer, as long as it has not begun; `x` is X-Router-ID-X, with the plugin's id. along:
-    what may go along with the request.
+    one. breathe: awaited now and then by whoever computes for long, so that other requests go on
+    meanwhile. dry: the request is only explained or counted, and nobody may be asked. notes: what the
+    record should say of this request, in the plugin's words. fields: header fields of the answer, as
+    long as it has not begun; `x` is X-Router-ID-X, with the plugin's id. along: what may go along
+    with the request. leaving: a text of the client's as it may be told to others by `fetch`, after every
+    plugin's on_send; raises PluginFailed. state: the plugin's own, of this request; stream: the same of
+    one stream of its answer, since another attempt begins another stream.
     """
 
     id: str
@@ -301,8 +307,8 @@ class Context:
     ask: Ask = _no_ask
     embed: Embed = _no_embed
     apart: Apart = _no_apart
-    leaving: Callable[[str], str] = str
     breathe: Callable[[], Awaitable[None]] = _no_breath
+    leaving: Callable[[str], str] = _as_it_is
     forced: str | None = None
     changed: bool = False
     state: Any = None
@@ -327,6 +333,8 @@ class Plugin:
     whole_response: True makes the answer wait until it is complete (bounded), so that
     post_response may change it; otherwise streams pass through and post_response only looks.
     edits_events: True when on_event may change anything (pass-through of bytes is off then).
+    delays: True when on_event holds events back, so that what comes out says nothing of what was changed: a
+    change is told with ctx.modified().
     vectors: True: on_start and pre_request also see requests for vectors, each text a message of the
     user's; what they make of the texts is sent.
     owned: settings that are the owner's: a request that names one of them is refused.
@@ -335,8 +343,13 @@ class Plugin:
     id: str = ""
     whole_response: bool = False
     edits_events: bool = False
+    delays: bool = False
     vectors: bool = False
     owned: Collection[str] = frozenset()
+
+    def waits(self, ctx: Context) -> bool:
+        """Whether the answer to this request waits until it is complete."""
+        return self.whole_response
 
     def on_arrival(self, arrival: Arrival, ctx: Context) -> int:
         """The client's own request, before any plugin's on_start; sync. Returns how many bytes of its
