@@ -3,7 +3,8 @@
 #
 #   sh zipapp.sh [--output FILE] [--python PY] [--wheels DIR] [--with pdf]
 #
-#   --output FILE   where to write (default: llmrouter.pyz beside this script)
+#   --output FILE   where to write (default: llmrouter.pyz beside this script); what it is made of
+#                   is written beside it, as CycloneDX JSON (llmrouter.cdx.json)
 #   --python PY     the Python to build with (default: the first of python3, python3.14 ... 3.11
 #                   that is new enough and has pip); its bytecode is what starts quickly
 #   --wheels DIR    take the third-party wheels from this folder: no network is used
@@ -100,7 +101,8 @@ esac
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/llmrouter-zipapp.XXXXXX")
 fresh=$output.new.$$ # beside the output, so that it takes the old file's place in one step
-trap 'rm -rf "$work" "$fresh"' EXIT
+parts=${output%.pyz}.cdx.json
+trap 'rm -rf "$work" "$fresh" "$fresh.cdx"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -175,7 +177,25 @@ def add_project(here, stage, commit, date):
     (stage / "_build.py").write_text(build, "utf-8")
     (stage / "__main__.py").write_text(MAIN, "utf-8")
     (stage / "THIRD_PARTY.txt").write_text(third_party(stage), "utf-8")
-    return version
+    written = made_of(here, stage, version, commit)
+    (stage / "llmrouter.cdx.json").write_text(written, "utf-8")
+    output.with_name(f"{output.name}.cdx").write_text(written, "utf-8")
+
+
+def made_of(here, stage, version, commit):
+    """The parts list. It is the program's own, so that it can be printed by what is not packed, too."""
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(stage))
+    from llmrouterd.commands import sbom
+
+    hashes = sbom.locked((here / "contrib/vendor.lock").read_text("utf-8"))
+    parts = []
+    for metadata in stage.glob("*.dist-info/METADATA"):
+        head = email.message_from_string(metadata.read_text("utf-8"))
+        sha256 = hashes[sbom.normal(head["Name"])]
+        parts.append(sbom.part(head, head.get_all("Requires-Dist") or (), sha256))
+    known = "" if commit == "unknown" else commit
+    return sbom.document(version, known, sys.version.split()[0], parts)
 
 
 def refuse_binaries(stage):
@@ -222,6 +242,7 @@ PYTHON
 
 chmod 755 "$fresh"
 mv -f "$fresh" "$output"
+mv -f "$fresh.cdx" "$parts"
 "$python" -S -s -P - "$output" "$commit" <<'PYTHON'
 import hashlib
 import sys

@@ -11,8 +11,9 @@ Laws:
    JSON is made when somebody reads, not before, and once for all readers that are in step.
 3. A stream's progress has no number and no place in the ring: only the newest is of any use.
 4. A reader that comes back with the last id it saw gets what it missed, as far as it is held.
-5. Readers are woken together, `BEAT_S` after the first news: however much happens, a reader costs
-   no more than so many wakes a second. The one that saw the news first keeps the time for all.
+5. Readers are woken together, `BEAT_S` after the first news, and later where they are many: however
+   much happens and whoever looks on, there are no more than `WAKES` of them a second (as long as the
+   beat has not come to its longest). The one that saw the news first keeps the time for all.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 RING_EVENTS = 2000
 RING_BYTES = 16 * 1024 * 1024
 AT_ONCE = 256  # entries a reader takes in one go
-BEAT_S = 0.1  # how long news wait for more of them
+BEAT_S, LONGEST_BEAT_S = 0.1, 1.0  # how long news wait for more of them
+WAKES = 250  # of all readers in a second
 PIECE_BYTES = 64 * 1024  # events are gathered up to this size
 _SHARED_BYTES = 256 * 1024  # what is kept for other readers of the same entries
 _BATCHES = 8  # that are kept
@@ -278,7 +280,8 @@ class Feed:
     async def _keep_time(self) -> None:
         """Wait for what else comes, then wake all. Who is called away leaves that to another one."""
         if self._beat_at is None:
-            self._beat_at = trio.current_time() + BEAT_S
+            beat_s = min(max(BEAT_S, self.readers / WAKES), LONGEST_BEAT_S)
+            self._beat_at = trio.current_time() + beat_s
         self._kept_time = True
         try:
             await trio.sleep_until(self._beat_at)

@@ -156,11 +156,10 @@ def _queue(name: str, slots: Slots, daemon: Daemon) -> dict[str, JSON]:
     """The limits of a provider, and who is at work there and waits as of now. at_once: 0 where only
     single models are limited."""
     seen = daemon.admission.snapshot(name)
-    running, waiting = (0, 0) if seen is None else (seen.running, seen.waiting)
     return {
         "at_once": slots.at_once,
-        "running": running,
-        "waiting": waiting,
+        "running": seen.running if seen else 0,
+        "waiting": seen.waiting if seen else 0,
         "max_queue": slots.max_queue,
         "timeout_s": slots.timeout_s,
     }

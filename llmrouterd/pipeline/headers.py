@@ -229,7 +229,8 @@ def for_client(story: Story, *, stream: bool) -> Fields:
         if place.rule:
             fields.append(("x-router-rule", clean(place.rule)))
     if place is not None:  # with a failure to tell, no attempt is running any more
-        fields.append(("x-router-attempts", str(story.tries or 1)))
+        tries = 0 if story.from_cache else story.tries or 1
+        fields.append(("x-router-attempts", str(tries)))
     if story.queued_s > 0:
         fields.append(("x-router-queue-ms", str(int(story.queued_s * 1000))))
     fields += story.limit_fields

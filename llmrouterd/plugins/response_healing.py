@@ -101,6 +101,7 @@ class Stream:
         self._flow: Flow | None = Flow(healed)  # None: from now on everything goes on as it is
         self._first: int | None = None
         self._texts: set[int] = set()
+        self._began = False
         self.changed = False
 
     def turned(self, event: Event) -> Iterable[Event]:
@@ -125,10 +126,13 @@ class Stream:
     def _text(self, text: str) -> tuple[Event, ...]:
         assert self._flow is not None
         self.changed = self.changed or self._flow.changed
-        return (TextDelta(self._first, text),) if text and self._first is not None else ()
+        if not text or self._first is None:
+            return ()
+        self._began = True
+        return (TextDelta(self._first, text),)
 
     def _ended(self) -> tuple[Event, ...]:
-        return () if self._first is None else (PartEnded(self._first),)
+        return (PartEnded(self._first),) if self._began and self._first is not None else ()
 
 
 def _with_text(parts: tuple[Part, ...], text: str) -> Iterator[Part]:

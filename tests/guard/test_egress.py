@@ -112,3 +112,12 @@ def test_what_must_stay_and_must_not_reach_into_this_network_may_go_nowhere():
     assert not Label(public_only=True).nowhere
     assert replace(both, networks=("10.0.0.0/8", "fd00::/8")).nowhere
     assert not replace(both, networks=("10.0.0.0/8", "9.9.9.0/24")).nowhere
+
+
+def test_a_unix_socket_is_this_host() -> None:
+    address = "unix:/run/llama.sock"
+    assert is_loopback(address)
+    assert is_local(address)
+    assert not is_public(address)
+    assert may(Label(local_only=True, networks=("10.0.0.0/8",)), address)
+    assert not may(Label(public_only=True), address)

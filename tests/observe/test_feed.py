@@ -6,11 +6,22 @@ from dataclasses import replace
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from formats.canonical import Message, Request, Text
 from llmrouterd.model import AttemptFailed, Classified, FirstToken, Opened, Progress, Record, Routed
 from llmrouterd.observe import feed as feed_module
-from llmrouterd.observe.feed import AT_ONCE, BEAT_S, PIECE_BYTES, Batch, Entry, Feed, Subscription
+from llmrouterd.observe.feed import (
+    AT_ONCE,
+    BEAT_S,
+    LONGEST_BEAT_S,
+    PIECE_BYTES,
+    WAKES,
+    Batch,
+    Entry,
+    Feed,
+    Subscription,
+)
 
 
 def opened(number: int = 1) -> Opened:
@@ -193,12 +204,7 @@ def test_the_bound_in_number_takes_words_along() -> None:
 # --- readers --------------------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def _quick(autojump_clock: trio.testing.MockClock) -> None:
-    """Readers wait for the next beat; no test of them has to."""
-
-
-async def test_a_reader_gets_what_is_told_from_now_on() -> None:
+async def test_a_reader_gets_what_is_told_from_now_on(autojump_clock: MockClock) -> None:
     feed = Feed()
     feed.tell(opened(1))
     with feed.subscribe() as subscription:
@@ -212,7 +218,9 @@ async def test_a_reader_gets_what_is_told_from_now_on() -> None:
     assert feed.readers == 0
 
 
-async def test_every_reader_that_waits_is_woken(nursery: trio.Nursery) -> None:
+async def test_every_reader_that_waits_is_woken(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
     feed, seen = Feed(), []
 
     async def read() -> None:
@@ -228,7 +236,7 @@ async def test_every_reader_that_waits_is_woken(nursery: trio.Nursery) -> None:
     assert seen == [[1], [1]]
 
 
-async def test_a_slow_reader_loses_only_what_has_left_the_ring() -> None:
+async def test_a_slow_reader_loses_only_what_has_left_the_ring(autojump_clock: MockClock) -> None:
     """Being slow costs the daemon nothing: the reader has no queue of its own."""
     feed = Feed(events=5)
     with feed.subscribe() as slow, feed.subscribe() as quick:
@@ -243,7 +251,7 @@ async def test_a_slow_reader_loses_only_what_has_left_the_ring() -> None:
         assert (slow.lost, quick.lost) == (5, 0)
 
 
-async def test_a_reader_takes_a_bounded_number_at_once() -> None:
+async def test_a_reader_takes_a_bounded_number_at_once(autojump_clock: MockClock) -> None:
     feed = Feed()
     for n in range(AT_ONCE + 3):
         feed.tell(opened(n))
@@ -255,7 +263,9 @@ async def test_a_reader_takes_a_bounded_number_at_once() -> None:
 @pytest.mark.parametrize(
     ("after", "first", "lost"), [(None, 13, 0), (0, 8, 0), (9, 10, 0), (3, 8, 4), (99, 8, 0)]
 )
-async def test_where_a_reader_begins(after: int | None, first: int, lost: int) -> None:
+async def test_where_a_reader_begins(
+    autojump_clock: MockClock, after: int | None, first: int, lost: int
+) -> None:
     """Of what it says it saw last it is told what is gone; all that is held loses nothing."""
     feed = Feed(events=5)
     for n in range(12):
@@ -281,7 +291,9 @@ def test_an_entry_is_found_by_its_number_while_it_is_held() -> None:
     assert all(entry is None or entry.number == n for n, entry in held.items())
 
 
-async def test_a_closed_feed_ends_every_reader_after_what_it_still_has() -> None:
+async def test_a_closed_feed_ends_every_reader_after_what_it_still_has(
+    autojump_clock: MockClock,
+) -> None:
     feed = Feed()
     with feed.subscribe() as subscription:
         feed.tell(opened())
@@ -293,7 +305,9 @@ async def test_a_closed_feed_ends_every_reader_after_what_it_still_has() -> None
     feed.close()
 
 
-async def test_a_reader_whose_last_entries_are_gone_comes_to_the_end() -> None:
+async def test_a_reader_whose_last_entries_are_gone_comes_to_the_end(
+    autojump_clock: MockClock,
+) -> None:
     """The daemon drains, and what still runs goes on telling."""
     feed = Feed(events=3)
     with feed.subscribe() as subscription:
@@ -305,7 +319,9 @@ async def test_a_reader_whose_last_entries_are_gone_comes_to_the_end() -> None:
             await subscription.next()
 
 
-async def test_who_comes_after_the_close_comes_to_the_end_at_once() -> None:
+async def test_who_comes_after_the_close_comes_to_the_end_at_once(
+    autojump_clock: MockClock,
+) -> None:
     """Else a request that was on its way at the drain would hold it up to its deadline."""
     feed = Feed()
     feed.close()
@@ -314,7 +330,7 @@ async def test_who_comes_after_the_close_comes_to_the_end_at_once() -> None:
             await subscription.next()
 
 
-async def test_a_reader_that_leaves_leaves_nothing_behind() -> None:
+async def test_a_reader_that_leaves_leaves_nothing_behind(autojump_clock: MockClock) -> None:
     feed = Feed()
     with pytest.raises(RuntimeError, match="its own"):
         with feed.subscribe():
@@ -326,7 +342,9 @@ async def test_a_reader_that_leaves_leaves_nothing_behind() -> None:
 # --- beats ----------------------------------------------------------------------------------------
 
 
-async def test_a_reader_is_woken_once_a_beat_however_much_happens(nursery: trio.Nursery) -> None:
+async def test_a_reader_is_woken_once_a_beat_however_much_happens(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
     feed, batches = Feed(), []
 
     async def read() -> None:
@@ -346,7 +364,33 @@ async def test_a_reader_is_woken_once_a_beat_however_much_happens(nursery: trio.
     assert [n for some in batches[::3] for n in some] == list(range(1, 41))
 
 
-async def test_readers_in_step_share_what_is_made_for_them(nursery: trio.Nursery) -> None:
+@pytest.mark.parametrize(
+    ("readers", "beat_s"),
+    [(1, BEAT_S), (25, BEAT_S), (50, 50 / WAKES), (WAKES * 5, LONGEST_BEAT_S)],
+)
+async def test_many_readers_are_woken_less_often(
+    autojump_clock: MockClock, nursery: trio.Nursery, readers: int, beat_s: float
+) -> None:
+    feed, woken = Feed(), []
+
+    async def read() -> None:
+        with feed.subscribe() as subscription:
+            await taken(subscription)
+            woken.append(trio.current_time())
+
+    for _ in range(readers):
+        nursery.start_soon(read)
+    await trio.testing.wait_all_tasks_blocked()
+    began = trio.current_time()
+    feed.tell(opened())
+    await trio.sleep(2 * LONGEST_BEAT_S)
+    assert len(woken) == readers
+    assert max(woken) - began == pytest.approx(beat_s)
+
+
+async def test_readers_in_step_share_what_is_made_for_them(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
     feed, batches = Feed(), []
 
     async def read() -> None:
@@ -368,7 +412,7 @@ async def test_readers_in_step_share_what_is_made_for_them(nursery: trio.Nursery
 
 
 async def test_a_reader_that_leaves_as_it_keeps_the_time_leaves_it_to_another(
-    nursery: trio.Nursery,
+    autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     feed, seen, scopes = Feed(), [], []
 
@@ -392,7 +436,9 @@ async def test_a_reader_that_leaves_as_it_keeps_the_time_leaves_it_to_another(
     assert seen == [(pytest.approx(began + BEAT_S), [1, 2])]
 
 
-async def test_what_was_told_as_all_readers_were_at_work_is_read_all_the_same() -> None:
+async def test_what_was_told_as_all_readers_were_at_work_is_read_all_the_same(
+    autojump_clock: MockClock,
+) -> None:
     feed = Feed()
     with feed.subscribe() as subscription:
         feed.tell(opened())
@@ -418,7 +464,7 @@ def test_who_knows_four_types_gets_those() -> None:
     assert b"".join(batch.pieces(ours=True, bodies=True)).count(b"id: ") == 2
 
 
-async def test_a_reader_that_is_stuck_keeps_no_words_alive() -> None:
+async def test_a_reader_that_is_stuck_keeps_no_words_alive(autojump_clock: MockClock) -> None:
     feed = Feed(events=3)
     with feed.subscribe() as subscription:
         feed.tell(record())

@@ -78,6 +78,7 @@ async def test_the_second_one_has_the_very_bytes_of_the_first_and_nobody_is_aske
     assert second.headers.get("content-type") == first.headers.get("content-type")
     assert second.headers.get("x-router-provider") == "cache"
     assert second.headers.get("x-router-plugins") == "cache"
+    assert second.headers.get("x-router-attempts") == "0"
     assert second.headers.get("x-router-request-id") != first.headers.get("x-router-request-id")
     assert len(st.asked["a"]) == 1
     one, two = st.sink.records

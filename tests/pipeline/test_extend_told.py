@@ -1,11 +1,14 @@
 """What plugins tell of themselves, and how they may be asked for."""
 
-import pytest
+from dataclasses import replace
 
-from formats.canonical import Request, Response
+import pytest
+import trio.testing
+
+from formats.canonical import Request, Response, Text
 from llmrouterd.hooks import Context, Plugin
 from tests.pipeline.plugged import answering, both, installed
-from tests.pipeline.stage import openai, request, stage
+from tests.pipeline.stage import chat_answer, openai, replies, request, stage
 
 # --- what plugins tell, and how they may be asked for ---------------------------------------------
 
@@ -80,3 +83,37 @@ async def test_a_plugin_may_know_by_the_request_that_it_is_asked_for(
         out = await st.ask("openai", request("openai", user=user))
     assert out.status == 200
     assert st.record.notes == (("telling: a note",) if runs else ())
+
+
+class Beside(Plugin):
+    """Takes a field out, and has a hand in all that leaves."""
+
+    id = "beside"
+
+    async def pre_request(self, request, ctx):
+        ctx.along.fields = [field for field in ctx.along.fields if field[0] != "openai-beta"]
+        ctx.along.query = ""
+        said = ctx.leaving("words")
+        assert said == "words, covered"
+        return request
+
+    def on_send(self, request, ctx):
+        (message,) = request.messages
+        (part,) = message.parts
+        return replace(
+            request, messages=(replace(message, parts=(Text(f"{part.text}, covered"),)),)
+        )
+
+
+async def test_a_plugin_takes_out_what_would_go_along(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fields = [("openai-beta", "x"), ("x-request-id", "r-1")]
+    async with stage(
+        openai("a"), up={"a": replies(200, chat_answer("x"))}, plugins=[Beside()]
+    ) as st:
+        await st.ask("openai", request("openai"), fields, query="?a=b")
+        (asked,) = st.asked["a"]
+    assert asked.target == "/v1/chat/completions"
+    assert "openai-beta" not in asked.headers
+    assert asked.headers.get("x-request-id") == "r-1"

@@ -226,6 +226,9 @@ def test_a_stream_that_fails_gives_out_what_waited():
 def test_without_text_there_is_nothing_to_say():
     events = [Started("", ""), Finished("end_turn")]
     assert flowing(*events)[0] == events
+    assert flowing(*stream_of("", ""))[0] == events
+    call = ToolStarted(1, "c", "f")
+    assert flowing(TextDelta(0, ""), call)[0] == [call]
 
 
 def test_without_the_setting_events_pass_and_the_answer_waits():

@@ -282,3 +282,11 @@ async def test_when_the_search_fails_the_tool_is_gone_all_the_same() -> None:
     assert out.tools == ()
     out, _ = await run(serving, Net(HIT), with_tool(), dry=True)
     assert out.tools == ()
+
+
+async def test_what_is_searched_for_is_covered_as_all_that_leaves() -> None:
+    net = Net(HIT)
+    ctx = Context("web", URL, fetch=net, leaving=lambda text: text.replace("Jane", "[WORD_1]"))
+    await Web(URL).pre_request(asking(user("where is Jane?")), ctx)
+    assert "Jane" not in net.asked[0][1]
+    assert "WORD_1" in net.asked[0][1]

@@ -3,15 +3,21 @@ import { at, clip, clock, dollars, duration, element, grouped, plain, rate } fro
 import { choices, ended, ENDS, FAULTS, fits, moved, named, running, sums, take, wanted } from "./requests.js";
 import { open, shown } from "./detail.js";
 
-const PAGE = 150, CARDS = 60;
+const PAGE = 150, CARDS = 60, NAME = 90; // the last: letters of a name in a list
 const STAGES = ["received", "classified", "routed", "queued", "waiting", "streaming"];
 export const list = { most: PAGE, paused: false, turn: -1, stale: true, held: 0 };
 
+function name(text) {
+  const node = element("bdi", clip(text, NAME));
+  if (text.length > NAME) node.title = plain(text);
+  return node;
+}
+
 function route(node, it) {
-  node.replaceChildren(element("bdi", clip(it.model || it.event?.endpoint || "no model")));
+  node.replaceChildren(name(it.model || it.event?.endpoint || "no model"));
   if (it.provider) {
-    node.append(" \u2192 ", element("bdi", clip(it.provider)));
-    if (it.sent && it.sent !== it.model) node.append(" / ", element("bdi", clip(it.sent)));
+    node.append(" \u2192 ", name(it.provider));
+    if (it.sent && it.sent !== it.model) node.append(" / ", name(it.sent));
   }
   const tags = it.event ? [...it.tags, ...it.event.response_tags] : it.tags;
   for (const tag of tags.slice(0, 12)) node.append(element("bdi", clip(tag, 40), "tag"));
