@@ -188,7 +188,8 @@ def made_of(here, stage, version, commit):
     sys.path.insert(0, str(stage))
     from llmrouterd.commands import sbom
 
-    hashes = sbom.locked((here / "contrib/vendor.lock").read_text("utf-8"))
+    locks = [here / "contrib/vendor.lock", here / "contrib/pdf.lock"]
+    hashes = sbom.locked("\n".join(lock.read_text("utf-8") for lock in locks))
     parts = []
     for metadata in stage.glob("*.dist-info/METADATA"):
         head = email.message_from_string(metadata.read_text("utf-8"))

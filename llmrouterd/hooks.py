@@ -295,8 +295,8 @@ class Context:
     record should say of this request, in the plugin's words. fields: header fields of the answer, as
     long as it has not begun; `x` is X-Router-ID-X, with the plugin's id. along: what may go along
     with the request. leaving: a text of the client's as it may be told to others by `fetch`, after every
-    plugin's on_send. state: the plugin's own, of this request; stream: the same of one stream of its
-    answer, since another attempt begins another stream.
+    plugin's on_send; raises PluginFailed. state: the plugin's own, of this request; stream: the same of
+    one stream of its answer, since another attempt begins another stream.
     """
 
     id: str

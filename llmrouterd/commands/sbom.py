@@ -6,7 +6,7 @@ write the document of a build.
 
 Laws:
 1. The same parts give the same bytes: no time, no chance. The serial number is drawn from the rest.
-2. A hash stands only where it was checked: a build has those of contrib/vendor.lock, by which pip took
+2. A hash stands only where it was checked: a build has those of its locks in contrib/, by which pip took
    the wheels; what is merely installed has none.
 """
 

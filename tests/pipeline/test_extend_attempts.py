@@ -1,5 +1,4 @@
-"""Before each attempt: what plugins make of a request for the one provider that is asked next."""
-
+"""on_attempt: what a plugin makes of a request for the provider that is asked next."""
 
 from formats.canonical import Request
 from llmrouterd.hooks import Context, Place, Plugin, PluginFailed, PluginRefused
@@ -20,8 +19,6 @@ from tests.pipeline.stage import (
 )
 
 SSE = STREAM["openai"]
-
-# --- before each attempt --------------------------------------------------------------------------
 
 
 class Fits(Plugin):
