@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from formats.canonical import Event, Request, Response
     from formats.errors import Failure
-    from llmrouterd.hooks import Context, Stop
-    from llmrouterd.model import Record
+    from llmrouterd.hooks import Context, Kept, Stop
+    from llmrouterd.model import EndState, Record
 
 
 class HouseStyle(Plugin):
@@ -74,6 +74,10 @@ class HouseStyle(Plugin):
     async def post_response(self, response: Response, ctx: Context) -> Response | Stop:
         """The whole answer; of a stream, when it has gone out."""
         return response
+
+    def on_release(self, kept: Kept | None, end: EndState, ctx: Context) -> None:
+        """It is over, in whatever way, also when the client has just left; not async. What on_arrival or
+        on_start took for this request is given back here. It comes to plugins with an on_arrival."""
 
     async def on_error(self, failure: Failure, ctx: Context) -> None:
         """The request has failed: `failure.kind`, `failure.message`."""

@@ -56,7 +56,8 @@ class Kept:
     """A whole answer as its client got it: `body` to the byte, in the client's format.
 
     provider, model: who gave it. usage, response_tags, dropped: as its record has them. answer: of the
-    Responses API, the object that a client may go on from; passed: that is the provider's own.
+    Responses API, the object that a client may go on from; passed: that is the provider's own. fields:
+    what plugins told of themselves in its head.
     """
 
     body: bytes
@@ -69,6 +70,7 @@ class Kept:
     dropped: tuple[str, ...] = ()
     answer: bytes = b""
     passed: bool = False
+    fields: tuple[tuple[str, str], ...] = ()
 
     @property
     def size(self) -> int:
@@ -282,6 +284,8 @@ class Plugin:
     whole_response: True makes the answer wait until it is complete (bounded), so that
     post_response may change it; otherwise streams pass through and post_response only looks.
     edits_events: True when on_event may change anything (pass-through of bytes is off then).
+    delays: True when on_event holds events back, so that what comes out says nothing of what was changed: a
+    change is told with ctx.modified().
     vectors: True: on_start and pre_request also see requests for vectors, each text a message of the
     user's; what they make of the texts is sent.
     owned: settings that are the owner's: a request that names one of them is refused.
@@ -290,8 +294,13 @@ class Plugin:
     id: str = ""
     whole_response: bool = False
     edits_events: bool = False
+    delays: bool = False
     vectors: bool = False
     owned: Collection[str] = frozenset()
+
+    def waits(self, ctx: Context) -> bool:
+        """Whether the answer to this request waits until it is complete."""
+        return self.whole_response
 
     def on_arrival(self, arrival: Arrival, ctx: Context) -> int:
         """The client's own request, before any plugin's on_start; sync. Returns how many bytes of its

@@ -621,6 +621,27 @@ class AttemptFailed:
     duration_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A provider is not any more as it was: of no request in particular, so its id is 0. circuit,
+    why, back_s: as the state of the fleet has them."""
+
+    ts_ms: int
+    provider: str
+    healthy: bool
+    circuit: Literal["closed", "open", "resting"]
+    paused: bool
+    reached: bool | None
+    why: str = ""
+    back_s: float | None = None
+    id: int = 0
+
+    @property
+    def mark(self) -> tuple[object, ...]:
+        """What makes it another one: words and seconds do not."""
+        return self.healthy, self.circuit, self.paused, self.reached
+
+
 class Unread:
     """An answer that passed through as bytes, to be read only if somebody wants to know."""
 
@@ -773,4 +794,14 @@ class Record:
     limit_fields: tuple[tuple[str, str], ...] = ()
 
 
-Telling = Opened | Classified | Routed | Queued | FirstToken | Progress | AttemptFailed | Record
+Telling = (
+    Opened
+    | Classified
+    | Routed
+    | Queued
+    | FirstToken
+    | Progress
+    | AttemptFailed
+    | Standing
+    | Record
+)

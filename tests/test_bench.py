@@ -45,6 +45,15 @@ def test_every_target_has_its_cost(built: Path) -> None:
         assert row[6] == "0", row
 
 
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+def test_what_readers_of_the_feed_cost(built: Path) -> None:
+    """It ends with an error when a request fails, or when a reader misses the end of one."""
+    short = ("--rounds", "1", "--secs", "0.3", "--readers", "5", "--feeds", "page,plain", "--unpin")
+    rows = tables("readers.py", built, *short)
+    assert [row[0] for row in rows] == 2 * ["feed", "none", "page", "plain"]
+    assert all(float(row[1].split(" ")[0]) > 0 for row in rows if row[0] != "feed")
+
+
 def test_the_time_to_an_upstreams_end_is_measured_for_every_way_to_leave(built: Path) -> None:
     head, *rows = tables("gone.py", built, "--trials", "3")
     assert head[0] == "the client leaves"

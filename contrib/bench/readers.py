@@ -8,7 +8,8 @@ got. Refuses to know: what a request costs beside the least its stack can do; ru
 
 Laws:
 1. Rounds alternate, so that what else runs on the machine hits both alike.
-2. CPU time of the router by request is the figure; rates of a shared machine say little.
+2. CPU time of the router by request is the figure; rates of a shared machine say little. More is what
+   a round took beside the one without readers right before: the median of those.
 3. Every request must complete, and every reader that reads must hear the end of every request.
 """
 
@@ -236,11 +237,12 @@ class Bench:
 def report(name: str, cells: dict[str, list[dict[str, float]]]) -> None:
     print(f"\n{LOADS[name].title}\n\n| feed | CPU us a request | more | requests/s | RSS, MiB |")
     print("| --- | --- | --- | --- | --- |")
-    alone = statistics.median(cell["cpu_us"] for cell in cells["none"])
+    alone = [cell["cpu_us"] for cell in cells["none"]]
     for feed, rounds in cells.items():
         cost, rate, rss = ([cell[key] for cell in rounds] for key in ("cpu_us", "rate", "rss"))
         middle = statistics.median(cost)
-        more = "" if feed == "none" else f"{100 * (middle / alone - 1):+.1f} %"
+        beside = statistics.median(one / other for one, other in zip(cost, alone, strict=True))
+        more = "" if feed == "none" else f"{100 * (beside - 1):+.1f} %"
         spread = f"{middle:.0f} ({min(cost):.0f} to {max(cost):.0f})"
         print(f"| {feed} | {spread} | {more} | {statistics.median(rate):.0f} | {max(rss):.1f} |")
 

@@ -1,20 +1,23 @@
 """The lines that `watch` prints.
 
-Owns: one event and the request it tells of, as a few aligned lines.
+Owns: one event and the request, or the provider, that it tells of, as a few aligned lines.
 Refuses to know: where they go, whether in colours.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmrouterd.commands import words
+from llmrouterd.commands.board import text, whole
 from llmrouterd.commands.terminal import Line, Span, clean, cut, cut_line, fit, fit_right, width
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from llmrouterd.commands.board import Asked
+
+JSON = Any
 
 WIDE = 122  # columns from which the figures stand in the same line
 _PLACE = 26
@@ -48,6 +51,20 @@ def lines(kind: str, asked: Asked, columns: int, *, brief: bool = False) -> Iter
             yield _try(asked, -1, columns)
         case _:
             pass
+
+
+def standing(event: Mapping[str, JSON], columns: int) -> Line:
+    """How a provider does from now on."""
+    word, style = words.standing(event)
+    why = clean(text(event, "why"))
+    name = clean(text(event, "provider"), limit=60)
+    told = f"{name}  {word}" + (f": {why}" if why and style == "bad" else "")
+    return (
+        Span(words.clock(whole(event, "ts_ms") or 0), "dim"),
+        Span(" " * (_INDENT - 8)),
+        Span(fit("provider", _STAGE), "bold"),
+        Span(cut(told, max(columns - _INDENT - _STAGE, 20)), style),
+    )
 
 
 def _queue(asked: Asked) -> str:

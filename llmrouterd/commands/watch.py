@@ -4,7 +4,7 @@ Owns: what is printed when, to whom: lines to stdout, the state of the connectio
 Refuses to know: how a feed is followed (following.py), what a line looks like (lines.py).
 
 Laws:
-1. Nothing but requests goes to stdout; with `--json` only the feed's own lines, byte for byte JSON.
+1. Nothing but requests, and providers that change, goes to stdout; with `--json` only the feed's own lines, byte for byte JSON.
 2. With a filter a request's lines are kept back until it is known to be wanted, and of so many
    requests only.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from llmrouterd.commands import filters
 from llmrouterd.commands.board import Asked, Board
 from llmrouterd.commands.following import Following
-from llmrouterd.commands.lines import WIDE, lines
+from llmrouterd.commands.lines import WIDE, lines, standing
 from llmrouterd.commands.router import Refused, Router, WrongUse, key_of
 from llmrouterd.commands.terminal import clean, painted
 
@@ -84,15 +84,22 @@ class Watch:
         asked = self._board.apply(event, number)
         if self._board.lost > lost:
             say(f"this terminal is too slow: {self._board.lost - lost} events were lost")
+        if event.get("type") == "provider" and not (
+            self._json or self._brief or self._wanted.words
+        ):
+            print(painted(standing(event, self._columns()), colours=self._colours), flush=True)
         if asked is None:
             return
         told = [text] if self._json else self._lines(str(event.get("type")), asked)
         self._tell(asked, told)
 
     def _lines(self, kind: str, asked: Asked) -> list[str]:
-        columns = shutil.get_terminal_size((WIDE, 24)).columns if sys.stdout.isatty() else _ENDLESS
-        made = lines(kind, asked, columns, brief=self._brief)
+        made = lines(kind, asked, self._columns(), brief=self._brief)
         return [painted(line, colours=self._colours) for line in made]
+
+    @staticmethod
+    def _columns() -> int:
+        return shutil.get_terminal_size((WIDE, 24)).columns if sys.stdout.isatty() else _ENDLESS
 
     def _tell(self, asked: Asked, told: list[str]) -> None:
         """Print, hold back or forget the lines of a request."""

@@ -1,18 +1,23 @@
 """Figures of requests in few characters, for lines and panes.
 
-Owns: how times, durations, tokens, rates, costs and end states are written.
+Owns: how times, durations, tokens, rates, costs, end states and the health of providers are written.
 Refuses to know: where they stand.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from llmrouterd.commands.board import number, text
 from llmrouterd.commands.terminal import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from llmrouterd.commands.board import Asked
+
+JSON = Any
 
 HOW = {
     "complete": "done",
@@ -88,6 +93,21 @@ def cost(value: float | None) -> str:
     if 0 < value < 0.00005:
         return "<$0.0001"
     return f"${value:.4f}" if value < 0.995 else f"${value:.2f}"
+
+
+def standing(state: Mapping[str, JSON]) -> tuple[str, str]:
+    """How a provider does, and the style of that."""
+    if state.get("paused") is True:
+        return "paused", "warn"
+    if not state.get("healthy", True):
+        back_s = number(state, "back_s")
+        word = "rests" if text(state, "circuit") == "resting" else "circuit open"
+        return word + (f", back in {back_s:.0f}s" if back_s else ""), "bad"
+    if state.get("reached") is False:
+        return "does not answer", "bad"
+    if state.get("reached") is None and text(state, "format") not in ("echo", ""):
+        return "not asked yet", "dim"
+    return "well", "good"
 
 
 def place(provider: str, model: str) -> str:

@@ -403,7 +403,7 @@ PLUGINS: Mapping[str, Keys] = {
         "remove": Key("texts", filled=True),
         "rules": Key("tables"),
     },
-    "response-healing": _HOOKED,
+    "response-healing": {**_HOOKED, "stream": Key("switch")},
     "pareto-router": {
         **_HOOKED,
         "default_tier": Key("text", filled=True),

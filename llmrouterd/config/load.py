@@ -105,6 +105,7 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     check_asking(problems, config, names)
     _check_tags(problems, config)
     _check_unheld(problems, config)
+    _check_idle(problems, config)
     if skipped and not providers:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped)
         problems.add((), f"every provider was skipped: {why}")
@@ -203,6 +204,20 @@ def _check_unheld(problems: Problems, config: Config) -> None:
                 f'them here add [[policies]] with tag = {quoted(rule.tag)} and require = "local"'
             )
             problems.warn(("routers", index, "tag"), words)
+
+
+_SAYS = {
+    "system-prompt": ("text", "prompts"),
+    "model-params": ("defaults", "set", "min", "max", "remove", "rules"),
+}
+
+
+def _check_idle(problems: Problems, config: Config) -> None:
+    """A plugin that was switched on and told nothing."""
+    for name, keys_of in _SAYS.items():
+        table = config.plugins.get(name, {})
+        if table.get("enabled") and not any(table.get(key) for key in keys_of):
+            problems.warn(("plugins", name), f"does nothing: give {' or '.join(keys_of)}")
 
 
 def _check_tiers(problems: Problems, config: Config, names: Sequence[str]) -> None:

@@ -26,7 +26,16 @@ from typing import TYPE_CHECKING
 import trio
 
 from formats.sse import write_sse
-from llmrouterd.model import AttemptFailed, Opened, Progress, Queued, Record, Routed, Telling
+from llmrouterd.model import (
+    AttemptFailed,
+    Opened,
+    Progress,
+    Queued,
+    Record,
+    Routed,
+    Standing,
+    Telling,
+)
 from llmrouterd.observe.running import Running
 from llmrouterd.observe.shapes import as_text, is_original
 
@@ -95,6 +104,8 @@ def _weight(telling: Telling) -> int:
             return _SMALL + len(telling.model)
         case AttemptFailed():
             return _SMALL + len(telling.model) + len(telling.error)
+        case Standing():
+            return _SMALL + len(telling.why)
         case _:
             return _SMALL
 
@@ -208,7 +219,8 @@ class Feed:
         self._weight -= oldest.weight
         if oldest.words:
             self._wordy.popleft()
-            oldest.shed()  # a reader that is stuck may still hold it
+            if self.readers:  # one that is stuck may still hold it
+                oldest.shed()
 
     @property
     def number(self) -> int:

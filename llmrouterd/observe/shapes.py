@@ -44,6 +44,7 @@ from llmrouterd.model import (
     Queued,
     Record,
     Routed,
+    Standing,
     Step,
     Telling,
     Unread,
@@ -122,13 +123,25 @@ def shape(telling: Telling, *, bodies: bool = True) -> dict[str, JSON]:
                 "error": telling.error,
                 "duration_ms": telling.duration_ms,
             }
+        case Standing():
+            return {
+                "type": "provider",
+                "ts_ms": telling.ts_ms,
+                "provider": telling.provider,
+                "healthy": telling.healthy,
+                "circuit": telling.circuit,
+                "paused": telling.paused,
+                "reached": telling.reached,
+                "why": telling.why or None,
+                "back_s": telling.back_s,
+            }
         case Record():
             return complete(telling, bodies=bodies)
 
 
 def is_original(telling: Telling) -> bool:
     """Whether readers of the original's feed know this type."""
-    return not isinstance(telling, Queued | FirstToken | Progress | AttemptFailed)
+    return not isinstance(telling, Queued | FirstToken | Progress | AttemptFailed | Standing)
 
 
 def as_text(telling: Telling, *, bodies: bool = True, more: dict[str, JSON] | None = None) -> str:

@@ -34,13 +34,14 @@ from llmrouterd.observe.lag import watch_lag
 from llmrouterd.observe.metrics import Metrics
 from llmrouterd.ops import archive, hub, local, signals
 from llmrouterd.ops.current import Current
-from llmrouterd.ops.generation import build
+from llmrouterd.ops.generation import build, kept_answers
 from llmrouterd.ops.listening import handed_down, listeners, server_context
 from llmrouterd.ops.pages import refuse
 from llmrouterd.ops.permits import Permits
 from llmrouterd.ops.scrape import Scrape
 from llmrouterd.ops.shared import Told, join
 from llmrouterd.ops.spendings import Spendings
+from llmrouterd.ops.standings import Standings
 from llmrouterd.ops.systemd import Notifier
 from llmrouterd.ops.tally import Counted
 from llmrouterd.ops.uplink import LAST_S, Passed, Uplink
@@ -216,10 +217,15 @@ class _House:
             telemetry=self.telemetry,
             fleet=self._fleet,
             queued=self.daemon.admission.queued,
+            kept=lambda: kept_answers(self.current.generation),
         )
 
     def _fleet(self) -> Fleet:
         return self.daemon.fleet(self.current.generation, 0)
+
+    def _standings(self) -> Standings:
+        daemon = self.daemon
+        return Standings(lambda: self._fleet().states, lambda: daemon.paused, daemon.tell)
 
     async def serve(
         self,
@@ -251,6 +257,8 @@ class _House:
                 )
                 await background.start(heed)
                 await background.start(self.current.run)
+                if config.server.dashboard:
+                    background.start_soon(self._standings().run)
                 if self.metrics is not None:
                     uplink = self.uplink
                     lagged = partial(uplink.say, "lagged") if uplink else self.metrics.lagged

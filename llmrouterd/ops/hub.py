@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from llmrouterd.model import Headers, Opened, Record
+from llmrouterd.model import Headers, Opened, Record, Standing
 from llmrouterd.observe import process
 from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.exposition import OPENMETRICS, PROMETHEUS, accepts_openmetrics, write
@@ -36,6 +36,7 @@ from llmrouterd.ops.archive import Archive
 from llmrouterd.ops.desk import Desk
 from llmrouterd.ops.frames import HELLO, Malformed, Others, Reader, Writer
 from llmrouterd.ops.lines import MARK
+from llmrouterd.ops.standings import Latest
 from llmrouterd.ops.supervisor import clear
 from llmrouterd.ops.worker import Link
 
@@ -108,6 +109,7 @@ class Hub:
         self._ending = trio.CancelScope()
         self._closing = False
         self._lost = 0
+        self._standings = Latest()
 
     async def run(self, child: Child) -> None:
         assert child.listening is not None
@@ -229,6 +231,8 @@ class Hub:
         await worker.stream.send_all(Writer().frame("shared", others))
 
     def _told(self, worker: Worker, telling: Any) -> None:
+        if isinstance(telling, Standing) and not self._standings.is_news(telling):
+            return
         if isinstance(telling, Opened):
             worker.flying[telling.id] = telling
         elif isinstance(telling, Record):

@@ -350,8 +350,6 @@ async def _whole(
         failure = fmt.parse_error(200, body)  # some servers answer 200 with an error inside
         return failure if failure.native is not None else Failure("upstream", str(error))
     await work.reply.claim()
-    if sent.recalls:
-        hear_whole(work.recall, work.ext.edited(response))
     if passes and fmt.NAME in ("ollama", "generate") and response.model != work.request.model:
         # Its clients know a model by the name they asked for.
         body = parse_body(body).spliced({"model": work.request.model})
@@ -359,7 +357,9 @@ async def _whole(
         body = with_finish(body)
     if fmt.NAME == "anthropic" and response.usage is None:
         passes = False  # its clients take for granted that there are figures
-    return await deliver(work, response, body) if passes else await _figured(work, response)
+    if passes:
+        return await deliver(work, response, body)
+    return await _figured(work, response, hears=sent.recalls)
 
 
 async def _folded(
@@ -387,36 +387,39 @@ async def _folded(
     response = folder.response()
     response = response if response.model else replace(response, model=sent.model)
     await work.reply.claim()
-    if sent.recalls:
-        hear_whole(work.recall, work.ext.edited(response))
-    failure = await _figured(work, response)
+    failure = await _figured(work, response, hears=sent.recalls)
     await _drain(exchange)
     return failure
 
 
-async def _figured(work: Work, response: Response) -> Failure | None:
+async def _figured(work: Work, response: Response, *, hears: bool) -> Failure | None:
     """Deliver an answer that is written anew, with the figures that its server did not give."""
     if not counted(response.usage):
         response = with_figures(response, work.story.size_tokens)
         work.story.usage_estimated = True
-    return await deliver(work, response)
+    return await deliver(work, response, hears=hears)
 
 
-async def deliver(work: Work, response: Response, body: bytes | None = None) -> Failure | None:
+async def deliver(
+    work: Work, response: Response, body: bytes | None = None, *, hears: bool = False
+) -> Failure | None:
     """Hand a whole answer to the client, as a stream where one was asked for.
 
-    body: the upstream's own bytes, good as they are if nobody changes the answer.
+    body: the upstream's own bytes, good as they are if nobody changes the answer. hears: what the client
+    will not hand back is remembered.
     """
     await work.reply.claim()
     work.story.response, work.story.usage = response, response.usage
 
     async def give(work: Work) -> Failure | None:
-        return await _give(work, response, body)
+        return await _give(work, response, body, hears=hears)
 
     return await sends_on(work, response, give) or await give(work)
 
 
-async def _give(work: Work, response: Response, body: bytes | None) -> Failure | None:
+async def _give(
+    work: Work, response: Response, body: bytes | None, *, hears: bool
+) -> Failure | None:
     ext, reply, story = work.ext, work.reply, work.story
     answer = response
     if ext.edits_events:
@@ -424,6 +427,8 @@ async def _give(work: Work, response: Response, body: bytes | None) -> Failure |
         if isinstance(folded, Failure):
             return folded
         answer = folded
+    if hears:
+        hear_whole(work.recall, answer)
     if ext.wants_response:
         answer = await ext.after(work.request, answer)
     story.response, story.usage = answer, answer.usage

@@ -98,6 +98,10 @@ def _told_nobody(provider: str, paused: bool) -> None:
     pass
 
 
+def _told_no_seat(session: str, place: tuple[str, str]) -> None:
+    pass
+
+
 def _told_no_calls(client: str, calls: object, thought: str) -> None:
     pass
 
@@ -131,6 +135,7 @@ class Daemon:
         self.shelves = shelves or Shelves()
         self._recalls: dict[str, Recall] = {}
         self.told_calls: Callable[..., None] = _told_no_calls  # of a client: those remembered
+        self.told_seat: Callable[[str, tuple[str, str]], None] = _told_no_seat
         self._keyrings: dict[str, Keyring] = {}
         self.turns: Mapping[str, int] = {}
         self.seats = Seats()
@@ -207,6 +212,12 @@ class Daemon:
     def took_turn(self, rule: str) -> None:
         """A new dict each time: a Fleet that was handed out does not change."""
         self.turns = {**self.turns, rule: self.turns.get(rule, 0) + 1}
+
+    def sat(self, session: str, place: tuple[str, str], now: float) -> None:
+        """A conversation was served there."""
+        if self.seats.of(session, now) != place:
+            self.told_seat(session, place)
+        self.seats.sit(session, place, now)
 
     def keyring(self, provider: Provider) -> Keyring | None:
         """The keys of a provider that has several."""

@@ -25,7 +25,6 @@ import trio
 
 from formats.canonical import Event, Message, Request, Response, Text
 from formats.errors import Failure
-from formats.fold import fold, unfold
 from llmrouterd.hooks import Along, Context, Plugin, PluginFailed, PluginRefused, Stop
 from llmrouterd.model import ANY_TAG, Headers
 from llmrouterd.pipeline.errand import Errand
@@ -86,7 +85,7 @@ class Extensions:
         self._tagged: tuple[Response, tuple[str, ...]] | None = None
         self.active = self._activate(request) if gen.plugins else []
         self._editors = [a for a in self.active if type(a.hook).on_event is not Plugin.on_event]
-        self.whole_response = any(a.hook.whole_response for a in self.active)
+        self.whole_response = any(a.hook.waits(a.ctx) for a in self.active)
         self.wants_response = bool(gen.response_classifiers) or any(
             type(a.hook).post_response is not Plugin.post_response for a in self.active
         )
@@ -182,6 +181,7 @@ class Extensions:
                 active.keeps = active.hook.on_arrival(recall.arrival, active.ctx)
             except Exception as error:  # noqa: BLE001
                 return _failed(active, "on_arrival", error)
+            _tell(active, self._story)
         return None
 
     async def _recall(self, recall: Recall) -> Failure | None:
@@ -222,8 +222,6 @@ class Extensions:
             try:
                 result = await active.within(getattr(active.hook, hook)(request, active.ctx))
                 _check(hook, result, Request, Response, Stop)
-            except PluginRefused as error:
-                return Failure("bad_request", f"plugin {active.id!r}: {_words(error)}")
             except Exception as error:  # noqa: BLE001
                 return _failed(active, hook, error)
             finally:
@@ -286,15 +284,13 @@ class Extensions:
     def shown(self, request: Request) -> Request:
         """`shown` of each plugin, the last one first."""
         for active in reversed(self.active):
-            request = active.hook.shown(request, active.ctx)
+            try:
+                request = active.hook.shown(request, active.ctx)
+            except Exception as error:  # noqa: BLE001
+                LOG.warning("plugin %r failed in shown: %s", active.id, _words(error))
         return request
 
     # --- the answer -------------------------------------------------------------------------------
-
-    def edited(self, response: Response) -> Response:
-        """A whole answer as on_event of each plugin makes it."""
-        folded = fold(self.editing()(unfold(response))) if self.edits_events else response
-        return response if isinstance(folded, Failure) else folded
 
     def editing(self) -> Editing:
         """The plugins' hand in one stream. Another attempt has another, and may run beside it."""
@@ -383,7 +379,8 @@ class Editing:
                 except Exception as error:  # noqa: BLE001
                     LOG.warning("plugin %r failed in on_event: %s", active.id, _words(error))
                     passed.append(event)
-            if passed != out and active.id not in self._story.plugins:
+            changed = active.ctx.changed if active.hook.delays else passed != out
+            if changed and active.id not in self._story.plugins:
                 self._story.plugins.append(active.id)
             _tell(active, self._story)
             out = passed
@@ -400,6 +397,8 @@ def _tell(active: _Active, story: Story) -> None:
 
 
 def _failed(active: _Active, hook: str, error: Exception) -> Failure:
+    if isinstance(error, PluginRefused):
+        return Failure("bad_request", f"plugin {active.id!r}: {_words(error)}")
     LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
     return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
 

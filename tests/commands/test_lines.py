@@ -3,7 +3,7 @@
 from typing import Any
 
 from llmrouterd.commands.board import Board
-from llmrouterd.commands.lines import WIDE, lines
+from llmrouterd.commands.lines import WIDE, lines, standing
 from llmrouterd.commands.terminal import line_width, painted
 
 START = {"type": "start", "id": 12, "ts_ms": 1_000_000, "model": "gpt-4o", "in_flight": 1}
@@ -88,3 +88,18 @@ def test_an_end_as_the_original_tells_it() -> None:
     told |= {"requested_model": "m", "duration_ms": 5, "error": None}
     (line,) = printed(told)
     assert line.startswith("    #3  done            a/m")
+
+
+def test_a_provider_that_changed() -> None:
+    event = {"type": "provider", "ts_ms": 1_000_000, "provider": "cloud", "healthy": False}
+    event |= {"circuit": "open", "back_s": 9.0, "why": "3 failures in a row\x1b[31m"}
+    line = painted(standing(event, 100), colours=False)
+    assert line.split()[1:6] == ["provider", "cloud", "circuit", "open,", "back"]
+    assert "3 failures" in line
+    assert "\x1b" not in line
+    assert line_width(standing(event, 60)) <= 60
+    for reached in (True, None):  # it was never asked
+        well = {**event, "healthy": True, "reached": reached}
+        assert painted(standing(well, 60), colours=False).endswith("cloud  well")
+    paused = {**event, "paused": True, "why": "paused by the operator"}
+    assert painted(standing(paused, 60), colours=False).endswith("cloud  paused")

@@ -105,3 +105,15 @@ def test_wrong_usage_is_one_line_and_exit_2(
 
 def test_there_are_no_colours_in_a_pipe() -> None:
     assert not has_colours()
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [({}, 1), ({"brief": True}, 0), ({"json": True}, 0), ({"text": "errors"}, 0)],
+)
+def test_how_a_provider_does_is_told_to_who_wants_all(
+    capsys: pytest.CaptureFixture[str], how: dict[str, Any], told: int
+) -> None:
+    event = {"type": "provider", "ts_ms": 1, "provider": "cloud", "healthy": False}
+    heard(watching(**how), event)
+    assert capsys.readouterr().out.count("circuit open") == told

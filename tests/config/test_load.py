@@ -363,3 +363,20 @@ def test_there_is_no_warning_where_nothing_can_leave_or_a_policy_holds_it() -> N
     assert _unheld(NEAR + FAR + TAGGED.replace('"near"', '"far"')) == []
     policy = '[[policies]]\ntag = "P*"\nrequire = "local"\n'
     assert _unheld(NEAR + FAR + TAGGED + policy) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("system-prompt", 'text = "x"'),
+        ("system-prompt", 'prompts = [{ text = "x" }]'),
+        ("model-params", "max = { n = 1 }"),
+        ("model-params", 'remove = ["seed"]'),
+    ],
+)
+def test_a_plugin_that_was_told_nothing_is_a_warning(name: str, said: str) -> None:
+    text = f"{ECHO}[plugins.{name}]\nenabled = true\n"
+    [warning] = parse(text, "x.toml", {}).warnings
+    assert warning.startswith(f"x.toml:4: plugins.{name}: does nothing: give ")
+    assert not parse(text + said, "x.toml", {}).warnings
+    assert not parse(text.replace("true", "false"), "x.toml", {}).warnings

@@ -32,6 +32,7 @@ from llmrouterd.model import (
     Queued,
     Record,
     Routed,
+    Standing,
     Step,
     Unread,
 )
@@ -468,7 +469,19 @@ def test_our_own_types_are_not_the_originals() -> None:
         "position": 3,
         "estimate_ms": None,
     }
-    for telling in (first, progress, failed, queued):
+    stands = Standing(5, "p", healthy=False, circuit="open", paused=False, reached=True, back_s=9.5)
+    assert shape(stands) == {
+        "type": "provider",
+        "ts_ms": 5,
+        "provider": "p",
+        "healthy": False,
+        "circuit": "open",
+        "paused": False,
+        "reached": True,
+        "why": None,
+        "back_s": 9.5,
+    }
+    for telling in (first, progress, failed, queued, stands):
         assert is_original(telling) is (shape(telling)["type"] in EVENTS) is False
 
 

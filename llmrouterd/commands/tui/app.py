@@ -33,6 +33,7 @@ from llmrouterd.commands.tui.state import View
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from llmrouterd.commands.tui.screen import Screen
 
@@ -190,6 +191,8 @@ class App:
     def heard(self, event: dict[str, JSON], text: str, number: str) -> None:
         view = self._view
         asked = view.board.apply(event, number, _now_ms())
+        if event.get("type") == "provider":
+            view.changed(event)
         if asked is not None and asked is view.shown and asked.ended and view.over == "detail":
             self._nursery.start_soon(self._open)
         self.ring()
@@ -206,7 +209,10 @@ class App:
                     told = {}
                 providers = told.get("providers")
                 if isinstance(providers, list):
-                    self._view.providers = [each for each in providers if isinstance(each, dict)]
+                    known: list[Mapping[str, JSON]] = [
+                        each for each in providers if isinstance(each, dict)
+                    ]
+                    self._view.knows(known, _now_ms())
                     self.ring()
             await trio.sleep(STATE_S if self._view.link == "live" else PAINT_S * 4)
 

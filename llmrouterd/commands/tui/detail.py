@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.commands import words
-from llmrouterd.commands.board import Asked, text, texts
+from llmrouterd.commands.board import Asked, text, texts, whole
 from llmrouterd.commands.terminal import Line, Span, clean, clean_lines, cut_line, fit, wrap
 
 if TYPE_CHECKING:
@@ -23,6 +23,13 @@ _NAME = 11
 _MESSAGES = 200  # the last ones; a whole conversation may be longer than anybody scrolls
 _TEXT = 20_000
 _ARGUMENTS = 4000
+# what a wait for the first token went into, as far as it is known
+_WAITS = (
+    ("in the queue", "queue_ms"),
+    ("to connect", "connect_ms"),
+    ("to load the model", "load_ms"),
+    ("to read the prompt", "prefill_ms"),
+)
 _BAR = 30
 _STEPS = {"skipped": "warn", "candidate": "good", "passed": "dim"}
 
@@ -96,6 +103,13 @@ def _time_line(asked: Asked, columns: int) -> Iterator[Line]:
         Span(f" {words.duration(ttft_ms)} to the first token", "warn"),
         Span(f", {words.duration(max(took_ms - ttft_ms, 0))} writing", "good"),
     )
+    of_it = [
+        f"{words.duration(spent)} {name}"
+        for name, member in _WAITS
+        if (spent := whole(asked.end, member))
+    ]
+    if of_it:
+        yield (Span(" " * _NAME), Span(f"of the wait: {', '.join(of_it)}", "dim"))
 
 
 # --- the walk -------------------------------------------------------------------------------------

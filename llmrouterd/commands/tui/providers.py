@@ -28,7 +28,7 @@ def lines(view: View, columns: int) -> list[Line]:
 
 
 def _provider(state: Mapping[str, JSON], columns: int) -> Iterator[Line]:
-    word, style = _health(state)
+    word, style = words.standing(state)
     name = clean(text(state, "name"), limit=60)
     where = "local" if state.get("local") else "remote"
     kind = f"{clean(text(state, 'format'), limit=20)}, {where}"
@@ -49,25 +49,12 @@ def _provider(state: Mapping[str, JSON], columns: int) -> Iterator[Line]:
         yield (Span("  "), Span(line, "bad" if style == "bad" else "warn"))
 
 
-def _health(state: Mapping[str, JSON]) -> tuple[str, str]:
-    if not state.get("healthy", True):
-        back_s = number(state, "back_s")
-        word = "rests" if text(state, "circuit") == "resting" else "circuit open"
-        return word + (f", back in {back_s:.0f}s" if back_s else ""), "bad"
-    if state.get("reached") is False:
-        return "does not answer", "bad"
-    if state.get("reached") is None and text(state, "format") != "echo":
-        return "not asked yet", "dim"
-    return "well", "good"
-
-
 def _doing(state: Mapping[str, JSON]) -> Iterator[str]:
     yield f"{whole(state, 'in_flight') or 0} in flight"
-    for name in ("queued", "queue", "waiting"):
-        queued = whole(state, name)
-        if queued is not None:
-            yield f"{queued} queued"
-            break
+    queue = state.get("queue")
+    waiting = whole(queue, "waiting") if isinstance(queue, dict) else None
+    if waiting is not None:
+        yield f"{waiting} queued"
     models = whole(state, "models")
     if models is not None:
         yield f"{models} model{'' if models == 1 else 's'}"

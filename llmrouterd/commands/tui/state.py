@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmrouterd.commands import filters
-from llmrouterd.commands.board import Board
+from llmrouterd.commands.board import Board, whole
 from llmrouterd.commands.tui.chat import Chat
 from llmrouterd.commands.tui.typed import Typed
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmrouterd.commands.terminal import Line
 
 JSON = Any
+_STANDING = ("healthy", "circuit", "paused", "reached", "why", "back_s")
 Pane = Literal["feed", "figures", "providers", "chat"]
 PANES: tuple[Pane, ...] = ("feed", "figures", "providers", "chat")
 Link = Literal["connecting", "live", "away", "refused"]
@@ -46,6 +47,7 @@ class View:
     why: str = ""
     now_ms: int = 0
     providers: list[Mapping[str, JSON]] = field(default_factory=list)
+    providers_ms: int = 0  # when they were as they are here, by the router's clock
     version: str = ""
     line: Typed = field(default_factory=Typed)
     filter_line: Typed = field(default_factory=Typed)
@@ -99,6 +101,21 @@ class View:
             self.filter_wrong = ""
         except ValueError as error:
             self.filter_wrong = str(error)
+
+    # --- the providers ----------------------------------------------------------------------------
+
+    def knows(self, providers: list[Mapping[str, JSON]], now_ms: int) -> None:
+        self.providers, self.providers_ms = providers, now_ms - self.board.skew_ms
+
+    def changed(self, event: Mapping[str, JSON]) -> None:
+        """A provider is not as it was. A replay may tell what was before the last full picture."""
+        if (whole(event, "ts_ms") or 0) < self.providers_ms:
+            return
+        now = {name: event.get(name) for name in _STANDING if name in event}
+        self.providers = [
+            {**each, **now} if each.get("name") == event.get("provider") else each
+            for each in self.providers
+        ]
 
     # --- where one is -----------------------------------------------------------------------------
 

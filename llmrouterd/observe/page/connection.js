@@ -1,7 +1,7 @@
 // The way to the router: the feed with replay, its state, the key.
 import { at } from "./words.js";
 import { abandon, moved, sums, take, totals } from "./requests.js";
-import { fleet } from "./fleet.js";
+import { heard } from "./fleet.js";
 
 const feed = { source: null, name: null, last: "0", tries: 0, soon: () => {} };
 
@@ -55,7 +55,7 @@ export async function poll() {
   if (answer.status === 401) { door(); return; }
   if (!answer.ok) return;
   const state = await answer.json();
-  fleet.providers = state.providers;
+  heard(state.providers);
   at("version").textContent = state.version;
   if (open_()) tell(state.draining ? "the router is stopping" : state.ready ? "live" : "live, but no provider answers", state.ready ? "good" : "busy");
   if (!state.in_flight && sums.lost) abandon("its end was among the events that were missed");

@@ -1,8 +1,20 @@
 // Providers and models, as they are now.
 import { at, button, clip, duration, element, grouped, plain, rate, say, short } from "./words.js";
-import { known } from "./requests.js";
+import { known, moved, take } from "./requests.js";
 
-export const fleet = { providers: [], models: [], aliases: {}, find: "" };
+export const fleet = { providers: [], models: [], aliases: {}, find: "", at_ms: 0 };
+
+// What was replayed may be older than what the router has told since.
+take.provider = (event) => {
+  const state = fleet.providers.find((each) => each.name === event.provider);
+  if (!state || event.ts_ms < fleet.at_ms) return;
+  const { healthy, circuit, paused, reached, why, back_s } = event;
+  Object.assign(state, { healthy, circuit, paused, reached, why, back_s });
+  const [word] = health(state);
+  say(`${plain(state.name)}: ${word}`);
+};
+
+export function heard(providers) { Object.assign(fleet, { providers, at_ms: Date.now() - moved.skew }); }
 
 export function health(state) {
   const seen = known(state.name);

@@ -17,9 +17,9 @@ const drawing = { due: false, rest: DRAW_MS, view: "requests" };
 function drawFigures() {
   const told = [["in flight", grouped.format(running.size), running.size ? "busy" : ""], ["done", grouped.format(sums.good), ""], ["failed", grouped.format(sums.bad), sums.bad ? "bad" : ""],
     ["client left", grouped.format(sums.left), ""], ["tokens in / out", `${short.format(sums.in)} / ${short.format(sums.out)}`, "", `${grouped.format(sums.in)} / ${grouped.format(sums.out)}`],
-    ["cost", sums.cost ? dollars(sums.cost) : "\u2013", "", `$${sums.cost.toFixed(6)}`], ["since the start at", sums.since ? day(sums.since) : "\u2013", "since"]];
+    ["cost", sums.cost ? dollars(sums.cost) : "\u2013", "", `$${sums.cost.toFixed(6)}`], ["since the start at", sums.since ? day(sums.since) : "\u2013", "start"]];
   at("figures").replaceChildren(...told.map(([name, value, kind, exactly]) => {
-    const box = element("div"), figure = element("dd", value, kind);
+    const box = element("div", undefined, kind === "start" ? "since" : ""), figure = element("dd", value, kind);
     if (exactly) figure.title = exactly;
     box.append(element("dt", name), figure);
     return box;

@@ -20,6 +20,10 @@ END = ended(
     notes=["the prompt was cut"],
     request_id="req_1",
     upstream_request_id="up_1",
+    queue_ms=120,
+    connect_ms=0,
+    load_ms=400,
+    prefill_ms=None,
     trace=[
         "routers[0] prefix: skipped cloud/big: no tools",
         "routers[1] discover: candidate ollama/llama3.1:8b",
@@ -68,6 +72,7 @@ def test_everything_that_is_known_is_told() -> None:
         *("ollama/llama3.1:8b  10.0.0.1:11434", "routers[1] discover", "code, refusal", "redact"),
         *("120\u219243, 100 of them cached, 10.0/s", "$0.0012", "top_k, metadata", "req_1", "up_1"),
         *("the prompt was cut", "700ms to the first token, 4.3s writing"),
+        "of the wait: 120ms in the queue, 400ms to load the model",
         *("skipped cloud/big: no tools", "candidate ollama", "timeout:connect: too slow"),
         *("be kind", "look at\n  this", "picture, image/png, 3000 bytes", "result of call_1"),
         *("calls sum (call_1)", '{"a": 1}', "answer of llama, tool_use", "it is 42", "hm"),

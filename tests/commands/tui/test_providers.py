@@ -5,7 +5,12 @@ from llmrouterd.commands.tui.providers import lines
 from tests.commands.tui.scene import scene, text_of
 
 WELL = {"name": "ollama", "format": "ollama", "local": True, "reached": True, "healthy": True}
-WELL |= {"in_flight": 2, "queued": 3, "models": 12, "loaded": ["llama", "qwen"]}
+WELL |= {
+    "in_flight": 2,
+    "queue": {"waiting": 3, "running": 1},
+    "models": 12,
+    "loaded": ["llama", "qwen"],
+}
 WELL |= {"first_token_ms": 700.0, "tokens_per_s": 11.4, "failing": 0.25}
 ILL = {"name": "cloud", "format": "openai", "local": False, "healthy": False, "circuit": "open"}
 ILL |= {"back_s": 9.4, "why": "3 failures in a row", "models_out": {"big": "no memory"}}
@@ -41,6 +46,7 @@ def test_one_that_is_left_alone_says_until_when_and_why() -> None:
 
 def test_the_other_states() -> None:
     text = "\n".join(shown(RESTS, AWAY, NEW, ECHO))
+    assert "paused" in "\n".join(shown(ILL | {"paused": True}))
     for word in ("rests", "does not answer", "refused", "not asked yet", "well"):
         assert word in text
 

@@ -66,3 +66,18 @@ def test_scrolling_never_goes_above_the_first_line() -> None:
     view = scene()
     view.scroll_by("figures", -3)
     assert view.scroll["figures"] == 0
+
+
+def test_a_provider_that_changes_is_seen_at_once_and_old_news_are_not() -> None:
+    view = scene()
+    view.knows([{"name": "a", "healthy": True, "models": 3}, {"name": "b", "healthy": True}], 5000)
+    told = {"type": "provider", "provider": "a", "healthy": False, "circuit": "open", "why": "no"}
+    view.changed({**told, "ts_ms": 4999})
+    assert view.providers[0]["healthy"]
+    view.changed({**told, "ts_ms": 5000})
+    assert view.providers == [
+        {"name": "a", "healthy": False, "circuit": "open", "why": "no", "models": 3},
+        {"name": "b", "healthy": True},
+    ]
+    view.changed({**told, "provider": "nobody", "ts_ms": 6000})
+    assert len(view.providers) == 2

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from tests.e2e.dashboard.house import House, Upstream, breaks, config
+from tests.e2e.dashboard.house import House, Upstream, breaks, config, tells
 from tests.fakes.chromium import launched
 from tests.fakes.daemon import RunningDaemon
 from tests.fakes.upstream import FakeUpstream
@@ -23,8 +23,12 @@ def browser() -> Iterator[Browser]:
 def house(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     upstream = Upstream()
     upstream.free()
-    with FakeUpstream(upstream) as works, FakeUpstream(breaks) as fails:
-        text = config(works.url, fails.url)
+    with (
+        FakeUpstream(upstream) as works,
+        FakeUpstream(breaks) as fails,
+        FakeUpstream(tells) as warm,
+    ):
+        text = config(works.url, fails.url, warm=warm.url)
         with RunningDaemon(text, tmp_path_factory.mktemp("daemon")) as daemon:
             yield House(daemon.url, upstream, browser)
-    assert not works.errors
+    assert not [*works.errors, *warm.errors]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -88,7 +89,32 @@ def breaks(turn: Turn) -> None:
     return turn.whole({"error": {"message": "out of <i>memory</i>", "type": "server_error"}}, 500)
 
 
-def config(works: str, fails: str, *, port: int = 0, key: bool = False) -> str:
+def tells(turn: Turn) -> None:
+    """An Ollama server: it says what it took to load the model and to read the prompt."""
+    if turn.received.method == "GET":
+        return turn.whole({"models": []})
+    if not turn.received.json.get("stream"):
+        time.sleep(0.65)
+        return turn.whole({**TOLD, "message": {"role": "assistant", "content": "Warm."}})
+    turn.begin(kind="application/x-ndjson")
+    time.sleep(0.6)
+    said = {"model": "warm", "message": {"role": "assistant", "content": "Warm."}, "done": False}
+    turn.chunk(json.dumps(said).encode() + b"\n")
+    time.sleep(0.2)
+    turn.chunk(
+        json.dumps({**TOLD, "message": {"role": "assistant", "content": ""}}).encode() + b"\n"
+    )
+    return turn.end()
+
+
+TOLD = {"model": "warm", "created_at": "2026-01-01T00:00:00Z", "done": True, "done_reason": "stop"}
+TOLD |= {"load_duration": 300_000_000, "prompt_eval_count": 9, "prompt_eval_duration": 150_000_000}
+TOLD |= {"eval_count": 2, "eval_duration": 200_000_000, "total_duration": 650_000_000}
+
+
+def config(
+    works: str, fails: str, *, port: int = 0, key: bool = False, warm: str = "http://127.0.0.1:1"
+) -> str:
     return f"""
         [server]
         port = {port}
@@ -115,6 +141,10 @@ def config(works: str, fails: str, *, port: int = 0, key: bool = False) -> str:
         format = "openai"
         base_url = "{works}"
         max_concurrency = 1
+        [[providers]]
+        name = "warm"
+        format = "ollama"
+        base_url = "{warm}"
         [[routers]]
         type = "prefix"
         model_prefix = "ill"
@@ -127,6 +157,10 @@ def config(works: str, fails: str, *, port: int = 0, key: bool = False) -> str:
         type = "prefix"
         model_prefix = "queue"
         provider = "narrow"
+        [[routers]]
+        type = "prefix"
+        model_prefix = "warm"
+        provider = "warm"
         [[routers]]
         type = "prefix"
         model_prefix = ""

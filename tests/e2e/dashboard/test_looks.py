@@ -5,6 +5,7 @@
 writes the pictures of the documentation, and so does CI (CI=true); else they go into a folder of the test's own.
 """
 
+import json
 import os
 import random
 import time
@@ -21,7 +22,7 @@ from playwright.sync_api import Browser, Page, expect
 from formats.canonical import Usage
 from llmrouterd.model import Record
 from llmrouterd.observe.history import History
-from tests.e2e.dashboard.house import PHONE, VIEWS, House, Upstream, card, chunk, config, row, view
+from tests.e2e.dashboard.house import PHONE, TOLD, VIEWS, House, Upstream, card, config, row, view
 from tests.fakes.daemon import RunningDaemon
 from tests.fakes.upstream import PATIENCE_S, FakeUpstream, Turn
 
@@ -62,25 +63,43 @@ def a_day(span_s: int) -> dict[str, Any]:
 
 
 class Demo(Upstream):
-    """An upstream that answers as people expect it."""
+    """An Ollama server that answers as people expect it."""
 
     WORDS = "The sky is blue because air scatters short waves of light more than long ones."
+    MODELS = ("llama3.1:8b", "qwen3-coder:30b", "gemma3:27b")
 
     def __call__(self, turn: Turn) -> None:
-        if turn.received.method == "GET":
-            names = ("llama3.1:8b", "qwen3-coder:30b", "gemma3:27b")
-            return turn.whole({"object": "list", "data": [{"id": name} for name in names]})
-        turn.begin()
+        match turn.received.target:
+            case "/api/tags":
+                turn.whole({"models": [{"name": name, "model": name} for name in self.MODELS]})
+            case "/api/ps":
+                turn.whole({"models": [{"name": self.MODELS[0]}, {"name": self.MODELS[2]}]})
+            case "/api/show":
+                turn.whole({"capabilities": ["completion", "tools"], "model_info": FACTS})
+            case _:
+                self._chat(turn)
+
+    def _chat(self, turn: Turn) -> None:
+        asked = turn.received.json["model"]
+        turn.begin(kind="application/x-ndjson")
         time.sleep(0.15)
         for word in self.WORDS.split(" "):
-            turn.chunk(chunk(word + " "))
+            turn.chunk(self._line(word + " "))
             time.sleep(0.02)
-        while turn.received.json["model"] == "gemma3:27b" and not self.end.wait(0.03):
-            turn.chunk(chunk("more "))
-        usage = b'{"prompt_tokens":412,"completion_tokens":87}'
-        turn.chunk(b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n')
-        turn.chunk(b'data: {"choices":[],"usage":%b}\n\ndata: [DONE]\n\n' % usage)
-        return turn.end()
+        while asked == "gemma3:27b" and not self.end.wait(0.03):
+            turn.chunk(self._line("more "))
+        turn.chunk(self._line("", **{**TOLD, "load_duration": 61_000_000, **USED}))
+        turn.end()
+
+    def _line(self, text: str, **more: Any) -> bytes:
+        said = {"model": "m", "message": {"role": "assistant", "content": text}, "done": False}
+        return json.dumps({**said, **more}).encode() + b"\n"
+
+
+FACTS = {"general.architecture": "x", "x.context_length": 131_072}
+USED = {"prompt_eval_count": 412, "prompt_eval_duration": 78_000_000, "eval_count": 87}
+
+LONG = "hf.co/unsloth/DeepSeek-R1-Distill-Qwen-32B-GGUF:UD-Q4_K_XL-with-a-very-long-name"
 
 
 def overloaded(turn: Turn) -> None:
@@ -98,9 +117,14 @@ def demo(browser: Browser, folder: Path) -> Iterator[House]:
         for old, new in (("works", "workstation"), ("fails", "openrouter"), ("away", "attic")):
             text = text.replace(f'"{old}"', f'"{new}"')
         text = text.replace('"ill"', '"gpt"').replace('"narrow"', '"studio"')
+        at = f'format = "openai"\n        base_url = "{works.url}"'
+        text = text.replace(at, at.replace("openai", "ollama")).replace('"queue"', '"qwen"')
+        text = text.replace('name = "warm"', 'name = "laptop"').replace(
+            'provider = "warm"', 'provider = "laptop"'
+        )
         with RunningDaemon(text, folder) as daemon:
             house = House(daemon.url, upstream, browser)
-            for model in ("llama3.1:8b", "gpt-4o", "queue-free", "qwen3-coder:30b", "llama3.1:8b"):
+            for model in ("llama3.1:8b", "gpt-4o", "qwen3-coder:30b", LONG, "llama3.1:8b"):
                 text = "Why is the sky blue?" if "llama" in model else "Some python, please."
                 house.ask(model, text, stream=True)
             httpx.post(f"{house.url}/v1/messages", json={"model": "x"}, timeout=PATIENCE_S)
@@ -128,12 +152,12 @@ def test_it_looks_right_to_people(browser: Browser, tmp_path: Path) -> None:
             with house.page(**look) as page:
                 page.route("**/api/history*", lambda route: route.fulfill(json=a_day(300)))
                 expect(card(page, "gemma3").locator(".now")).to_contain_text("tok/s")
-                expect(page.locator("#feed .line")).to_have_count(7)
+                expect(page.locator("#feed .line").nth(6)).to_be_visible()
                 if name == "phone":
                     page.screenshot(path=folder / f"requests-{name}.png")
                 row(page, "gpt-4o").click()
                 expect(page.locator("#detail")).to_contain_text("Fields of the answer")
-                expect(page.locator("#detail .legend")).to_contain_text("load and prefill")
+                expect(page.locator("#detail .legend")).to_contain_text("prefill 78 ms")
                 expect(page.locator("#detail .legend")).to_contain_text("decode")
                 shot = "request" if name == "phone" else "requests"
                 page.screenshot(path=folder / f"{shot}-{name}.png")
@@ -143,12 +167,21 @@ def test_it_looks_right_to_people(browser: Browser, tmp_path: Path) -> None:
                     view(page, each)
                     if each == "charts":
                         expect(page.locator("#plot-latency path").first).to_be_attached()
+                    if each == "playground":
+                        played(page)
                     fits(page)
                     if each in ("charts", "providers") or name == "light":
                         page.screenshot(path=folder / f"{each}-{name}.png")
     taken = list(folder.glob("*.png"))
     assert len(taken) >= 10
     assert all(10_000 < picture.stat().st_size < 300_000 for picture in taken)
+
+
+def played(page: Page) -> None:
+    page.locator("#play-model").fill("llama3.1:8b")
+    page.locator("#play-text").fill("Why is the sky blue?")
+    page.locator("#send").click()
+    expect(page.locator("#play-state")).to_contain_text("Done after")
 
 
 def fits(page: Page) -> None:

@@ -54,6 +54,29 @@ def test_a_request_that_waits_for_its_turn_says_where_in_the_queue_it_is(house: 
         slow = page.locator("#feed .line", has_text="queue-").first
         slow.click()
         expect(page.locator("#detail .legend")).to_contain_text("queue ")
+        expect(page.locator("#detail .fields")).to_contain_text("x-router-queue-ms")
+
+
+def test_loading_and_reading_the_prompt_are_told_apart_where_the_provider_does(
+    house: House,
+) -> None:
+    house.ask("warm-1", stream=True)
+    house.ask("warm-2")
+    house.ask("one-piece", stream=True)
+    with house.page() as page:
+        legend = page.locator("#detail .legend")
+        for model in ("warm-1", "warm-2"):
+            row(page, model).click()
+            expect(legend).to_contain_text("load 300 ms", use_inner_text=True)
+            expect(legend).to_contain_text("prefill 150 ms")
+            expect(legend).to_contain_text("decode")
+            expect(legend).not_to_contain_text("apart")
+            expect(page.locator("#detail .lanes svg rect.load")).to_have_count(1)
+            page.keyboard.press("Escape")
+        row(page, "warm-1").click()
+        expect(legend).to_contain_text("waiting there")  # it began 450 ms before its first token
+        row(page, "one-piece").click()
+        expect(legend).to_contain_text("does not tell loading and prefill apart")
 
 
 def test_a_page_opened_in_the_middle_shows_what_was_and_what_is(house: House) -> None:
@@ -87,7 +110,7 @@ def test_an_opened_request_tells_where_why_and_what_was_said(house: House) -> No
         for told in (
             "openai · /v1/chat/completions · whole",
             "works · ill-told",
-            "routers[3] prefix",  # because of
+            "routers[4] prefix",  # because of
             "fails/ill-told: upstream: out of <i>memory</i>",
             "tell me <u>all</u>",
             "The answer is <b>42</b>.",

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from tests.e2e.dashboard.house import (
     NETWORK,
     House,
+    live,
     row,
     view,
 )
@@ -36,6 +37,24 @@ def test_each_provider_says_how_it_is_and_can_be_paused(house: House) -> None:
         assert state["providers"][0]["paused"]
         works.get_by_role("button", name="Ask again works").click()
         expect(works.locator("b")).to_have_text("up")
+
+
+def test_a_provider_that_changes_is_seen_at_once(house: House) -> None:
+    """Before the page asks for the state of all of them again."""
+    with house.page() as page:
+        live(page)
+        view(page, "providers")
+        works = page.locator(".provider").first
+        expect(works.locator("b")).to_have_text(re.compile("up|not asked yet"))
+        page.route("**/api/state", lambda route: route.abort())
+        pause = f"{house.url}/dashboard/api/provider"
+        try:
+            httpx.post(pause, json={"name": "works", "paused": True}, timeout=PATIENCE_S)
+            expect(works.locator("b")).to_have_text("paused")
+            expect(page.locator("#said")).to_have_text("works: paused")
+        finally:
+            httpx.post(pause, json={"name": "works", "paused": False}, timeout=PATIENCE_S)
+        expect(works.locator("b")).to_have_text(re.compile("up|not asked yet"))
 
 
 def test_models_are_listed_and_tried(house: House) -> None:
