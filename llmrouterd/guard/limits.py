@@ -81,6 +81,16 @@ class ClientLimits:
         self._tokens = Bucket(allowance.tpm, now) if allowance.tpm else None
         self._mean_s = 1.0  # how long its requests take
 
+    def renew(self, allowance: Allowance, now: float) -> None:
+        """It may use another amount from now on. Who is at work stays so, and what was taken is taken."""
+        old = (self._requests, self._tokens)
+        self.allowance = allowance
+        self._requests = Bucket(allowance.rpm, now) if allowance.rpm else None
+        self._tokens = Bucket(allowance.tpm, now) if allowance.tpm else None
+        for before, bucket in zip(old, (self._requests, self._tokens), strict=True):
+            if before is not None and bucket is not None:
+                bucket.take(before.size - before.level(now), now)
+
     def enter(self, tokens: float, now: float) -> Exceeded | None:
         """A request of about so many tokens comes in. Refused, it has taken nothing."""
         allowance = self.allowance

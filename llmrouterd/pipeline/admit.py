@@ -124,9 +124,10 @@ class Admission:
 
     def limits(self, client: str, allowance: Allowance) -> ClientLimits:
         limits = self._clients.get(client)
-        if limits is None or limits.allowance != allowance:
-            limits = ClientLimits(allowance, trio.current_time())
-            self._clients[client] = limits
+        if limits is None:
+            limits = self._clients[client] = ClientLimits(allowance, trio.current_time())
+        elif limits.allowance != allowance:
+            limits.renew(allowance, trio.current_time())
         return limits
 
     def renewed(self, providers: Mapping[str, Provider]) -> None:

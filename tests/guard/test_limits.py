@@ -99,3 +99,26 @@ def test_limits_that_begin_anew_are_told_what_was_left():
     assert (ann.left(0.0), ann.at_once) == (Left(3, 50), 1)
     assert ann.levels(1.0) == (pytest.approx(4.0), pytest.approx(60.0))
     assert limits(rpm=60).levels(0.0) == (60.0, 0.0)
+
+
+def test_other_limits_keep_who_is_at_work_and_what_was_taken():
+    ann = limits(at_once=2, rpm=10, tpm=600)
+    ann.enter(500, 0.0)
+    ann.enter(50, 0.0)
+    ann.renew(Allowance(at_once=1, rpm=4, tpm=700), 0.0)
+    assert ann.left(0.0) == Left(2, 150)
+    assert ann.enter(1, 0.0).limit == "max_concurrency"
+    ann.leave(500, None, 0.0, 1.0)
+    assert ann.enter(1, 0.0).limit == "max_concurrency"
+    ann.leave(50, None, 0.0, 1.0)
+    assert ann.enter(1, 0.0) is None
+
+
+def test_limits_that_come_and_go_hold_from_then_on():
+    ann = limits(rpm=1)
+    ann.enter(0, 0.0)
+    ann.renew(Allowance(tpm=60), 0.0)
+    assert ann.left(0.0) == Left(None, 60)
+    assert ann.enter(1, 0.0) is None
+    ann.renew(Allowance(rpm=1), 0.0)
+    assert ann.left(0.0) == Left(1, None)

@@ -8,7 +8,7 @@ export const ENDS = { complete: "done", truncated: "cut short", stalled: "stalle
   refused: "refused", over_budget: "over budget", internal_error: "router failed", lost: "lost" };
 export const FAULTS = { client: "the client", upstream: "the provider", owner: "the configuration", router: "the router" };
 // Failures of a try that say nothing about the provider's health.
-const HARMLESS = new Set(["bad_request", "unsupported", "context_too_long", "refused_by_upstream", "too_large", "forbidden", "queue_full", "queue_timeout",
+const HARMLESS = new Set(["bad_request", "unsupported", "context_too_long", "refused_by_upstream", "too_large", "forbidden", "queue_full", "queue_timeout", "no_hub",
   "over_budget", "hedged", "tagged"]);
 
 export const running = new Map(), ended = [], seenAt = new Map();
