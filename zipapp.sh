@@ -1,12 +1,14 @@
 #!/bin/sh
 # Builds llmrouter.pyz: the whole program in one file, for any machine with Python >= 3.11.
 #
-#   sh zipapp.sh [--output FILE] [--python PY] [--wheels DIR]
+#   sh zipapp.sh [--output FILE] [--python PY] [--wheels DIR] [--with pdf]
 #
-#   --output FILE   where to write (default: llmrouter.pyz beside this script)
+#   --output FILE   where to write (default: llmrouter.pyz beside this script); what it is made of
+#                   is written beside it, as CycloneDX JSON (llmrouter.cdx.json)
 #   --python PY     the Python to build with (default: the first of python3, python3.14 ... 3.11
 #                   that is new enough and has pip); its bytecode is what starts quickly
 #   --wheels DIR    take the third-party wheels from this folder: no network is used
+#   --with pdf      pack pypdf, too, which the plugin `pdf` reads documents with
 #
 # Same commit and same Python version: same bytes. So nothing of this machine, this moment or this
 # directory may get in: entries are sorted and carry one date, one mode and one system; bytecode is
@@ -34,18 +36,23 @@ here=$(cd "$(dirname "$0")" && pwd)
 output=$here/llmrouter.pyz
 python=
 wheels=
+extra=
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help)
-        sed -n '2,9s/^# \{0,1\}//p' "$0"
+        sed -n '2,10s/^# \{0,1\}//p' "$0"
         exit 0
         ;;
-    --output | --python | --wheels)
+    --output | --python | --wheels | --with)
         [ $# -ge 2 ] || { printf 'zipapp.sh: %s wants a value\n' "$1" >&2; exit 2; }
         case $1 in
         --output) output=$2 ;;
         --python) python=$2 ;;
         --wheels) wheels=$2 ;;
+        --with)
+            [ "$2" = pdf ] || { printf 'zipapp.sh: --with takes pdf, and not %s\n' "$2" >&2; exit 2; }
+            extra=$2
+            ;;
         esac
         shift 2
         ;;
@@ -85,7 +92,8 @@ case $described in
     commit=$(printf '%.7s' "$described")
     date=${described#* }
     if [ -e "$here/.git" ] && [ -n "$(git --no-optional-locks -C "$here" status --porcelain -- \
-        llmrouter.py formats llmrouterd contrib/vendor.lock zipapp.sh LICENSE)" ]; then
+        llmrouter.py formats llmrouterd contrib/vendor.lock ${extra:+"contrib/$extra.lock"} \
+        zipapp.sh LICENSE)" ]; then
         commit=$commit-dirty
     fi
     ;;
@@ -93,7 +101,8 @@ esac
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/llmrouter-zipapp.XXXXXX")
 fresh=$output.new.$$ # beside the output, so that it takes the old file's place in one step
-trap 'rm -rf "$work" "$fresh"' EXIT
+parts=${output%.pyz}.cdx.json
+trap 'rm -rf "$work" "$fresh" "$fresh.cdx"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -103,8 +112,8 @@ if [ -n "$wheels" ]; then
     [ -d "$wheels" ] || fail "there is no folder $wheels"
     set -- "$@" --no-index --find-links "$wheels"
 fi
-"$python" -m pip install "$@" -r "$here/contrib/vendor.lock" >&2 ||
-    fail "pip could not install contrib/vendor.lock${wheels:+ from $wheels}"
+"$python" -m pip install "$@" -r "$here/contrib/vendor.lock" ${extra:+-r "$here/contrib/$extra.lock"} >&2 ||
+    fail "pip could not install contrib/vendor.lock${extra:+ and contrib/$extra.lock}${wheels:+ from $wheels}"
 
 # -S -s -P: no site-packages, no user's packages, no current directory: the compiling process is the
 # same everywhere, whatever is installed on the machine.
@@ -168,7 +177,25 @@ def add_project(here, stage, commit, date):
     (stage / "_build.py").write_text(build, "utf-8")
     (stage / "__main__.py").write_text(MAIN, "utf-8")
     (stage / "THIRD_PARTY.txt").write_text(third_party(stage), "utf-8")
-    return version
+    written = made_of(here, stage, version, commit)
+    (stage / "llmrouter.cdx.json").write_text(written, "utf-8")
+    output.with_name(f"{output.name}.cdx").write_text(written, "utf-8")
+
+
+def made_of(here, stage, version, commit):
+    """The parts list. It is the program's own, so that it can be printed by what is not packed, too."""
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(stage))
+    from llmrouterd.commands import sbom
+
+    hashes = sbom.locked((here / "contrib/vendor.lock").read_text("utf-8"))
+    parts = []
+    for metadata in stage.glob("*.dist-info/METADATA"):
+        head = email.message_from_string(metadata.read_text("utf-8"))
+        sha256 = hashes[sbom.normal(head["Name"])]
+        parts.append(sbom.part(head, head.get_all("Requires-Dist") or (), sha256))
+    known = "" if commit == "unknown" else commit
+    return sbom.document(version, known, sys.version.split()[0], parts)
 
 
 def refuse_binaries(stage):
@@ -215,6 +242,7 @@ PYTHON
 
 chmod 755 "$fresh"
 mv -f "$fresh" "$output"
+mv -f "$fresh.cdx" "$parts"
 "$python" -S -s -P - "$output" "$commit" <<'PYTHON'
 import hashlib
 import sys

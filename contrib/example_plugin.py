@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from formats.canonical import Event, Request, Response
     from formats.errors import Failure
-    from llmrouterd.hooks import Context, Stop
-    from llmrouterd.model import Record
+    from llmrouterd.hooks import Context, Kept, Place, Stop
+    from llmrouterd.model import EndState, Record
 
 
 class HouseStyle(Plugin):
@@ -66,6 +66,10 @@ class HouseStyle(Plugin):
         more = Message("system", (Text(str(line)),))
         return replace(request, messages=(more, *request.messages), raw=None)
 
+    async def on_attempt(self, request: Request, place: Place, ctx: Context) -> Request:
+        """The request for one provider, before each attempt: `place.provider`, `place.local`, ..."""
+        return request
+
     def on_event(self, event: Event, ctx: Context) -> Iterable[Event]:
         """Each event of an answer as it passes, of streams and whole ones; not async. Take this hook
         out where you do not need it: without it, answers can pass as bytes."""
@@ -74,6 +78,10 @@ class HouseStyle(Plugin):
     async def post_response(self, response: Response, ctx: Context) -> Response | Stop:
         """The whole answer; of a stream, when it has gone out."""
         return response
+
+    def on_release(self, kept: Kept | None, end: EndState, ctx: Context) -> None:
+        """It is over, in whatever way, also when the client has just left; not async. What on_arrival or
+        on_start took for this request is given back here. It comes to plugins with an on_arrival."""
 
     async def on_error(self, failure: Failure, ctx: Context) -> None:
         """The request has failed: `failure.kind`, `failure.message`."""

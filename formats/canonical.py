@@ -317,13 +317,15 @@ class Target:
     model: the name to send. vendor: the server really is the format's own vendor (api.openai.com,
     api.anthropic.com), not something that speaks alike. max_output: the model's known maximum (0:
     unknown). room: what its context leaves for an answer, where more is refused (0: it is not, or
-    nobody knows). vendor-neutral switches have the names of the configuration's keys.
+    nobody knows). template_thinking: thinking is a switch of the model's chat template there.
+    vendor-neutral switches have the names of the configuration's keys.
     """
 
     model: str
     vendor: bool = False
     max_output: int = 0
     room: int = 0
+    template_thinking: bool = False
     max_tokens_field: str = ""  # "", "max_tokens", "max_completion_tokens"
     system_role: str = ""  # "", "system", "developer"
     reasoning_echo: str = "reasoning_content"  # "reasoning_content" | "reasoning" | "none"

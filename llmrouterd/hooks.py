@@ -56,7 +56,8 @@ class Kept:
     """A whole answer as its client got it: `body` to the byte, in the client's format.
 
     provider, model: who gave it. usage, response_tags, dropped: as its record has them. answer: of the
-    Responses API, the object that a client may go on from; passed: that is the provider's own.
+    Responses API, the object that a client may go on from; passed: that is the provider's own. fields:
+    what plugins told of themselves in its head.
     """
 
     body: bytes
@@ -69,6 +70,7 @@ class Kept:
     dropped: tuple[str, ...] = ()
     answer: bytes = b""
     passed: bool = False
+    fields: tuple[tuple[str, str], ...] = ()
 
     @property
     def size(self) -> int:
@@ -115,6 +117,23 @@ class AskFailed(Exception):
 
 class FetchFailed(Exception):
     """What an extension wanted to fetch cannot be had, or must not be asked for; in words."""
+
+
+class ApartFailed(Exception):
+    """Work in a process of its own came to nothing; in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whom an attempt asks. format: the provider's. vendor: it is the format's own maker, and no server
+    that speaks alike. capabilities: the model's, None where nobody knows them."""
+
+    provider: str
+    model: str
+    format: str
+    vendor: bool = False
+    local: bool = True
+    capabilities: frozenset[str] | None = None
 
 
 class Ask(Protocol):
@@ -178,6 +197,25 @@ class Fetch(Protocol):
     ) -> tuple[int, bytes]: ...
 
 
+class Apart(Protocol):
+    """A function `module:name` of an installed package, called with (data, settings) in a process of its
+    own, and the bytes that it returned. For work on a stranger's data, which may be made to take all
+    time and memory: the process is bounded, and can be killed. Raises ApartFailed, at the latest
+    after `timeout_s`.
+    """
+
+    async def __call__(
+        self,
+        function: str,
+        data: bytes,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float = 30.0,
+        memory_bytes: int = 512 * 1024 * 1024,
+        max_bytes: int = 8 * 1024 * 1024,
+    ) -> bytes: ...
+
+
 async def _no_ask(
     provider: str,
     model: str,
@@ -206,6 +244,10 @@ async def _no_breath() -> None:
     pass
 
 
+def _as_it_is(text: str) -> str:
+    return text
+
+
 async def _no_fetch(
     method: str,
     url: str,
@@ -219,6 +261,18 @@ async def _no_fetch(
     ca_file: str = "",
 ) -> tuple[int, bytes]:
     raise FetchFailed("fetching is not possible here")
+
+
+async def _no_apart(
+    function: str,
+    data: bytes,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    timeout_s: float = 30.0,
+    memory_bytes: int = 512 * 1024 * 1024,
+    max_bytes: int = 8 * 1024 * 1024,
+) -> bytes:
+    raise ApartFailed("no process can be started here")
 
 
 @dataclass(slots=True)
@@ -240,7 +294,8 @@ class Context:
     meanwhile. dry: the request is only explained or counted, and nobody may be asked. notes: what the
     record should say of this request, in the plugin's words. fields: header fields of the answer, as
     long as it has not begun; `x` is X-Router-ID-X, with the plugin's id. along: what may go along
-    with the request. state: the plugin's own, of this request; stream: the same of one stream of its
+    with the request. leaving: a text of the client's as it may be told to others by `fetch`, after every
+    plugin's on_send. state: the plugin's own, of this request; stream: the same of one stream of its
     answer, since another attempt begins another stream.
     """
 
@@ -251,6 +306,8 @@ class Context:
     fetch: Fetch = _no_fetch
     ask: Ask = _no_ask
     embed: Embed = _no_embed
+    apart: Apart = _no_apart
+    leaving: Callable[[str], str] = _as_it_is
     breathe: Callable[[], Awaitable[None]] = _no_breath
     forced: str | None = None
     changed: bool = False
@@ -276,6 +333,8 @@ class Plugin:
     whole_response: True makes the answer wait until it is complete (bounded), so that
     post_response may change it; otherwise streams pass through and post_response only looks.
     edits_events: True when on_event may change anything (pass-through of bytes is off then).
+    delays: True when on_event holds events back, so that what comes out says nothing of what was changed: a
+    change is told with ctx.modified().
     vectors: True: on_start and pre_request also see requests for vectors, each text a message of the
     user's; what they make of the texts is sent.
     owned: settings that are the owner's: a request that names one of them is refused.
@@ -284,8 +343,13 @@ class Plugin:
     id: str = ""
     whole_response: bool = False
     edits_events: bool = False
+    delays: bool = False
     vectors: bool = False
     owned: Collection[str] = frozenset()
+
+    def waits(self, ctx: Context) -> bool:
+        """Whether the answer to this request waits until it is complete."""
+        return self.whole_response
 
     def on_arrival(self, arrival: Arrival, ctx: Context) -> int:
         """The client's own request, before any plugin's on_start; sync. Returns how many bytes of its
@@ -310,10 +374,14 @@ class Plugin:
         """After the classifiers, before routing."""
         return request
 
+    async def on_attempt(self, request: Request, place: Place, ctx: Context) -> Request:
+        """Before each attempt at a provider: the request for this one. PluginFailed: not for this one,
+        and the next candidate is tried."""
+        return request
+
     def on_send(self, request: Request, ctx: Context) -> Request:
-        """What leaves beside the request itself: one to which the router added what it remembers, or
-        an extension's question to a model elsewhere. Sync; may come more than once, and before
-        pre_request."""
+        """What leaves beside the request itself: one to which the router or on_attempt added something, or
+        an extension's question to somebody else. Sync; may come more than once, and before pre_request."""
         return request
 
     def shown(self, request: Request, ctx: Context) -> Request:

@@ -5,6 +5,7 @@ docs/ (commands, headers, paths).
 """
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 import llmrouter
 from llmrouterd.config import Config, keys, parse
+from llmrouterd.hooks import Plugin
 from llmrouterd.model import Provider
 
 ROOT = Path(__file__).parent.parent
@@ -146,8 +148,42 @@ def test_every_header_of_ours_is_described(docs: str) -> None:
     ]
 
 
+def test_every_hook_of_plugins_is_described(docs: str) -> None:
+    hooks = [name for name, of in vars(Plugin).items() if inspect.isfunction(of)]
+    assert "on_start" in hooks
+    assert not [name for name in hooks if f"`{name}`" not in docs]
+
+
 def suffixes(docs: str) -> set[str]:
     return set(re.findall(r"[ `,](-[a-z]+(?:-[a-z]+)*)", docs))
+
+
+# ---- docs/complaints.md --------------------------------------------------------------------------
+
+COMPLAINTS = (ROOT / "docs" / "complaints.md").read_text("utf-8")
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+ROWS = dict(re.findall(r"(?m)^\| (\w+) \|(.*)$", COMPLAINTS))
+
+
+def test_every_complaint_has_what_is_done_and_who_holds_it() -> None:
+    assert list(ROWS) == [*map(str, range(1, 41)), "a", "b", "c"]
+    for number, row in ROWS.items():
+        hurts, here, held = row.removesuffix(" |").split(" | ")
+        assert hurts.strip(), number
+        assert here.strip(), number
+        assert TEST.search(held), number
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(set(TEST.findall(COMPLAINTS))))
+def test_every_test_that_is_said_to_hold_a_complaint_exists(file: str, name: str) -> None:
+    tree = ast.parse((ROOT / file).read_text("utf-8"))
+    tests = [n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert name in tests
+
+
+def test_no_test_is_named_in_another_way() -> None:
+    """What the test above does not see, nobody checks."""
+    assert COMPLAINTS.count("::test_") == len(TEST.findall(COMPLAINTS))
 
 
 def test_every_path_is_described(docs: str) -> None:

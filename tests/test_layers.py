@@ -38,8 +38,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "llmrouterd.route",
         "llmrouterd.guard",
         "llmrouterd.edge",
+        "llmrouterd.apart",
         "trio",
     ),
+    "llmrouterd.apart": ("pypdf",),
     "llmrouterd.detect": (),
     "llmrouterd.plugins": ("formats", "llmrouterd.model", "llmrouterd.hooks", "llmrouterd.detect"),
     "llmrouterd.classifiers": (
@@ -87,6 +89,7 @@ CLOCKS = ("datetime.now", "datetime.utcnow", "datetime.today", "date.today")
 CATCH_ALL: dict[str, str] = {
     "llmrouter.py": "the outermost frame: one line instead of a traceback",
     "llmrouterd/edge/connection.py": "one client's request must not end the daemon",
+    "llmrouterd/apart/pdftext.py": "a PDF may raise anything in its reader, and has no text then",
     "llmrouterd/pipeline/extend.py": "a plugin or classifier is somebody else's code",
     "llmrouterd/plugins/own.py": "the owner's file may do anything while it is loaded",
 }

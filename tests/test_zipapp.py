@@ -3,13 +3,22 @@
 import json
 import os
 import re
+import select
 import shutil
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import llmrouter
+from tests.commands.test_sbom import well_formed
+from tests.fakes.pdf import pdf
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +97,8 @@ def test_another_directory_and_the_network_give_the_same_bytes(built: Path, plac
     tree = copy_of_the_tree(places / "deeper/open_nursery/llmrouter", COMMIT)
     build(tree, "--output", str(places / "other.pyz"))
     assert (places / "other.pyz").read_bytes() == built.read_bytes()
+    beside = built.with_name("llmrouter.cdx.json")
+    assert (places / "other.cdx.json").read_bytes() == beside.read_bytes()
     assert not (tree / "llmrouter.pyz").exists()
 
 
@@ -153,12 +164,31 @@ def test_entries_are_sorted_alike_and_stored(built: Path) -> None:
 
 def test_every_product_file_is_in_it(names: list[str]) -> None:
     files = [p for room in ("formats", "llmrouterd") for p in (ROOT / room).rglob("*")]
-    wanted = {
-        p.relative_to(ROOT).as_posix()
-        for p in files
-        if p.suffix in {".py", ".html", ".css", ".js", ".toml"}
-    }
+    wanted = {p.relative_to(ROOT).as_posix() for p in files if p.is_file()}
+    wanted = {name for name in wanted if "__pycache__" not in name}
+    kinds = {Path(name).suffix for name in wanted}
+    assert kinds >= {".py", ".html", ".css", ".js", ".toml", ".service", ".socket"}
     assert not (wanted | {"llmrouter.py", "__main__.py", "_build.py"}) - set(names)
+
+
+def test_what_it_is_made_of_is_in_it_and_beside_it(built: Path) -> None:
+    beside = built.with_name("llmrouter.cdx.json").read_text()
+    with zipfile.ZipFile(built) as archive:
+        assert archive.read("llmrouter.cdx.json").decode() == beside
+    done = python(str(built), "version", "--sbom")
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", beside)
+    told = json.loads(beside)
+    well_formed(told)
+    locked = re.findall(
+        r"^(\w+)==(\S+) .*\n.*sha256:(\w+)",
+        (ROOT / "contrib/vendor.lock").read_text(),
+        re.MULTILINE,
+    )
+    hashes = [(e["name"], e["version"], e["hashes"][0]["content"]) for e in told["components"]]
+    assert hashes == locked
+    assert all(each["licenses"] for each in told["components"])
+    properties = {e["name"]: e["value"] for e in told["metadata"]["component"]["properties"]}
+    assert properties["llmrouter:commit"] == "0123456"
 
 
 def test_every_source_has_its_bytecode(names: list[str]) -> None:
@@ -229,6 +259,140 @@ def test_every_module_comes_from_its_bytecode(built: Path) -> None:
     assert not [file for file in files if not file.endswith(".pyc")]
 
 
+def test_every_module_can_be_loaded_from_it(built: Path) -> None:
+    """Also what only a terminal, or half a minute, would come by: `tui` and `selftest`."""
+    code = (
+        "import importlib, pkgutil, sys; sys.path.insert(0, sys.argv[1]); import formats, llmrouterd\n"
+        "for room in (formats, llmrouterd):\n"
+        "    for each in pkgutil.walk_packages(room.__path__, room.__name__ + '.'):\n"
+        "        print(importlib.import_module(each.name).__name__)"
+    )
+    done = python("-c", code, str(built))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"llmrouterd.commands.tui.app", "llmrouterd.selftest.run"} < set(done.stdout.split())
+
+
+CONFIG = '[logging]\nenabled = true\naudit = true\n[[providers]]\nname = "e"\nformat = "echo"\n'
+ASKED = b'{"model": "echo", "messages": [{"role": "user", "content": "hello"}]}'
+COMMANDS = (
+    ("init", "made.toml"),
+    ("serve", "--check", "x.toml"),
+    ("check", "x.toml"),
+    ("check", "--online", "x.toml"),
+    ("check", "--offline", "--seconds", "0", "x.toml"),
+    ("explain", "x.toml", "--model", "echo"),
+    ("stats", "log.jsonl", "--json"),
+    ("audit", "verify", "log.jsonl"),
+    ("replay", "log.jsonl", "--config", "x.toml", "--json"),
+    ("service", "print", "--socket", "--config", "x.toml"),
+    ("service", "print", "--user", "--config", "x.toml"),
+    ("version", "--sbom"),
+    *((name, "-h") for name in llmrouter.COMMANDS),
+)
+RUNNING = (
+    ("provider", "list", "--url"),
+    ("explain", "--model", "echo", "--url"),
+    ("replay", "log.jsonl", "--config", "x.toml", "--send", "--url"),
+)
+
+
+@pytest.fixture(scope="module")
+def yard(built: Path, places: Path) -> Iterator[Path]:
+    """A folder with a configuration, and with the log of a daemon that runs from the file beside it;
+    `url` in it says where."""
+    folder = places / "yard"
+    folder.mkdir()
+    (folder / "x.toml").write_text(CONFIG)
+    command = [sys.executable, "-I", "-S", str(built), "serve", "x.toml", "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as daemon:
+        assert daemon.stderr
+        said = iter(daemon.stderr)
+        url = next(m[1] for line in said if (m := re.search(r"listens on (http\S+)", line)))
+        (folder / "url").write_text(url)
+        for path in ("/dashboard", "/dashboard/api/state", "/metrics"):  # its page and its figures
+            assert urllib.request.urlopen(url + path, timeout=60).read()
+        urllib.request.urlopen(f"{url}/v1/chat/completions", ASKED, timeout=60).read()
+        until = time.monotonic() + 60
+        while not (folder / "logs/requests.jsonl").exists():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        shutil.copy(folder / "logs/requests.jsonl", folder / "log.jsonl")
+        yield folder
+        daemon.send_signal(signal.SIGTERM)
+        assert (daemon.wait(60), "Traceback" in daemon.stderr.read()) == (0, False)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_each_command_works_from_the_file_alone(built: Path, yard: Path, words) -> None:
+    done = python(str(built), *words, cwd=yard)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert done.stdout or words[0] == "init"
+
+
+@pytest.mark.parametrize("words", RUNNING, ids=" ".join)
+def test_each_command_that_asks_a_router_works_from_the_file(
+    built: Path, yard: Path, words
+) -> None:
+    done = python(str(built), *words, (yard / "url").read_text(), cwd=yard)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert done.stdout
+
+
+def test_a_file_that_is_replaced_disturbs_nothing_that_runs(built: Path, places: Path) -> None:
+    """An upgrade: what the daemon needs it has loaded by the time it listens."""
+    folder = places / "upgraded"
+    folder.mkdir()
+    old, config = shutil.copy(built, folder / "x.pyz"), folder / "x.toml"
+    config.write_text(CONFIG)
+    command = [sys.executable, "-I", "-S", str(old), "serve", "x.toml", "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as daemon:
+        assert daemon.stderr
+        said = iter(daemon.stderr)
+        url = next(m[1] for line in said if (m := re.search(r"listens on (http\S+)", line)))
+        (folder / "new").write_bytes(b"PK, and nothing that one could read")
+        (folder / "new").replace(folder / "x.pyz")
+        config.write_text(
+            CONFIG + "[classifiers.pii]\nenabled = true\n[plugins.redact]\nenabled = true\n"
+        )
+        asked = json.loads(ASKED) | {"max_tokens": 9}
+        for reloaded in (False, True):
+            if reloaded:
+                daemon.send_signal(signal.SIGHUP)
+                assert any("generation 2" in line for line in said)
+            for path in ("/v1/chat/completions", "/v1/messages", "/api/chat", "/v1/responses"):
+                for stream in (False, True):
+                    body = asked | {"stream": stream}
+                    if path == "/v1/responses":
+                        body = {"model": "echo", "input": "hello", "stream": stream}
+                    sent = json.dumps(body).encode()
+                    assert urllib.request.urlopen(f"{url}{path}", sent, timeout=60).read()
+            for path in ("/metrics", "/v1/models", "/api/tags", "/dashboard/api/state"):
+                assert urllib.request.urlopen(url + path, timeout=60).read()
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(60) == 0
+        assert "Error" not in daemon.stderr.read()
+
+
+def test_watching_and_launching_work_from_the_file(built: Path, yard: Path) -> None:
+    url = (yard / "url").read_text()
+    command = [sys.executable, "-I", "-S", str(built), "watch", url, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout
+        until = time.monotonic() + 60
+        while not select.select([watching.stdout], [], [], 0.3)[0] and time.monotonic() < until:
+            urllib.request.urlopen(f"{url}/v1/chat/completions", ASKED, timeout=60).read()
+        assert json.loads(watching.stdout.readline())["type"]
+        watching.kill()
+    agent = yard / "claude"
+    agent.write_text("#!/bin/sh\n")
+    agent.chmod(0o755)
+    words = [sys.executable, "-I", "-S", str(built), "launch", "claude", "--url", url, "--print"]
+    env = {"PATH": str(yard)}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"ANTHROPIC_BASE_URL={url}" in done.stdout
+
+
 # ---- what the script refuses ---------------------------------------------------------------------
 
 
@@ -263,3 +427,35 @@ def test_an_unknown_option_is_wrong_usage() -> None:
     )
     assert done.returncode == 2
     assert "--outptu" in done.stderr
+
+
+def test_with_pdf_it_reads_documents_by_itself(places: Path) -> None:
+    output = places / "pdf.pyz"
+    build(ROOT, "--with", "pdf", "--output", str(output))
+    with zipfile.ZipFile(output) as archive:
+        assert "pypdf/__init__.pyc" in archive.namelist()
+        assert "pypdf 7.1.0: BSD-3-Clause" in archive.read("THIRD_PARTY.txt").decode()
+    (places / "pdf.toml").write_text(
+        '[[providers]]\nname = "e"\nformat = "echo"\n[plugins.pdf]\nenabled = true\n'
+    )
+    done = python(str(output), "check", str(places / "pdf.toml"))
+    assert done.returncode == 0, done.stderr
+    read = "import sys; sys.path[:0] = sys.argv[1:]; from llmrouterd.apart.pdftext import extract; "
+    read += "print(extract(sys.stdin.buffer.read(), dict(seconds=9, max_pages=9, max_chars=9)))"
+    command = [sys.executable, "-I", "-S", "-c", read, str(output)]
+    said = subprocess.run(command, input=pdf("Hello"), capture_output=True, check=True).stdout
+    assert b"Hello" in said
+
+
+def test_without_it_that_plugin_says_what_to_do(built: Path, places: Path) -> None:
+    (places / "no.toml").write_text(
+        '[[providers]]\nname = "e"\nformat = "echo"\n[plugins.pdf]\nenabled = true\n'
+    )
+    done = python(str(built), "check", str(places / "no.toml"))
+    assert done.returncode == 2
+    assert "sh zipapp.sh --with pdf" in done.stderr
+
+
+def test_only_what_there_is_can_be_packed_too() -> None:
+    done = subprocess.run(["sh", str(ROOT / "zipapp.sh"), "--with", "x"], capture_output=True)
+    assert done.returncode == 2

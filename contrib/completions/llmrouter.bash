@@ -17,7 +17,7 @@ _llmrouter() {
     "provider "*) COMPREPLY=($(compgen -W "-h --help --debug --url --key-env --timeout list pause resume drain" -- "$cur")) ;;
     "explain "*) COMPREPLY=($(compgen -W "-h --help --debug --model --prompt --request --format --tag --provider --client --url --key-env --json" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "service "*) COMPREPLY=($(compgen -W "-h --help --debug --user --socket --config --force print install uninstall" -- "$cur")) ;;
-    "version "*) COMPREPLY=($(compgen -W "-h --help --debug" -- "$cur")) ;;
+    "version "*) COMPREPLY=($(compgen -W "-h --help --debug --sbom" -- "$cur")) ;;
     "replay "*) COMPREPLY=($(compgen -W "-h --help --debug --config --since --limit --all --json --send --url --concurrency --key-env" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;
     "launch "*) COMPREPLY=($(compgen -W "-h --help --debug --url --model --key-env --print claude codex copilot opencode qwen" -- "$cur")) ;;
     "serve "*) COMPREPLY=($(compgen -W "-h --help --debug --host --port --workers --log-level --log-format --watch-config --check" -- "$cur")); COMPREPLY+=($(compgen -f -- "$cur")) ;;

@@ -114,3 +114,4 @@ complete -c llmrouter -n '__fish_seen_subcommand_from service' -l force -d 'over
 complete -c llmrouter -n '__fish_seen_subcommand_from service' -a 'print install uninstall'
 complete -c llmrouter -n '__fish_seen_subcommand_from version' -s h -l help -d 'show this help message and exit'
 complete -c llmrouter -n '__fish_seen_subcommand_from version' -l debug -d 'show the traceback of an internal error'
+complete -c llmrouter -n '__fish_seen_subcommand_from version' -l sbom -d 'print what it is made of, as CycloneDX JSON'

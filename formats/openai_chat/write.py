@@ -559,6 +559,10 @@ class _Writer:
         effort = self._effort()
         if effort is not None:
             body["reasoning_effort"] = effort
+        if self._target.template_thinking and thinking.mode in ("off", "on") and not self._same:
+            own = self._target.options.get("chat_template_kwargs")
+            switch = {"enable_thinking": thinking.mode == "on"}
+            body["chat_template_kwargs"] = (own if isinstance(own, dict) else {}) | switch
 
     def _effort(self) -> str | None:
         thinking = self._request.thinking

@@ -255,16 +255,18 @@ def _condition(spec: RuleSpec) -> str:
 
 
 def _policy_row(policy: Policy) -> tuple[str, ...]:
-    return policy.where, _binds(policy), _forbids(policy)
+    return policy.where, binds(policy), forbids(policy)
 
 
-def _binds(policy: Policy) -> str:
+def binds(policy: Policy) -> str:
+    """Which requests a policy is about."""
     named = (("tag", policy.tags), ("client", policy.clients), ("model", policy.models))
     words = [f"{what} {' or '.join(those)}" for what, those in named if those]
     return ", ".join(words) or "every request"
 
 
-def _forbids(policy: Policy) -> str:
+def forbids(policy: Policy) -> str:
+    """What they may not do."""
     words = ["any provider"] if policy.block else []
     words += [f"any but {', '.join(policy.allow)}"] if policy.allow else []
     words += [", ".join(policy.deny)] if policy.deny else []
@@ -324,7 +326,7 @@ def as_json(config: Config) -> dict[str, Any]:
         "skipped": [{"name": name, "reason": reason} for name, reason in config.skipped],
         "routers": [_rule_json(spec) for spec in config.routing.rules],
         "policies": [
-            {"where": each.where, "binds": _binds(each), "forbids": _forbids(each)}
+            {"where": each.where, "binds": binds(each), "forbids": forbids(each)}
             for each in config.routing.policies
         ],
         "models": {name: list(targets) for name, targets in config.routing.aliases.items()},

@@ -96,6 +96,14 @@ _OWN_MODEL = frozenset({"claude", "codex"})  # these have one of their own, if n
 class LaunchError(Exception):
     """Why the agent cannot be started; the text is for the person who asked."""
 
+    code = 1
+
+
+class WrongAddressError(LaunchError):
+    """What --url holds is no address that an agent could use."""
+
+    code = 2
+
 
 def run(args: argparse.Namespace) -> int:
     """Replace this process by the agent; returns only when nothing is to be run, or can be."""
@@ -103,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
         program, words, env = plan(args, os.environ)
     except LaunchError as error:
         print(f"llmrouter: {error}", file=sys.stderr)
-        return 1
+        return error.code
     if args.print:
         print(shown(program, words, env, os.environ))
         return 0
@@ -115,6 +123,11 @@ def plan(
     args: argparse.Namespace, environ: Mapping[str, str]
 ) -> tuple[str, list[str], dict[str, str]]:
     """The program, its words and its environment. Raises LaunchError."""
+    if not args.url.startswith(("http://", "https://")):
+        words = f"--url takes an address such as {URL}, not {args.url}"
+        if args.url.startswith("unix:"):
+            words += ": agents cannot use a socket, so let the router listen on a port, too"
+        raise WrongAddressError(words)
     program = shutil.which(args.agent, path=environ.get("PATH"))
     if program is None:
         raise LaunchError(f"there is no program {args.agent!r} on the PATH: install it first")

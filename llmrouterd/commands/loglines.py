@@ -34,6 +34,10 @@ class BadLog(Exception):
     """A file that cannot be read; the text says which and why."""
 
 
+class UnreadLog(BadLog):
+    """A file that cannot be read: the words are right, and what they ask for failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line. place: `requests.jsonl:17`. why: what is wrong with it; its value is empty then."""
@@ -70,7 +74,7 @@ def read_lines(paths: Iterable[Path]) -> Iterator[Line]:
                 with path.open("rb") as file:
                     yield from _lines(_unpacked(file), path.name)
         except OSError as error:
-            raise BadLog(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+            raise UnreadLog(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
 
 
 def _unpacked(file: IO[bytes]) -> IO[bytes] | gzip.GzipFile:

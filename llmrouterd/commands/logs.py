@@ -27,9 +27,10 @@ _PRIORITY = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}  # 
 
 
 class Generation(logging.Filter):
-    """Puts the number of the configuration in force into every record."""
+    """Puts the number of the configuration in force into every record. shape: of the log's lines."""
 
     number = 1
+    shape = "plain"
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.generation = self.number
@@ -68,6 +69,7 @@ class Json(logging.Formatter):
             "logger": record.name,
             "generation": getattr(record, "generation", 0),
             "message": record.getMessage(),
+            **getattr(record, "told", {}),
         }
         if getattr(record, "trace_id", ""):
             line["trace_id"] = record.trace_id  # type: ignore[attr-defined]
@@ -97,6 +99,7 @@ def to_stderr(level: str, shape: str, environ: Mapping[str, str]) -> Generation:
     if shape == "auto":
         shape = "journal" if _is_journal(environ.get("JOURNAL_STREAM", "")) else "plain"
     stamp = Generation()
+    stamp.shape = shape
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(_SHAPES[shape]())
     lines.addFilter(stamp)

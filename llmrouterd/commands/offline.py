@@ -66,7 +66,7 @@ def _elsewhere(config: Config | None) -> Config | None:
 
     if config is None:
         return None
-    server = replace(config.server, hosts=("127.0.0.1",), port=0, state_dir="")
+    server = replace(config.server, hosts=("127.0.0.1",), port=0, state_dir="", workers=1)
     return replace(config, server=server, logging=Logging())
 
 

@@ -23,6 +23,11 @@ CONFIG = (
 )
 
 
+def version(parser: argparse.ArgumentParser) -> None:
+    text = "print what it is made of, as CycloneDX JSON"
+    parser.add_argument("--sbom", action="store_true", help=text)
+
+
 def watch(parser: argparse.ArgumentParser) -> None:
     tui(parser)
     parser.add_argument("--json", action="store_true", help="print the feed's events, one a line")
@@ -271,4 +276,5 @@ COMMANDS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "launch": launch,
     "provider": provider,
     "service": service,
+    "version": version,
 }

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrouterd.commands import locate
 from llmrouterd.commands.check import find_and_load, printable, table
-from llmrouterd.commands.loglines import BadLog, Line, ordered, read_lines
+from llmrouterd.commands.loglines import BadLog, Line, UnreadLog, ordered, read_lines
 from llmrouterd.model import ConfigError
 from llmrouterd.pipeline.replay import NoFacts, NotRouted, Replay
 from llmrouterd.route.recorded import ListMissing, Unreadable
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         seen = _replayed(args, config, since_ms)
     except (_AskedWrongly, BadLog) as why:
         print(f"llmrouter replay: {why}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(why, UnreadLog) else 2
     except ConfigError as error:
         return locate.complain(error)
     if args.json:

@@ -1,7 +1,7 @@
 """`llmrouter serve`: runs the daemon in the foreground.
 
-Owns: the daemon's own log on stderr, the words at start, exit codes.
-Refuses to know: how anything is served.
+Owns: setting up the daemon's own log on stderr, exit codes.
+Refuses to know: how anything is served, what is said at the start (announce.py).
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
 from llmrouterd.commands import check, logs
+from llmrouterd.commands.announce import announce
 from llmrouterd.commands.locate import complain, find
 from llmrouterd.config import load, overridden
-from llmrouterd.config.providers import masked
-from llmrouterd.config.server import UNIX
 from llmrouterd.model import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +28,8 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until stopped. 0: stopped in order. 2: the configuration is wrong."""
+    """Serve until stopped. 0: stopped in order. 1: it cannot listen there. 2: the configuration is
+    wrong."""
     try:
         path = find(args.config, os.environ)
         config = None if path is None else load(path, os.environ)
@@ -76,6 +75,7 @@ def _serve(
 
     from llmrouter import __version__
     from llmrouterd.ops import app
+    from llmrouterd.ops.listening import NotListeningError
 
     for warning in config.warnings if config else ():
         logging.getLogger("llmrouter").warning("%s", warning)
@@ -91,7 +91,7 @@ def _serve(
                 environ=os.environ,
                 load=again,
                 watch=args.watch_config,
-                ready=lambda *found: _announce(app.Running(*found)),
+                ready=lambda *found: announce(stamp.shape, app.Running(*found)),
                 in_force=partial(setattr, stamp, "number"),
             )
             child = supervisor.run()
@@ -107,13 +107,14 @@ def _serve(
                 port=args.port,
                 load=again,
                 watch=args.watch_config and child is None,
-                ready=_announce if child is None else _silent,
+                ready=partial(announce, stamp.shape) if child is None else _silent,
                 in_force=partial(setattr, stamp, "number"),
                 child=child,
             )
         )
     except ConfigError as error:
-        return complain(error)
+        code = complain(error)
+        return 1 if isinstance(error, NotListeningError) else code
     return 0
 
 
@@ -128,39 +129,3 @@ def _settle_memory() -> None:
 
 def _silent(running: Running) -> None:
     """Of a worker: its supervisor says when all are there."""
-
-
-def _announce(running: Running) -> None:
-    """What was found, and the three lines a client needs."""
-    server = running.config.server
-    say = _say
-    for name, reason in running.config.skipped:
-        say(f"  skipped   {name}: {reason}")
-    for provider in running.config.providers:
-        where = masked(provider.base_url) or "embedded"
-        say(f"  provider  {provider.name} ({provider.format}) {where}")
-    scheme = "https" if running.secure else "http"
-    urls = [a if a.startswith(UNIX) else f"{scheme}://{a}" for a in running.addresses]
-    say(f"llmrouter listens on {', '.join(urls)}")
-    reachable = [address for address in running.addresses if not address.startswith(UNIX)]
-    if not reachable:
-        return
-    url = f"{scheme}://{_reachable(reachable[0])}"
-    key = "$KEY" if server.api_key or running.config.clients else "none"
-    say(f"  OpenAI     export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}")
-    say(f"  Anthropic  export ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN={key}")
-    say(f"  Ollama     export OLLAMA_HOST={url}")
-    if server.dashboard:
-        say(f"  dashboard  {url}/dashboard")
-
-
-def _reachable(address: str) -> str:
-    """What a client on this machine connects to: "every address" is not one."""
-    host, _, port = address.rpartition(":")
-    every = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
-    return f"{every.get(host, host)}:{port}"
-
-
-def _say(line: str) -> None:
-    """To stderr: nothing but an answer goes to stdout, and serving is no answer."""
-    print(line, file=sys.stderr, flush=True)

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import importlib.resources
 import os
+import re
 import shlex
 import shutil
 import sys
+import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 UNIT, SOCKET = "llmrouter.service", "llmrouter.socket"
 SYSTEM = Path("/etc/systemd/system")
@@ -33,8 +36,19 @@ _SYSTEM_ONLY = (
     *("PrivateDevices", "PrivateMounts", "PrivateTmp", "PrivateUsers", "PrivateIPC", "ProcSubset"),
     *("ProtectClock", "ProtectControlGroups", "ProtectHome", "ProtectHostname"),
     *("ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables", "ProtectProc"),
-    *("ProtectSystem", "RemoveIPC", "EnvironmentFile", "WorkingDirectory"),
+    *("ProtectSystem", "RemoveIPC", "WorkingDirectory"),
+    *("After", "Wants"),  # of the network, which one's own manager knows nothing of
 )
+# What the service does not see (ProtectHome, PrivateTmp).
+HIDDEN = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108
+_KEYS_COMMENT = '# Keys that the configuration names with api_key_file = "openai":\n'
+_KEYS_EXAMPLE = "#LoadCredential=openai:/etc/llmrouter/keys/openai\n"
+_BARE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")  # what can be a credential's name
+_WHO = """# The daemon runs as a user that exists only while it runs, sees no home and writes nothing but its
+# logs and state. Keys come from credentials (below) or from the environment file.
+"""
+_WHO_USER = "# The daemon runs as that person. Keys come from files or from the environment file.\n"
+_ENVIRONMENT = "/etc/llmrouter/environment"
 
 
 class NotDoneError(Exception):
@@ -70,7 +84,39 @@ def text(args: argparse.Namespace) -> str:
     unit = template(UNIT)
     unit = unit.replace(_TEMPLATE_START, f"{program()} serve")
     unit = unit.replace(f"serve {_TEMPLATE_CONFIG}", f"serve {shlex.quote(str(_config(args)))}")
-    return _for_user(unit) if args.user else unit
+    if args.user:
+        return _for_user(unit)
+    lines = "".join(f"LoadCredential={name}:{path}\n" for name, path in credentials(_config(args)))
+    if lines:
+        unit = unit.replace(
+            _KEYS_COMMENT, "# Keys in files of their own, as the configuration names them:\n"
+        )
+        unit = unit.replace(_KEYS_EXAMPLE, lines)
+    return unit
+
+
+def credentials(config: Path) -> list[tuple[str, Path]]:
+    """The key files that a configuration names without a path: the service's own user cannot read them
+    where they lie, so systemd hands them over. None of a file that cannot be read: `check` says why."""
+    try:
+        document = tomllib.loads(config.read_text("utf-8-sig"))
+    except (OSError, ValueError):
+        return []
+    found = dict.fromkeys(_key_files(document))
+    return [(name, config.parent / name) for name in found if name and _BARE.match(name)]
+
+
+def _key_files(table: Any) -> Iterator[str]:
+    """Every text behind a key that names a file with a key, wherever it stands."""
+    if isinstance(table, dict):
+        for name, value in table.items():
+            if name.endswith("key_file") and isinstance(value, str):
+                yield value
+            else:
+                yield from _key_files(value)
+    elif isinstance(table, list):
+        for each in table:
+            yield from _key_files(each)
 
 
 def template(name: str) -> str:
@@ -102,7 +148,10 @@ def _for_user(unit: str) -> str:
         line for line in unit.splitlines() if line.lstrip("#").partition("=")[0] not in _SYSTEM_ONLY
     ]
     plain = "\n".join(kept).replace("WantedBy=multi-user.target", "WantedBy=default.target")
-    return plain.replace("network-online.target", "default.target") + "\n"
+    plain = plain.replace("for a whole machine", "for one person")
+    plain = plain.replace("into /etc/systemd/system", "into ~/.config/systemd/user")
+    plain = plain.replace(_WHO, _WHO_USER).replace(_ENVIRONMENT, "%E/llmrouter/environment")
+    return plain.replace(_KEYS_COMMENT + _KEYS_EXAMPLE, "") + "\n"
 
 
 # --- installing -----------------------------------------------------------------------------------
@@ -134,17 +183,23 @@ def _install(args: argparse.Namespace) -> None:
     if not args.user and not config.stat().st_mode & 0o004:
         print(f"the service's own user cannot read {config}; it holds no keys, so:")
         print(f"  chmod 644 {shlex.quote(str(config))}")
+    if not args.user:
+        for name, path in credentials(config):
+            print(f"systemd hands it the key {name}: {path}")
     _say_next(args, "enable --now", SOCKET if args.socket else UNIT)
 
 
 def _check_homes(config: Path) -> None:
-    """The unit sees no home, so that nothing it needs may lie in one."""
-    for path in (config, Path(sys.argv[0]).resolve()):
-        if path.is_relative_to("/home") or path.is_relative_to("/root"):
-            raise NotDoneError(
-                f"{path} lies in a home, which the service cannot see: put it into /usr/local/bin "
-                "or /etc/llmrouter, or install with --user"
-            )
+    """The unit sees no home and no /tmp of others, so that nothing it needs may lie there."""
+    python = Path(sys.executable).resolve()
+    for path in (config, Path(sys.argv[0]).resolve(), python):
+        if not any(path.is_relative_to(hidden) for hidden in HIDDEN):
+            continue
+        where = f"{path} lies where the service cannot see it (homes, /tmp)"
+        if path == python:
+            raise NotDoneError(f"{where}: run this with a Python of the system, or with --user")
+        words = "put it into /usr/local/bin or /etc/llmrouter, or install with --user"
+        raise NotDoneError(f"{where}: {words}")
 
 
 def _uninstall(args: argparse.Namespace) -> None:
@@ -156,9 +211,15 @@ def _uninstall(args: argparse.Namespace) -> None:
         if path.name == UNIT and not path.read_text("utf-8").startswith(OURS) and not args.force:
             raise NotDoneError(f"{path} is not one of ours: --force removes it all the same")
     for path in found:
+        for link in folder.glob(f"*.wants/{path.name}"):  # of `systemctl enable`: it would dangle
+            link.unlink()
+            print(f"removed {link}")
         path.unlink()
         print(f"removed {path}")
-    _say_next(args, "stop", UNIT)
+    _say_next(args, "stop", " ".join(path.name for path in reversed(found)))
+    if not args.user:
+        print("left alone: /etc/llmrouter, /var/lib/llmrouter (and private/llmrouter beside it),")
+        print("  /var/log/llmrouter, and the program")
 
 
 def _say_next(args: argparse.Namespace, verb: str, unit: str) -> None:
@@ -168,7 +229,8 @@ def _say_next(args: argparse.Namespace, verb: str, unit: str) -> None:
         print("there is no systemctl here")
         return
     print("now:")
-    print(f"  systemctl{user} daemon-reload")
-    print(f"  systemctl{user} {verb} {unit}")
+    commands = [f"  systemctl{user} daemon-reload", f"  systemctl{user} {verb} {unit}"]
+    for line in reversed(commands) if verb == "stop" else commands:
+        print(line)
     if args.user and verb != "stop":
         print("  loginctl enable-linger   # to have it run while you are logged out")

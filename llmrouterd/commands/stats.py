@@ -48,7 +48,7 @@ class AskedWrongly(Exception):
 
 
 def run(args: argparse.Namespace) -> int:
-    """Add up and print. Exit code 0; 1 when a log cannot be read, 2 for wrong usage."""
+    """Add up and print. Exit code 0; 1 when a log cannot be read or is none, 2 for wrong usage."""
     try:
         by = _kinds(args.by)
         now_s = time.time()
@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"llmrouter stats: {summary.broken} {words}, skipped", file=sys.stderr)
     if len(unread) < len(logs):
         _show(summary, args)
-    return 1 if unread else 0
+    no_log = summary.broken and not summary.total.requests and not summary.outside
+    return 1 if unread or no_log else 0
 
 
 def _show(summary: Summary, args: argparse.Namespace) -> None:

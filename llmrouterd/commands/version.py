@@ -1,6 +1,6 @@
-"""`llmrouter version`: what is running, made from what.
+"""`llmrouter version [--sbom]`: what is running, made from what.
 
-Owns: the version line, and where the commit is found: written down by zipapp.sh, or asked of git.
+Owns: the version line, where the parts list is found, and where the commit is found: written down by zipapp.sh, or asked of git.
 Refuses to know: trio. The line names its version without loading it.
 """
 
@@ -20,9 +20,25 @@ if TYPE_CHECKING:
 BUILT_FROM = "llmrouter.py formats llmrouterd contrib/vendor.lock zipapp.sh LICENSE"
 
 
-def run(_: argparse.Namespace) -> int:
-    print(version_line())
+def run(args: argparse.Namespace) -> int:
+    print(parts_list() if args.sbom else version_line(), end="" if args.sbom else "\n")
     return 0
+
+
+def parts_list() -> str:
+    """The one that was written when this was packed; else what is installed."""
+    from llmrouterd.commands import sbom
+
+    try:
+        built = importlib.import_module("_build")
+        loader = built.__spec__ and built.__spec__.loader
+        packed = Path(str(built.__file__)).with_name(sbom.NAME)
+        return str(loader.get_data(str(packed)).decode("utf-8"))  # type: ignore[union-attr]
+    except (ModuleNotFoundError, AttributeError, OSError):
+        made_from = commit()
+        known = "" if made_from == "unknown" else made_from.partition(",")[0]
+        python = sys.version.split()[0]
+        return sbom.document(__version__, known, python, sbom.installed())
 
 
 def version_line() -> str:

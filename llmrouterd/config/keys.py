@@ -403,7 +403,7 @@ PLUGINS: Mapping[str, Keys] = {
         "remove": Key("texts", filled=True),
         "rules": Key("tables"),
     },
-    "response-healing": _HOOKED,
+    "response-healing": {**_HOOKED, "stream": Key("switch")},
     "pareto-router": {
         **_HOOKED,
         "default_tier": Key("text", filled=True),
@@ -447,13 +447,25 @@ PLUGINS: Mapping[str, Keys] = {
         "passes_on": Key("switch"),
         "serve_hosted": Key("switch"),
     },
+    "pdf": {
+        **_HOOKED,
+        "always": Key("switch"),
+        "native": Key("texts", filled=True),
+        "max_bytes": Key("whole", low=1024, high=1 << 30),
+        "max_pages": Key("whole", low=1, high=100000),
+        "max_chars": Key("whole", low=1000, high=10000000),
+        "parse_timeout": Key("number", low=3, high=600),
+        "memory": Key("whole", low=128 << 20, high=64 << 30),
+        "keep": Key("number", low=0, high=86400),
+        "on_failure": Key("text", one_of=("continue", "fail")),
+    },
 }
 # Of a file of the owner's own; whatever else its table holds is that file's business.
 OWN: Keys = {**_HOOKED, "path": Key("text", required=True, filled=True)}
 # Ids of later versions: refused when enabled. Any other id is ignored with a warning.
 CLASSIFIERS_LATER: tuple[str, ...] = ()
 RESPONSE_CLASSIFIERS_LATER: tuple[str, ...] = ()
-PLUGINS_LATER = ("pdf",)
+PLUGINS_LATER: tuple[str, ...] = ()
 
 CLIENT: Keys = {
     "name": Key("text", required=True, filled=True),

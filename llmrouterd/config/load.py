@@ -24,6 +24,7 @@ from llmrouterd.config.clients import check_budgets, read_clients
 from llmrouterd.config.logs import read_logging
 from llmrouterd.config.nouns import Config
 from llmrouterd.config.own import read_own
+from llmrouterd.config.pdf import check_pdf
 from llmrouterd.config.policies import read_policies
 from llmrouterd.config.prices import read_prices, with_prices
 from llmrouterd.config.providers import names_of, read_providers
@@ -103,8 +104,10 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Config:
     )
     _check_tiers(problems, config, names)
     check_asking(problems, config, names)
+    check_pdf(problems, config, names)
     _check_tags(problems, config)
     _check_unheld(problems, config)
+    _check_idle(problems, config)
     if skipped and not providers:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped)
         problems.add((), f"every provider was skipped: {why}")
@@ -203,6 +206,20 @@ def _check_unheld(problems: Problems, config: Config) -> None:
                 f'them here add [[policies]] with tag = {quoted(rule.tag)} and require = "local"'
             )
             problems.warn(("routers", index, "tag"), words)
+
+
+_SAYS = {
+    "system-prompt": ("text", "prompts"),
+    "model-params": ("defaults", "set", "min", "max", "remove", "rules"),
+}
+
+
+def _check_idle(problems: Problems, config: Config) -> None:
+    """A plugin that was switched on and told nothing."""
+    for name, keys_of in _SAYS.items():
+        table = config.plugins.get(name, {})
+        if table.get("enabled") and not any(table.get(key) for key in keys_of):
+            problems.warn(("plugins", name), f"does nothing: give {' or '.join(keys_of)}")
 
 
 def _check_tiers(problems: Problems, config: Config, names: Sequence[str]) -> None:

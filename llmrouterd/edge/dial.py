@@ -226,6 +226,8 @@ def bracketed(host: str) -> str:
 async def _connect(host: str, port: int, label: egress.Label) -> tuple[socket.socket, str]:
     """A connected socket and the address it is connected to."""
     where = f"{bracketed(host)}:{port}"
+    if label.nowhere:  # to look a name up tells somebody of it, too
+        raise DialError("denied", f"{where} is not on this network, and the request must stay here")
     try:
         found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:  # gaierror is an OSError; UnicodeError: not a host name

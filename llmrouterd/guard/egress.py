@@ -53,6 +53,12 @@ class Label:
         """Not every address is right."""
         return self.local_only or self.public_only
 
+    @property
+    def nowhere(self) -> bool:
+        """No address at all is right."""
+        private = all(ipaddress.ip_network(text).is_private for text in self.networks)
+        return self.local_only and self.public_only and private
+
 
 FREE = Label()
 

@@ -126,6 +126,8 @@ _ALL = (
         "1 for the state of the provider's circuit, 0 for the others.",
         *("provider", "state"),
     ),
+    _gauge("llmrouter_cache_entries", "Answers that the cache plugin holds."),
+    _gauge("llmrouter_cache_bytes", "What they weigh, with what each of them costs besides."),
     _gauge("llmrouter_connections_open", "Client connections."),
     _gauge("llmrouter_draining", "1: the router takes no new connections."),
     _histogram(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ from llmrouterd.observe.lag import watch_lag
 from llmrouterd.observe.metrics import Metrics
 from llmrouterd.ops import archive, hub, local, signals
 from llmrouterd.ops.current import Current
-from llmrouterd.ops.generation import build
+from llmrouterd.ops.generation import build, kept_answers
 from llmrouterd.ops.listening import handed_down, listeners, server_context
 from llmrouterd.ops.pages import refuse
 from llmrouterd.ops.permits import Permits
@@ -52,9 +52,9 @@ from llmrouterd.pipeline.daemon import Daemon, Generation
 from llmrouterd.pipeline.tracing import Tracer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, Mapping, MutableMapping
 
-    from llmrouterd.model import Allowance, Fleet, Slots
+    from llmrouterd.model import Allowance, Fleet, ProviderState, Slots
     from llmrouterd.observe.otlp import Export
     from llmrouterd.ops.worker import Child
 
@@ -65,11 +65,13 @@ _BODIES_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What the caller is told when the daemon listens. secure: by HTTPS, where it is TCP."""
+    """What the caller is told when the daemon listens. secure: by HTTPS, where it is TCP. states: the
+    providers, as far as they have answered by now."""
 
     config: Config
     addresses: tuple[str, ...]
     secure: bool = False
+    states: Mapping[str, ProviderState] = field(default_factory=dict)
 
 
 async def run(
@@ -217,6 +219,7 @@ class _House:
             telemetry=self.telemetry,
             fleet=self._fleet,
             queued=self.daemon.admission.queued,
+            kept=lambda: kept_answers(self.current.generation),
         )
 
     def _fleet(self) -> Fleet:
@@ -265,7 +268,8 @@ class _House:
                 async with trio.open_nursery() as serving:
                     await serving.start(server.run)
                     if not server.connections.draining:  # a signal may have come before this
-                        ready(Running(config, addresses, secure=server.secure))
+                        states = self.current.generation.fleet(0).states
+                        ready(Running(config, addresses, server.secure, states))
                         self.notifier.ready(self._status())
                         background.start_soon(self.notifier.beat, self._status)
                         if seen is not None:

@@ -19,6 +19,7 @@ from llmrouterd.config.sockets import on_socket
 from llmrouterd.edge.pool import Origin
 from llmrouterd.model import ConfigError, Provider, Secret
 from llmrouterd.pipeline.daemon import Generation, Installed
+from llmrouterd.plugins.cache import Cache
 from llmrouterd.plugins.own import load
 
 if TYPE_CHECKING:
@@ -83,6 +84,15 @@ def upstream(provider: Provider) -> tuple[Origin, str]:
         proxy=provider.http_proxy,
     )
     return origin, url.path.rstrip("/")
+
+
+def kept_answers(generation: Generation) -> Mapping[str, int]:
+    """What the cache holds, by the metric's name; nothing where there is none."""
+    installed = generation.plugins.get(Cache.id)
+    if installed is None or not isinstance(installed.hook, Cache):
+        return {}
+    store = installed.hook.store
+    return {"llmrouter_cache_entries": len(store), "llmrouter_cache_bytes": store.size}
 
 
 def _plugins(config: Config, problems: list[str]) -> Mapping[str, Installed[Plugin]]:

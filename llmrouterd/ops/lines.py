@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MARK = b"["  # how a line begins, and no frame does
-LIMIT = 4 * 1024 * 1024  # of a line
-WAITING = 16 * 1024 * 1024  # bytes that wait for an end that reads slowly
+LIMIT = 16 * 1024 * 1024  # of a line
+WAITING = 64 * 1024 * 1024  # bytes that wait for an end that reads slowly
 
 Words = list[Any]
 
@@ -39,11 +39,15 @@ class Lines:
 
     def feed(self, data: bytes | bytearray) -> list[Words]:
         """Raises Malformed."""
-        self._buffer += data
-        *whole, rest = self._buffer.split(b"\n")
-        if len(rest) > LIMIT:
+        begun, self._buffer = self._buffer, bytearray()
+        begun += data
+        if b"\n" in data:  # else nobody looks through the same bytes again
+            *whole, begun = begun.split(b"\n")
+        else:
+            whole = []
+        if len(begun) > LIMIT:
             raise Malformed("a line without an end")
-        self._buffer = rest
+        self._buffer = begun
         return [_words(each) for each in whole]
 
 

@@ -29,8 +29,13 @@ if TYPE_CHECKING:
 _FIRST = 3  # the first descriptor that is handed down, as sd_listen_fds(3) has it
 
 
+class NotListeningError(ConfigError):
+    """The address is not to be had as things are: nothing need be wrong with the configuration."""
+
+
 def listeners(config: Config, given: Sequence[socket.socket] = ()) -> list[Listener]:
-    """The configuration's listeners, or `given` in their place. Raises ConfigError."""
+    """The configuration's listeners, or `given` in their place. Raises ConfigError, of which
+    NotListeningError is one."""
     tls = server_context(config.server)
     if given:
         return _given(config, given, tls)
@@ -63,7 +68,7 @@ def _bound(server: Server, host: str, port: int, tls: ssl.SSLContext | None) -> 
         hint = "" if host.startswith(UNIX) else " (--port takes another one)"
         in_use = error.errno == errno.EADDRINUSE
         text = f"cannot listen on {where}: {why}"
-        raise ConfigError([text + (other + hint if in_use else "")]) from error
+        raise NotListeningError([text + (other + hint if in_use else "")]) from error
 
 
 # --- handed down ----------------------------------------------------------------------------------

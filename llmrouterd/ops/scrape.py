@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 
 class Scrape:
-    """What the page reads. fleet: the providers as of now. queued: how many requests wait for each provider."""
+    """What the page reads. fleet: the providers as of now. queued: how many requests wait for each provider.
+    kept: answers in the cache, and what they weigh."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Scrape:
         telemetry: Export | None = None,
         fleet: Callable[[], Fleet],
         queued: Callable[[], Mapping[str, int]] = dict,
+        kept: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._metrics = metrics
         self._daemon = daemon
@@ -59,6 +61,7 @@ class Scrape:
         self._telemetry = telemetry
         self._fleet = fleet
         self._queued = queued
+        self._kept = kept
         self._elsewhere: Page | None = None
 
     def passed_to(self, page: Page) -> Scrape:
@@ -81,6 +84,7 @@ class Scrape:
     def now(self) -> dict[str, Samples]:
         """The gauges, and counters that others keep."""
         single = {**self._of_daemon(), **self._of_observers(), **process.figures()}
+        single |= self._kept()
         found: dict[str, Samples] = {name: {(): value} for name, value in single.items()}
         info = (self._version, platform.python_version())
         found["llmrouter_build_info"] = {info: 1}

@@ -79,8 +79,9 @@ def join(
     permits.synced = partial(uplink.say, "synced")
     permits.told_paused = partial(setattr, daemon, "paused")
     daemon.told_pause = permits.pause
-    permits.told_news = partial(_remember, daemon)
+    permits.told_news = partial(_take_news, daemon)
     daemon.told_calls = partial(_tell_calls, permits)
+    daemon.told_seat = partial(permits.tell, "seat")
 
 
 def _tell_calls(permits: Permits, client: str, calls: list[tuple[str, Any]], thought: str) -> None:
@@ -90,6 +91,14 @@ def _tell_calls(permits: Permits, client: str, calls: list[tuple[str, Any]], tho
         permits.tell("calls", client, text)
 
 
-def _remember(daemon: Daemon, kind: str, client: str, text: str) -> None:
+def _take_news(daemon: Daemon, kind: str, *words: Any) -> None:
+    if kind == "calls":
+        _remember(daemon, *words)
+    elif kind == "seat":
+        session, place = words
+        daemon.seats.sit(session, tuple(place), trio.current_time())
+
+
+def _remember(daemon: Daemon, client: str, text: str) -> None:
     thought, calls = jsontext.loads(text)
     daemon.recall(client).hear([(name, extra) for name, extra in calls], thought)

@@ -385,9 +385,11 @@ def _settle(
     work: Work, candidate: Candidate, reservation: Reservation, *, broken_off: bool
 ) -> None:
     """An attempt that came to an end before it had given anything costs nothing; of one that was
-    broken off nobody tells, so its reservation stands."""
+    broken off nobody tells, or only how it began, so its reservation stands at least."""
     provider = work.gen.providers[candidate.provider]
     usd = cost_usd(provider, work.story.usage, candidate.model)
+    if usd is not None and broken_off:
+        usd = max(usd, reservation.usd)
     if usd is None:
         usd = reservation.usd if work.reply.content_sent or broken_off else 0.0
     work.daemon.admission.settle(reservation, usd)

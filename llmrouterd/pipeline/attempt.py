@@ -30,7 +30,7 @@ from formats.ledger import Ledger
 from formats.ollama import load_answer
 from formats.openai_chat.finish import with_finish
 from llmrouterd.edge.deadline import Deadline
-from llmrouterd.edge.dial import DialError
+from llmrouterd.edge.dial import DialError, proxy_authorization
 from llmrouterd.guard.keyring import Resting
 from llmrouterd.model import Outcome
 from llmrouterd.pipeline import echo, headers
@@ -38,6 +38,7 @@ from llmrouterd.pipeline.aside import sends_on
 from llmrouterd.pipeline.embed import embed
 from llmrouterd.pipeline.fetch import with_images
 from llmrouterd.pipeline.lessons import seal_refused
+from llmrouterd.pipeline.masked import Mask
 from llmrouterd.pipeline.outgoing import Outgoing, outgoing
 from llmrouterd.pipeline.patience import ENDLESS
 from llmrouterd.pipeline.recall import Listener, hear_whole
@@ -45,6 +46,7 @@ from llmrouterd.pipeline.refused import not_reached, refused
 from llmrouterd.pipeline.relay import CONTENT, TAIL_S, PassLane, TurnLane, pump
 from llmrouterd.pipeline.steady import NOTE, steady
 from llmrouterd.pipeline.weights import weights_of
+from llmrouterd.route.estimate import tokens
 from llmrouterd.route.prefixes import conversation_of, place_of, prints_of
 
 if TYPE_CHECKING:
@@ -154,6 +156,12 @@ async def _once(
     ledger = Ledger()
     provider = work.gen.providers[candidate.provider]
     request = await with_images(work, provider)
+    made = await work.ext.for_attempt(request, provider, candidate, info)
+    if isinstance(made, Failure):
+        return made
+    if made is not request:
+        request = made
+        work.story.size_tokens = max(work.story.size_tokens, tokens(request))
     if provider.local if provider.strip_nonces is None else provider.strip_nonces:
         request = _steady(work, request)
     if not sealed:
@@ -169,7 +177,8 @@ async def _once(
     limit = work.patience if work.patience.kept else ENDLESS
     with Deadline(sent.provider.clocks, limit.until, limit.seconds) as deadline:
         try:
-            return await _exchange(work, sent, deadline)
+            failure = await _exchange(work, sent, deadline)
+            return None if failure is None else mask_of(work, sent).failure(failure)
         except DialError as error:
             work.story.unreached = True
             return not_reached(error)
@@ -180,6 +189,11 @@ async def _once(
     if work.reply.client.finished:  # the clock ran out while the upstream ended its body
         return None
     return ran_out(deadline)
+
+
+def mask_of(work: Work, sent: Outgoing) -> Mask:
+    origin, _ = work.gen.upstreams[sent.provider.name]
+    return Mask(sent.provider, proxy_authorization(origin), sent.fields)
 
 
 def ran_out(deadline: Deadline) -> Failure:
@@ -295,7 +309,8 @@ def _lane(work: Work, sent: Outgoing) -> Lane:
     assert work.story.ledger is not None
     encoder = work.reply.new_encoder(work.story.ledger)
     if sent.passes:
-        return PassLane(fmt, fmt.observer(work.request, limit=limit), keep=work.keep, limit=limit)
+        observer = fmt.observer(work.request, limit=limit)
+        return PassLane(fmt, observer, mask_of(work, sent), keep=work.keep, limit=limit)
 
     async def finish(response: Response) -> Response:
         return await work.ext.after(work.request, response)
@@ -306,6 +321,7 @@ def _lane(work: Work, sent: Outgoing) -> Lane:
         decoder,
         encoder,
         work.ext,
+        mask_of(work, sent),
         keep=work.keep,
         prompt_tokens=work.story.size_tokens,
         finish=finish,
@@ -341,8 +357,6 @@ async def _whole(
         failure = fmt.parse_error(200, body)  # some servers answer 200 with an error inside
         return failure if failure.native is not None else Failure("upstream", str(error))
     await work.reply.claim()
-    if sent.recalls:
-        hear_whole(work.recall, work.ext.edited(response))
     if passes and fmt.NAME in ("ollama", "generate") and response.model != work.request.model:
         # Its clients know a model by the name they asked for.
         body = parse_body(body).spliced({"model": work.request.model})
@@ -350,7 +364,9 @@ async def _whole(
         body = with_finish(body)
     if fmt.NAME == "anthropic" and response.usage is None:
         passes = False  # its clients take for granted that there are figures
-    return await deliver(work, response, body) if passes else await _figured(work, response)
+    if passes:
+        return await deliver(work, response, body)
+    return await _figured(work, response, hears=sent.recalls)
 
 
 async def _folded(
@@ -378,36 +394,39 @@ async def _folded(
     response = folder.response()
     response = response if response.model else replace(response, model=sent.model)
     await work.reply.claim()
-    if sent.recalls:
-        hear_whole(work.recall, work.ext.edited(response))
-    failure = await _figured(work, response)
+    failure = await _figured(work, response, hears=sent.recalls)
     await _drain(exchange)
     return failure
 
 
-async def _figured(work: Work, response: Response) -> Failure | None:
+async def _figured(work: Work, response: Response, *, hears: bool) -> Failure | None:
     """Deliver an answer that is written anew, with the figures that its server did not give."""
     if not counted(response.usage):
         response = with_figures(response, work.story.size_tokens)
         work.story.usage_estimated = True
-    return await deliver(work, response)
+    return await deliver(work, response, hears=hears)
 
 
-async def deliver(work: Work, response: Response, body: bytes | None = None) -> Failure | None:
+async def deliver(
+    work: Work, response: Response, body: bytes | None = None, *, hears: bool = False
+) -> Failure | None:
     """Hand a whole answer to the client, as a stream where one was asked for.
 
-    body: the upstream's own bytes, good as they are if nobody changes the answer.
+    body: the upstream's own bytes, good as they are if nobody changes the answer. hears: what the client
+    will not hand back is remembered.
     """
     await work.reply.claim()
     work.story.response, work.story.usage = response, response.usage
 
     async def give(work: Work) -> Failure | None:
-        return await _give(work, response, body)
+        return await _give(work, response, body, hears=hears)
 
     return await sends_on(work, response, give) or await give(work)
 
 
-async def _give(work: Work, response: Response, body: bytes | None) -> Failure | None:
+async def _give(
+    work: Work, response: Response, body: bytes | None, *, hears: bool
+) -> Failure | None:
     ext, reply, story = work.ext, work.reply, work.story
     answer = response
     if ext.edits_events:
@@ -415,6 +434,8 @@ async def _give(work: Work, response: Response, body: bytes | None) -> Failure |
         if isinstance(folded, Failure):
             return folded
         answer = folded
+    if hears:
+        hear_whole(work.recall, answer)
     if ext.wants_response:
         answer = await ext.after(work.request, answer)
     story.response, story.usage = answer, answer.usage

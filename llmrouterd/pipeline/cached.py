@@ -121,6 +121,7 @@ class Recall:
         story.usage, story.usage_estimated = kept.usage, kept.usage_estimated
         story.response_tags = kept.response_tags
         story.ledger = _ledger(kept)
+        story.plugin_fields |= dict(kept.fields)
         story.response = Unread(partial(_read, work.request.origin, kept))
         if kept.stream:
             await reply.send(kept.body)
@@ -215,4 +216,5 @@ def kept_of(work: Work, end: EndState) -> Kept | None:
         story.ledger.names() if story.ledger is not None else (),
         answer if isinstance(answer, bytes) else dump(answer) if answer else b"",
         reply.passed,
+        tuple(story.plugin_fields.items()),
     )

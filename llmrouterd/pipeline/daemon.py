@@ -25,6 +25,7 @@ from llmrouterd.guard.keyring import Keyring
 from llmrouterd.model import EMPTY, Decision, Fleet, Images, Provider, Routing, Secret, Telling
 from llmrouterd.pipeline.admit import Admission
 from llmrouterd.pipeline.answers import Shelves
+from llmrouterd.pipeline.apart import Apart
 from llmrouterd.pipeline.calibrate import Calibration
 from llmrouterd.pipeline.lessons import Lessons
 from llmrouterd.pipeline.recall import Recall
@@ -98,6 +99,10 @@ def _told_nobody(provider: str, paused: bool) -> None:
     pass
 
 
+def _told_no_seat(session: str, place: tuple[str, str]) -> None:
+    pass
+
+
 def _told_no_calls(client: str, calls: object, thought: str) -> None:
     pass
 
@@ -131,12 +136,14 @@ class Daemon:
         self.shelves = shelves or Shelves()
         self._recalls: dict[str, Recall] = {}
         self.told_calls: Callable[..., None] = _told_no_calls  # of a client: those remembered
+        self.told_seat: Callable[[str, tuple[str, str]], None] = _told_no_seat
         self._keyrings: dict[str, Keyring] = {}
         self.turns: Mapping[str, int] = {}
         self.seats = Seats()
         self.prefixes = Prefixes()
         self.inquiries = Breaker()  # of the router's own questions to models
         self.admission = admission or Admission()
+        self.apart = Apart()
         self.in_flight = 0
         self.draining = False  # no new work, please: /ready says so
         self.in_flight_at: dict[str, int] = {}
@@ -207,6 +214,12 @@ class Daemon:
     def took_turn(self, rule: str) -> None:
         """A new dict each time: a Fleet that was handed out does not change."""
         self.turns = {**self.turns, rule: self.turns.get(rule, 0) + 1}
+
+    def sat(self, session: str, place: tuple[str, str], now: float) -> None:
+        """A conversation was served there."""
+        if self.seats.of(session, now) != place:
+            self.told_seat(session, place)
+        self.seats.sit(session, place, now)
 
     def keyring(self, provider: Provider) -> Keyring | None:
         """The keys of a provider that has several."""

@@ -20,9 +20,10 @@ from formats.canonical import Message, Request, Text, Usage
 from formats.errors import Failure, FormatError, Garbled, Invalid, Truncated
 from formats.ledger import Ledger
 from llmrouterd.edge.deadline import Deadline
-from llmrouterd.edge.dial import DialError
+from llmrouterd.edge.dial import DialError, proxy_authorization
 from llmrouterd.model import EMPTY
 from llmrouterd.pipeline import outgoing
+from llmrouterd.pipeline.masked import Mask
 from llmrouterd.pipeline.patience import ENDLESS
 from llmrouterd.pipeline.refused import not_reached, refused_by
 from llmrouterd.route.decide import EMBEDDING
@@ -103,7 +104,8 @@ async def embed(
     limit = work.patience if work.patience.kept else ENDLESS
     with Deadline(sent.provider.clocks, limit.until, limit.seconds) as deadline:
         try:
-            return await _exchange(work, asked, sent, deadline)
+            failure = await _exchange(work, asked, sent, deadline)
+            return None if failure is None else _masked(work, sent, failure)
         except DialError as error:
             work.story.unreached = True
             return not_reached(error)
@@ -114,6 +116,11 @@ async def embed(
     clock = deadline.expired or "total"
     words = f"the upstream's {clock} clock ran out after {deadline.expired_s:g} s"
     return Failure("timeout", words, clock=clock)
+
+
+def _masked(work: Work, sent: _Sent, failure: Failure) -> Failure:
+    origin, _ = work.gen.upstreams[sent.provider.name]
+    return Mask(sent.provider, proxy_authorization(origin), sent.fields).failure(failure)
 
 
 def _written(

@@ -71,7 +71,7 @@ async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[s
     if not question.caller.may_ask(request.model):
         return _told(not_for(question.caller, request.model))
     story = Story(daemon, client_format=question.format, endpoint="explain")
-    story.client = question.client
+    story.client, story.given_tags = question.client, question.tags
     story.unheard()
     ext = Extensions(gen, request, story, asks=False)
     ready = await ext.before(request)
@@ -89,6 +89,9 @@ async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[s
         "stream": known.stream,
         "plugins": list(story.plugins),
     }
+    notes = [note for note in story.notes if note.partition(":")[0] in story.plugins]
+    if notes:
+        told["notes"] = notes
     if story.unknown_tags:
         told["unknown_tags"] = sorted(story.unknown_tags)
     if ext.answer is not None:
@@ -152,12 +155,11 @@ def _candidate(candidate: Candidate, fleet: Fleet, daemon: Daemon) -> dict[str, 
 def _queue(name: str, slots: Slots, daemon: Daemon) -> dict[str, JSON]:
     """The limits of a provider, and who is at work there and waits as of now. at_once: 0 where only
     single models are limited."""
-    gate = daemon.admission.gates.get(name)
-    running, waiting = (0, 0) if gate is None else (gate.queue.running, gate.queue.waiting)
+    seen = daemon.admission.snapshot(name)
     return {
         "at_once": slots.at_once,
-        "running": running,
-        "waiting": waiting,
+        "running": seen.running if seen else 0,
+        "waiting": seen.waiting if seen else 0,
         "max_queue": slots.max_queue,
         "timeout_s": slots.timeout_s,
     }
@@ -177,6 +179,8 @@ def lines(told: dict[str, JSON]) -> Iterator[str]:
         yield f"size      about {told['size_tokens']} tokens"
         if told["plugins"]:
             yield f"plugins   {', '.join(told['plugins'])}"
+        for note in told.get("notes", ()):
+            yield f"          {note}"
         yield ""
         for step in told["steps"]:
             yield _line(step)

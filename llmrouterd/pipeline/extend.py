@@ -23,10 +23,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import trio
 
-from formats.canonical import Event, Request, Response
+from formats.canonical import Event, Message, Request, Response, Text
 from formats.errors import Failure
-from formats.fold import fold, unfold
-from llmrouterd.hooks import Along, Context, Plugin, PluginFailed, PluginRefused, Stop
+from llmrouterd.hooks import Along, Context, Place, Plugin, PluginFailed, PluginRefused, Stop
 from llmrouterd.model import ANY_TAG, Headers
 from llmrouterd.pipeline.errand import Errand
 from llmrouterd.pipeline.inquiry import Inquiry
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
     from llmrouterd.hooks import Classifier, Kept
-    from llmrouterd.model import EndState, Record
+    from llmrouterd.model import Candidate, EndState, ModelInfo, Provider, Record
     from llmrouterd.pipeline.cached import Recall
     from llmrouterd.pipeline.daemon import Generation, Installed
     from llmrouterd.pipeline.story import Story
@@ -85,8 +84,11 @@ class Extensions:
         self.kept: Kept | None = None
         self._tagged: tuple[Response, tuple[str, ...]] | None = None
         self.active = self._activate(request) if gen.plugins else []
+        self._attempts = [
+            a for a in self.active if type(a.hook).on_attempt is not Plugin.on_attempt
+        ]
         self._editors = [a for a in self.active if type(a.hook).on_event is not Plugin.on_event]
-        self.whole_response = any(a.hook.whole_response for a in self.active)
+        self.whole_response = any(a.hook.waits(a.ctx) for a in self.active)
         self.wants_response = bool(gen.response_classifiers) or any(
             type(a.hook).post_response is not Plugin.post_response for a in self.active
         )
@@ -104,11 +106,11 @@ class Extensions:
     def _context(self, id_: str, settings: Mapping[str, Any], *tags: str) -> Context:
         breathe = trio.lowlevel.checkpoint
         ctx = Context(id_, settings, tags, self._story.client, breathe=breathe, along=self.along)
+        ctx.apart, ctx.leaving, ctx.dry = self._story.daemon.apart, self._leaving, not self._asks
         if self._asks:
             inquiry = Inquiry(self._gen, self._story, id_, leaving=self.sent)
             ctx.ask, ctx.embed = inquiry.ask, inquiry.embed
             ctx.fetch = Errand(self._gen, self._story, id_, lambda: self._judged).fetch
-        ctx.dry = not self._asks
         return ctx
 
     @property
@@ -181,6 +183,7 @@ class Extensions:
                 active.keeps = active.hook.on_arrival(recall.arrival, active.ctx)
             except Exception as error:  # noqa: BLE001
                 return _failed(active, "on_arrival", error)
+            _tell(active, self._story)
         return None
 
     async def _recall(self, recall: Recall) -> Failure | None:
@@ -221,8 +224,6 @@ class Extensions:
             try:
                 result = await active.within(getattr(active.hook, hook)(request, active.ctx))
                 _check(hook, result, Request, Response, Stop)
-            except PluginRefused as error:
-                return Failure("bad_request", f"plugin {active.id!r}: {_words(error)}")
             except Exception as error:  # noqa: BLE001
                 return _failed(active, hook, error)
             finally:
@@ -261,6 +262,44 @@ class Extensions:
         self._story.unknown_tags |= frozenset(getattr(installed.hook, "may_set", (ANY_TAG,)))
         self._story.notes.append(f"classifier {installed.id} failed")
 
+    async def for_attempt(
+        self, request: Request, provider: Provider, candidate: Candidate, info: ModelInfo | None
+    ) -> Request | Failure:
+        """on_attempt: what the request is for this candidate. Of what was added others may want to cover
+        something, as of all that leaves."""
+        if not self._attempts:
+            return request
+        place = Place(
+            provider.name,
+            candidate.model,
+            provider.format,
+            provider.dialect.vendor,
+            provider.local,
+            info.capabilities if info is not None else None,
+        )
+        made = request
+        for active in self._attempts:
+            try:
+                result = await active.within(active.hook.on_attempt(made, place, active.ctx))
+                _check("on_attempt", result, Request)
+            except PluginFailed as error:
+                return Failure("unsupported", f"plugin {active.id!r}: {_words(error)}")
+            except Exception as error:  # noqa: BLE001
+                return _failed(active, "on_attempt", error)
+            finally:
+                _tell(active, self._story)
+            self._noted(active, changed=result is not made)
+            made = _told(made, result)
+        try:
+            return made if made is request else self.sent(made)
+        except PluginFailed as error:
+            return Failure("plugin", str(error))
+
+    def _leaving(self, text: str) -> str:
+        """A text as on_send of each plugin makes it. Raises PluginFailed."""
+        sent = self.sent(Request("openai", "", (Message("user", (Text(text),)),)))
+        return "".join(p.text for m in sent.messages for p in m.parts if isinstance(p, Text))
+
     def sent(self, request: Request) -> Request:
         """on_send of each plugin. Raises PluginFailed: what one would have done must not be missed."""
         for active in self.active:
@@ -281,15 +320,13 @@ class Extensions:
     def shown(self, request: Request) -> Request:
         """`shown` of each plugin, the last one first."""
         for active in reversed(self.active):
-            request = active.hook.shown(request, active.ctx)
+            try:
+                request = active.hook.shown(request, active.ctx)
+            except Exception as error:  # noqa: BLE001
+                LOG.warning("plugin %r failed in shown: %s", active.id, _words(error))
         return request
 
     # --- the answer -------------------------------------------------------------------------------
-
-    def edited(self, response: Response) -> Response:
-        """A whole answer as on_event of each plugin makes it."""
-        folded = fold(self.editing()(unfold(response))) if self.edits_events else response
-        return response if isinstance(folded, Failure) else folded
 
     def editing(self) -> Editing:
         """The plugins' hand in one stream. Another attempt has another, and may run beside it."""
@@ -378,7 +415,8 @@ class Editing:
                 except Exception as error:  # noqa: BLE001
                     LOG.warning("plugin %r failed in on_event: %s", active.id, _words(error))
                     passed.append(event)
-            if passed != out and active.id not in self._story.plugins:
+            changed = active.ctx.changed if active.hook.delays else passed != out
+            if changed and active.id not in self._story.plugins:
                 self._story.plugins.append(active.id)
             _tell(active, self._story)
             out = passed
@@ -395,6 +433,8 @@ def _tell(active: _Active, story: Story) -> None:
 
 
 def _failed(active: _Active, hook: str, error: Exception) -> Failure:
+    if isinstance(error, PluginRefused):
+        return Failure("bad_request", f"plugin {active.id!r}: {_words(error)}")
     LOG.warning("plugin %r failed in %s: %s", active.id, hook, _words(error))
     return Failure("plugin", f"plugin {active.id!r} failed: {_words(error)}")
 

@@ -114,6 +114,8 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
     finally:
         daemon.in_flight -= 1
         _close(story, end, client)
+        if reply.content_sent and end != "complete":
+            story.broke_off()
         if work is not None and work.ext.keeps:
             work.ext.release(kept_of(work, end), end)
         awaited = ext is not None and ext.wants_end()

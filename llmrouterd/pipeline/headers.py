@@ -185,29 +185,6 @@ def _request_ids(incoming: Headers) -> Fields:
     return [f for f in found if 0 < len(f[1]) <= 128 and f[1].isascii() and f[1].isprintable()]
 
 
-# Fields of the owner's own that hold a credential, as far as their names tell.
-_SENSITIVE = re.compile("auth|cookie|key|pass|secret|sign|token")
-_SHORTEST_SECRET = 6  # what is shorter is a word, and masking it would spoil the message
-
-
-def without_credentials(
-    body: bytes, provider: Provider, proxy_login: str | None, sent: Fields | None = None
-) -> bytes:
-    """An upstream's error body, without the credentials it was sent: there are servers, and proxies
-    before them, that repeat what they did not accept. sent: all fields of the request; a client's own
-    credential that went along stands there, and is no more for the log than the owner's."""
-    fields = (*provider.headers, *(sent or ()))
-    secrets = [value for name, value in fields if _SENSITIVE.search(name.lower())]
-    secrets += [key.reveal() for key in (provider.key, *provider.keys) if key is not None]
-    if proxy_login is not None:
-        secrets.append(proxy_login)
-    for secret in secrets:
-        for text in (secret, secret.partition(" ")[2]):  # `Basic abc` and `abc`
-            if len(text) >= _SHORTEST_SECRET:
-                body = body.replace(text.encode(), b"***")
-    return body
-
-
 # --- an upstream's own words for the client -------------------------------------------------------
 
 _RETRY = ("retry-after-ms", "x-should-retry")  # retry-after is written anew, in whole seconds
@@ -252,7 +229,8 @@ def for_client(story: Story, *, stream: bool) -> Fields:
         if place.rule:
             fields.append(("x-router-rule", clean(place.rule)))
     if place is not None:  # with a failure to tell, no attempt is running any more
-        fields.append(("x-router-attempts", str(story.tries or 1)))
+        tries = 0 if story.from_cache else story.tries or 1
+        fields.append(("x-router-attempts", str(tries)))
     if story.queued_s > 0:
         fields.append(("x-router-queue-ms", str(int(story.queued_s * 1000))))
     fields += story.limit_fields

@@ -29,13 +29,14 @@ from formats.errors import Failure, FormatError
 from formats.jsontext import dump
 from formats.ledger import Ledger
 from llmrouterd.edge.deadline import Deadline
-from llmrouterd.edge.dial import DialError
+from llmrouterd.edge.dial import DialError, proxy_authorization
 from llmrouterd.guard.fairqueue import Waiter
 from llmrouterd.guard.keyring import Resting
 from llmrouterd.hooks import AskFailed, PluginFailed
 from llmrouterd.model import Candidate, Clocks, Headers, Outcome
 from llmrouterd.pipeline import admit, headers
 from llmrouterd.pipeline.binding import unclassified
+from llmrouterd.pipeline.masked import Mask
 from llmrouterd.pipeline.refused import not_reached, refused_by
 from llmrouterd.pipeline.story import Story
 from llmrouterd.pipeline.tracing import join_trace
@@ -314,7 +315,8 @@ class Inquiry:
                     story.noted(exchange.receipt, exchange.headers, exchange.status, connect_s)
                     if exchange.status != 200:
                         raise _Failed(await refused_by(exchange, provider, provider.format, origin))
-                    return await exchange.read_all(_LIMIT)
+                    answer = await exchange.read_all(_LIMIT)
+                    return Mask(provider, proxy_authorization(origin), fields)(answer)
             except DialError as error:
                 raise _Failed(not_reached(error)) from None
         words = f"no answer within {call.timeout_s:g} s"

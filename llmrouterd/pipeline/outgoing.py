@@ -166,6 +166,13 @@ def _is_llama(provider: Provider, info: ModelInfo | None) -> bool:
     return info is not None and info.native.get("owned_by") == "llamacpp"
 
 
+def _has_template(provider: Provider, info: ModelInfo | None) -> bool:
+    """A server that hands a request's own words to the model's chat template, thinking among them:
+    most of these overlook an effort of none."""
+    owner = info.native.get("owned_by") if info is not None else None
+    return provider.dialect.name in ("llama.cpp", "vllm") or owner in ("llamacpp", "vllm", "sglang")
+
+
 def provider_of(work: Work, candidate: Candidate) -> Provider:
     """The provider, with the one of its keys that this try is made with."""
     provider = work.gen.providers[candidate.provider]
@@ -183,6 +190,7 @@ def target_of(
         vendor=dialect.vendor,
         max_output=info.max_output if info else 0,
         room=_room(work, provider, candidate, info),
+        template_thinking=_has_template(provider, info),
         max_tokens_field=dialect.max_tokens_field,
         system_role="user" if learned.no_late_system else dialect.system_role,
         reasoning_echo=dialect.reasoning_echo,

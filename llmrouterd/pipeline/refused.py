@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from formats import FORMATS
 from formats.errors import Failure, FormatError
 from llmrouterd.edge.dial import proxy_authorization
-from llmrouterd.pipeline import headers
+from llmrouterd.pipeline.masked import Mask
 
 if TYPE_CHECKING:
     from llmrouterd.edge.dial import DialError, Origin
     from llmrouterd.edge.exchange import Exchange
     from llmrouterd.model import Headers, Provider
+    from llmrouterd.pipeline.headers import Fields
     from llmrouterd.pipeline.outgoing import Outgoing
 
 # An error body is read this far: enough for any message, too little to hurt.
@@ -41,7 +42,7 @@ async def refused_by(
     provider: Provider,
     spoken: str,
     origin: Origin,
-    fields: headers.Fields | None = None,
+    fields: Fields | None = None,
 ) -> Failure:
     """The same, of an upstream that was asked in the format `spoken`, with these fields."""
     status = exchange.status
@@ -54,7 +55,7 @@ async def refused_by(
         body = b""
     if status < 400:
         return Failure("upstream", f"the upstream answered with status {status}")
-    body = headers.without_credentials(body, provider, proxy_authorization(origin), fields)
+    body = Mask(provider, proxy_authorization(origin), fields)(body)
     failure = FORMATS[spoken].parse_error(status, body)
     if provider.credentials == "client" and status in _DENIED:  # its own credential it was
         own = body if failure.native is not None else None

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from llmrouterd.edge.deadline import Deadline
     from llmrouterd.edge.exchange import Exchange
     from llmrouterd.pipeline.extend import Extensions
+    from llmrouterd.pipeline.masked import Mask
     from llmrouterd.pipeline.recall import Listener
     from llmrouterd.pipeline.reply import Reply
 
@@ -104,8 +105,11 @@ class PassLane:
     cut = False
     estimated = False
 
-    def __init__(self, fmt: Format, observer: Observer, *, keep: bool, limit: int) -> None:
+    def __init__(
+        self, fmt: Format, observer: Observer, mask: Mask, *, keep: bool, limit: int
+    ) -> None:
         self._format = fmt
+        self._mask = mask
         self._observer = observer
         self._limit = limit
         self._kept: list[bytes] | None = [] if keep else None
@@ -125,7 +129,8 @@ class PassLane:
 
     @property
     def failure(self) -> Failure | None:
-        return self._observer.failure
+        failure = self._observer.failure
+        return None if failure is None else self._mask.failure(failure)
 
     @property
     def usage(self) -> Usage | None:
@@ -136,7 +141,8 @@ class PassLane:
             self._kept_bytes += len(data)
             if self._kept_bytes <= KEPT_LIMIT:
                 self._kept.append(data)
-        return self._observer.feed(data)
+        out = self._observer.feed(data)
+        return out if self._observer.failure is None else self._mask(out)
 
     async def eof(self) -> bytes:
         failure = self._observer.eof()
@@ -183,6 +189,7 @@ class TurnLane:
         decoder: Decoder,
         encoder: Encoder,
         ext: Extensions,
+        mask: Mask,
         *,
         keep: bool,
         prompt_tokens: int,
@@ -190,6 +197,7 @@ class TurnLane:
         listener: Listener | None = None,
     ) -> None:
         self._decoder = decoder
+        self._mask = mask
         self._listener = listener
         self._encoder = encoder
         self._on_events = ext.editing() if ext.edits_events else None
@@ -271,7 +279,7 @@ class TurnLane:
         elif isinstance(event, Finished):
             self.finished = True
         elif isinstance(event, Failed):
-            self.failure = event.failure
+            self.failure = self._mask.failure(event.failure)
         elif isinstance(event, CONTENT):
             self.content = True
 

@@ -314,12 +314,23 @@ class Story:
         known = self.usage
         if known is not None and known.input is not None and known.output is not None:
             return
-        answer = self.response
-        answer = answer.response() if isinstance(answer, Unread) else answer
-        said = answer_tokens(answer) if answer is not None else 0
+        said = self._said_tokens()
         if said:
             self.usage = Usage(self.size_tokens, said).merged(known or Usage())
             self.usage_estimated = True
+
+    def broke_off(self) -> None:
+        """An answer ended in its middle, and its last figures never came: it counts as far as its
+        words did, for they are billed all the same."""
+        known, said = self.usage or Usage(), self._said_tokens()
+        if said > (known.output or 0):
+            self.usage = replace(Usage(self.size_tokens).merged(known), output=said)
+            self.usage_estimated = True
+
+    def _said_tokens(self) -> int:
+        answer = self.response
+        answer = answer.response() if isinstance(answer, Unread) else answer
+        return answer_tokens(answer) if answer is not None else 0
 
     # --- attempts beside each other, answers set aside --------------------------------------------
 

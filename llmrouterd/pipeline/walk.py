@@ -151,7 +151,7 @@ def _served(work: Work, candidate: Candidate, fleet: Fleet) -> None:
     story = work.story
     if story.session:
         place = (candidate.provider, candidate.model)
-        work.daemon.seats.sit(story.session, place, trio.current_time())
+        work.daemon.sat(story.session, place, trio.current_time())
     _keep(work)
     if not story.usage_estimated and work.embed is None:
         _compare(work, candidate, fleet)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from llmrouterd.plugins.cache import Cache
 from llmrouterd.plugins.model_params import ModelParams
 from llmrouterd.plugins.pareto_router import ParetoRouter
+from llmrouterd.plugins.pdf import Pdf
 from llmrouterd.plugins.redact import Redact
 from llmrouterd.plugins.response_healing import ResponseHealing
 from llmrouterd.plugins.system_prompt import SystemPrompt
@@ -34,4 +35,5 @@ BUILTIN: Mapping[str, Callable[[Mapping[str, Any]], Plugin]] = {
     Cache.id: Cache,
     ToolRepair.id: ToolRepair,
     Web.id: Web,
+    Pdf.id: Pdf,
 }

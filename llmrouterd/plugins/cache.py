@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from formats.canonical import ToolResult, ToolUse
 from formats.jsontext import dump
-from llmrouterd.hooks import Pending, Plugin, PluginFailed
+from llmrouterd.hooks import Pending, Plugin, PluginRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -96,9 +96,13 @@ class Cache(Plugin):
         try:
             mode, ttl_s, tools, sampled = _wishes(self._settings, ctx.settings)
         except ValueError as error:  # the request's own settings may be anything
-            raise PluginFailed(str(error)) from None
+            raise PluginRefused(str(error)) from None
         told = _directives(arrival.cache_control)
-        if mode == "off" or "no-store" in told or not _may_keep(arrival.request, tools, sampled):
+        if mode == "off" or "no-store" in told or not arrival.request.messages:
+            return 0  # without messages it loads a model, or unloads it
+        why = _why_not(arrival.request, tools, sampled)
+        if why:
+            ctx.notes.append(why)
             return 0
         fresh = mode == "refresh" or "no-cache" in told or "max-age=0" in told
         ctx.state = _Asked(key_of(arrival, shared=self._shared), ttl_s, reads=not fresh)
@@ -201,7 +205,7 @@ def _parts(arrival: Arrival) -> Iterator[str]:
             yield f"plugin {call.id}"
             yield dump(dict(call.settings)).decode()
     if request.raw is None:
-        yield repr(request)
+        yield repr(replace(request, plugins=()))
         return
     text, members = request.raw.text, request.raw.members
     for name in sorted(members):
@@ -211,11 +215,13 @@ def _parts(arrival: Arrival) -> Iterator[str]:
             yield text[start:end]
 
 
-def _may_keep(request: Request, tools: bool, sampled: bool) -> bool:
+def _why_not(request: Request, tools: bool, sampled: bool) -> str:
     """Tools do things, and chance gives another answer each time: both are kept only when asked for."""
-    if not request.messages:  # it loads a model, or unloads it
-        return False
-    return (tools or not has_tools(request)) and (sampled or is_repeatable(request))
+    if not tools and has_tools(request):
+        return "left out, since it has tools"
+    if not sampled and not is_repeatable(request):
+        return "left out, since it leaves room for chance"
+    return ""
 
 
 def has_tools(request: Request) -> bool:

@@ -71,6 +71,8 @@ class ModelParams(Plugin):
         self._rules = tuple(rules)
 
     async def pre_request(self, request: Request, ctx: Context) -> Request:
+        if not request.messages:  # it loads a model, or unloads it
+            return request
         rules = [rule for rule in self._rules if rule.whom.has(request, ctx)]
         changes = {}
         for name in _named(rules):

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
 _LONG = 4096
+_LETTERS = re.compile("[A-Za-z_]{0,40}")  # they are nobody's number, address or key
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 _BREATH = 1 << 16  # characters looked at between two breaths
 _CODED = re.compile("%[0-9A-Fa-f]{2}")
@@ -220,20 +221,24 @@ def _add_coded(table: Table, text: str, rules: _Rules) -> None:
 def _holds_more(request: Request, seen: set[str], rules: _Rules) -> bool:
     """Whether the client's own text, which would pass on, holds a value in what no codec reads."""
     left: list[Any] = [] if request.raw is None else [request.raw.value]
+    more: set[str] = set()
     while left:
         each = left.pop()
         if isinstance(each, Mapping):
-            left += [*each, *each.values()]
+            more.update(each)
+            left += each.values()
         elif isinstance(each, list):
             left += each
-        elif isinstance(each, str) and each not in seen and _holds(each, rules):
-            return True
-    return False
+        elif isinstance(each, str):
+            more.add(each)
+    return any(_holds(text, rules) for text in more - seen)
 
 
 def _holds(text: str, rules: _Rules) -> bool:
     if len(text) > _LONG and (text.startswith("data:") or _BASE64.fullmatch(text)):
         return False  # bytes, which have been looked at
+    if _LETTERS.fullmatch(text) and not rules.patterns:
+        return False
     return any(not found.word for found in rules.found(text))
 
 

@@ -1,13 +1,19 @@
 """The plugin `response-healing`: JSON that a model wrapped in prose, or left unfinished, made whole.
 
+    [plugins.response-healing]
+    enabled = true
+    stream = true
+
 Owns: taking JSON out of Markdown fences and prose, removing commas before a closing bracket, and
-closing what was left open.
+closing what was left open; with `stream`, an answer's events with its text healed as it flows.
 Refuses to know: schemas; it never makes up a member, a value or a key.
 
 Laws:
 1. An answer that is JSON already stays as it is, to the character; so does one with tool calls.
 2. What was healed is used only if it parses, and only if it is an object or a list.
 3. The work is bounded: an answer without JSON is read a few times, not once for every bracket.
+4. With `stream` an answer is decided on from its beginning (flowing.py), whole answers and streams alike;
+   from its first call on it goes on as it is.
 """
 
 from __future__ import annotations
@@ -17,11 +23,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from formats import jsontext
-from formats.canonical import Part, Text, ToolUse
+from formats.canonical import (
+    CitationSeen,
+    Event,
+    Failed,
+    Finished,
+    OpaquePart,
+    Part,
+    PartEnded,
+    Text,
+    TextDelta,
+    ToolStarted,
+    ToolUse,
+)
 from llmrouterd.hooks import Plugin
+from llmrouterd.plugins.flowing import Flow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from formats.canonical import Response
     from llmrouterd.hooks import Context
@@ -42,16 +61,78 @@ class ResponseHealing(Plugin):
     id = "response-healing"
     whole_response = True
 
+    delays = True
+
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        """There is nothing to set."""
+        if not isinstance(settings.get("stream", False), bool):
+            raise ValueError("stream: expected true or false")
+
+    def waits(self, ctx: Context) -> bool:
+        return not _flows(ctx)
+
+    def on_event(self, event: Event, ctx: Context) -> Iterable[Event]:
+        if not _flows(ctx):
+            return (event,)
+        if ctx.stream is None:
+            ctx.stream = Stream()
+        stream: Stream = ctx.stream
+        out = stream.turned(event)
+        if stream.changed:
+            ctx.modified()
+        return out
 
     async def post_response(self, response: Response, ctx: Context) -> Response:
-        if any(isinstance(part, ToolUse) for part in response.parts):
+        if _flows(ctx) or any(isinstance(part, ToolUse) for part in response.parts):
             return response
         text = healed(response.text)
         if text is None:
             return response
         return replace(response, parts=tuple(_with_text(response.parts, text)))
+
+
+def _flows(ctx: Context) -> bool:
+    return ctx.settings.get("stream") is True
+
+
+class Stream:
+    """One answer's events, its text healed. All of its text becomes one part, the first one."""
+
+    def __init__(self) -> None:
+        self._flow: Flow | None = Flow(healed)  # None: from now on everything goes on as it is
+        self._first: int | None = None
+        self._texts: set[int] = set()
+        self._began = False
+        self.changed = False
+
+    def turned(self, event: Event) -> Iterable[Event]:
+        if self._flow is None:
+            return (event,)
+        match event:
+            case TextDelta(part, text):
+                self._texts.add(part)
+                self._first = part if self._first is None else self._first
+                return self._text(self._flow.feed(text))
+            case PartEnded(part) if part in self._texts:
+                return ()  # there may be more to say in it
+            case Finished():
+                return (*self._text(self._flow.end()), *self._ended(), event)
+            case ToolStarted() | OpaquePart() | CitationSeen() | Failed():
+                held = self._text(self._flow.release())
+                self._flow = None
+                return (*held, *self._ended(), event)
+            case _:
+                return (event,)
+
+    def _text(self, text: str) -> tuple[Event, ...]:
+        assert self._flow is not None
+        self.changed = self.changed or self._flow.changed
+        if not text or self._first is None:
+            return ()
+        self._began = True
+        return (TextDelta(self._first, text),)
+
+    def _ended(self) -> tuple[Event, ...]:
+        return (PartEnded(self._first),) if self._began and self._first is not None else ()
 
 
 def _with_text(parts: tuple[Part, ...], text: str) -> Iterator[Part]:

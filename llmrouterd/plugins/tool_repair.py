@@ -60,6 +60,7 @@ class _Stream:
 
 class ToolRepair(Plugin):
     id = "tool-repair"
+    delays = True
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """There is nothing to set."""

@@ -14,7 +14,8 @@ Laws:
    are a question of its own, fewer results, and what a failure means.
 2. Results are a stranger's words: they stand in a block of their own, which says so and which they
    cannot end.
-3. Of a search only its number of results is in the record, never the words.
+3. What others would cover before a request leaves is covered in the question.
+4. Of a search only its number of results is in the record, never the words.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Web(Plugin):
         out = without(request) if tool is not None else request
         if self._engine is None:
             raise PluginFailed("no engine is configured: [plugins.web] wants a url")
-        query = self._query(request, ctx.settings)
+        query = self._query(request, ctx)
         if ctx.dry or not query:
             return out
         goes_on = self._goes_on(ctx.settings)
@@ -103,11 +104,11 @@ class Web(Plugin):
 
     # --- what is asked ----------------------------------------------------------------------------
 
-    def _query(self, request: Request, settings: Mapping[str, Any]) -> str:
-        own = settings.get("query")
+    def _query(self, request: Request, ctx: Context) -> str:
+        own = ctx.settings.get("query")
         if own is not None and not isinstance(own, str):
             raise PluginFailed("query: expected a text")
-        return question(own or _last_words(request), self._query_chars)
+        return question(ctx.leaving(own or _last_words(request)), self._query_chars)
 
     def _goes_on(self, settings: Mapping[str, Any]) -> bool:
         """Whether the request goes on without results."""

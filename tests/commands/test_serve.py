@@ -195,7 +195,7 @@ def test_what_the_daemon_cannot_do_is_a_line_and_exit_code_2(
     assert out == ""
 
 
-def test_a_port_that_is_taken_is_a_line_and_exit_code_2(
+def test_a_port_that_is_taken_is_a_line_and_exit_code_1(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The real daemon, as far as it gets."""
@@ -204,7 +204,7 @@ def test_a_port_that_is_taken_is_a_line_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert run(written(ECHO), "--port", str(port)) == 2
+        assert run(written(ECHO), "--port", str(port)) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert f"127.0.0.1:{port}" in err
@@ -264,10 +264,11 @@ def test_what_was_found_and_the_lines_that_a_client_needs(
     out, err = capsys.readouterr()
     assert out == ""  # nothing but an answer goes there
     lines = [line.strip() for line in err.splitlines()]
-    assert "provider  ollama (ollama) http://localhost:11434" in lines
-    assert "provider  cloud (openai) https://api.example/v1" in lines
-    assert "provider  e (echo) embedded" in lines
-    assert any(line.startswith("skipped   gone: ") and "NOT_SET" in line for line in lines)
+    assert any(
+        line.startswith("provider   ollama (ollama, local) http://localhost:11434: ")
+        for line in lines
+    )
+    assert any(line.startswith("skipped    gone: ") and "NOT_SET" in line for line in lines)
     assert "llmrouter listens on http://127.0.0.1:8090" in lines
     url = "http://127.0.0.1:8090"
     assert f"OpenAI     export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=$KEY" in lines

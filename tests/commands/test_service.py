@@ -20,6 +20,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setattr(service, "SYSTEM", tmp_path / "system")
+    monkeypatch.setattr(service, "HIDDEN", (Path("/home"),))  # this lies in /tmp
     (tmp_path / "x.toml").write_text("")
     return tmp_path
 
@@ -81,8 +82,62 @@ def test_what_lies_in_a_home_cannot_be_served(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["/home/ann/llmrouter.pyz"])
     assert run("install", "--config", str(home / "x.toml")) == 1
-    assert "lies in a home" in capsys.readouterr().err
+    assert "lies where the service cannot see it" in capsys.readouterr().err
     assert not (home / "system").exists()
+
+
+def test_a_python_that_lies_in_a_home_cannot_serve(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/home/ann/.pyenv/bin/python3")
+    assert run("install", "--config", str(home / "x.toml")) == 1
+    assert "with a Python of the system" in capsys.readouterr().err
+
+
+KEYS = """
+[server]
+api_key_file = "llmrouter.key"
+[logging]
+audit_key_file = "/etc/elsewhere/audit"
+[[providers]]
+api_key_file = "cloud.key"
+[[clients]]
+key_file = "llmrouter.key"
+[[clients]]
+key_file = "sub/dir.key"
+"""
+
+
+def test_keys_beside_the_configuration_are_handed_over(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their owner is root, and the service's own user cannot read them."""
+    (home / "x.toml").write_text(KEYS)
+    assert run("print", "--config", str(home / "x.toml")) == 0
+    unit = capsys.readouterr().out
+    found = [line for line in unit.splitlines() if line.startswith("LoadCredential=")]
+    assert found == [f"LoadCredential={n}:{home}/{n}" for n in ("llmrouter.key", "cloud.key")]
+    assert "#LoadCredential" not in unit
+    assert run("install", "--config", str(home / "x.toml")) == 0
+    assert f"hands it the key cloud.key: {home}/cloud.key" in capsys.readouterr().out
+    (home / "x.toml").write_text("no = toml =")
+    assert run("print", "--config", str(home / "x.toml")) == 0
+    assert "#LoadCredential=openai:" in capsys.readouterr().out
+
+
+def test_what_was_enabled_does_not_dangle(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("install", "--config", str(home / "x.toml"), "--socket") == 0
+    wants = home / "system" / "sockets.target.wants"
+    wants.mkdir()
+    (wants / service.SOCKET).symlink_to(home / "system" / service.SOCKET)
+    capsys.readouterr()
+    assert run("uninstall") == 0
+    assert not list(wants.iterdir())
+    out = capsys.readouterr().out
+    assert f"removed {wants / service.SOCKET}" in out
+    if shutil.which("systemctl"):
+        assert out.index(f"stop {service.SOCKET} {service.UNIT}") < out.index("daemon-reload")
+    assert "left alone: /etc/llmrouter" in out
 
 
 def test_what_is_there_and_differs_stays(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,7 +169,10 @@ def test_for_one_person(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unit = (home / ".config" / "systemd" / "user" / service.UNIT).read_text()
     assert f"serve {config}" in unit
     assert "WantedBy=default.target" in unit
-    for key in ("DynamicUser", "ProtectSystem", "CapabilityBoundingSet"):
+    assert "EnvironmentFile=-%E/llmrouter/environment" in unit
+    assert "LoadCredential" not in unit
+    assert "network-online" not in unit
+    for key in ("DynamicUser", "ProtectSystem", "CapabilityBoundingSet", "After", "Wants"):
         assert f"\n{key}=" not in unit
     assert "NoNewPrivileges=yes" in unit
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrouterd.config import Config, load, overridden, parse
+from llmrouterd.config import Config, keys, load, overridden, parse
 from llmrouterd.config.server import is_loopback
 from llmrouterd.model import ConfigError, Secret
 
@@ -49,7 +49,7 @@ def original(name: str, environ: dict[str, str] | None = None) -> Config:
 
 def test_what_the_original_ignored_is_ignored_with_a_warning() -> None:
     config = original("plugins")
-    assert set(config.plugins) == {"response-healing", "pareto-router"}
+    assert set(config.plugins) == {"response-healing", "pareto-router", "pdf"}
     assert [w.split(": ", 2)[1] for w in config.warnings] == [
         "plugins.my-own",
         "classifiers.sentiment",
@@ -234,9 +234,12 @@ def test_what_means_off_is_accepted() -> None:
     assert config.server.trusted_hosts == ("router.lan", "fd00::1")
 
 
-def test_features_of_later_are_refused_by_name() -> None:
-    text = ECHO + "[plugins.pdf]\nenabled = true\n"
-    said = problems(text)
+def test_features_of_later_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = importlib.import_module("llmrouterd.config.load")
+    monkeypatch.setitem(loader._KNOWN, "plugins", (keys.PLUGINS, ("telepathy",)))
+    text = ECHO + "[plugins.telepathy]\nenabled = "
+    assert parse(text + "false\n", "x", {}).plugins == {}
+    said = problems(text + "true\n")
     assert len(said) == 1
     assert all(line.endswith("not available in this version") for line in said)
 
@@ -363,3 +366,20 @@ def test_there_is_no_warning_where_nothing_can_leave_or_a_policy_holds_it() -> N
     assert _unheld(NEAR + FAR + TAGGED.replace('"near"', '"far"')) == []
     policy = '[[policies]]\ntag = "P*"\nrequire = "local"\n'
     assert _unheld(NEAR + FAR + TAGGED + policy) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("system-prompt", 'text = "x"'),
+        ("system-prompt", 'prompts = [{ text = "x" }]'),
+        ("model-params", "max = { n = 1 }"),
+        ("model-params", 'remove = ["seed"]'),
+    ],
+)
+def test_a_plugin_that_was_told_nothing_is_a_warning(name: str, said: str) -> None:
+    text = f"{ECHO}[plugins.{name}]\nenabled = true\n"
+    [warning] = parse(text, "x.toml", {}).warnings
+    assert warning.startswith(f"x.toml:4: plugins.{name}: does nothing: give ")
+    assert not parse(text + said, "x.toml", {}).warnings
+    assert not parse(text.replace("true", "false"), "x.toml", {}).warnings

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ CONFIG = """
 port = 0
 workers = 3
 state_dir = "{folder}/state"
+{top}
 [logging]
 enabled = true
 path = "{folder}/log.jsonl"
@@ -72,10 +74,13 @@ class Counting:
 
 
 @contextmanager
-def routed(folder: Path, model: Counting, more: str = "", *args: str) -> Iterator[RunningDaemon]:
+def routed(
+    folder: Path, model: Counting, more: str = "", *, top: str = "", args: Sequence[str] = ()
+) -> Iterator[RunningDaemon]:
+    """more: after the provider's keys; top: among the server's."""
     env = {"TMPDIR": str(folder), "ANN": KEY}
     with FakeUpstream(model) as up:
-        text = CONFIG.format(url=up.url, folder=folder, more=more)
+        text = CONFIG.format(url=up.url, folder=folder, more=more, top=top)
         with RunningDaemon(text, folder, *args, env=env) as daemon:
             yield daemon
 
@@ -281,3 +286,37 @@ def test_nothing_is_exported_twice(tmp_path: Path) -> None:
         assert sum(last.values()) == count
         traces = [span.trace_id for span in collector.spans() if not span.parent_span_id]
         assert len(traces) == len(set(traces)) == count
+
+
+def test_connections_are_counted_over_all_and_those_of_a_dead_worker_are_not(
+    tmp_path: Path,
+) -> None:
+    asks = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with routed(
+        tmp_path, Counting(0.0), args=["--workers", "2"], top="max_connections = 6"
+    ) as daemon:
+
+        def opened(count: int) -> list[socket.socket]:
+            """Those that are served; they stay open."""
+            found = []
+            for _ in range(count):
+                sock = socket.create_connection(("127.0.0.1", daemon.port), timeout=30)
+                with suppress(OSError):
+                    sock.sendall(asks)
+                    if sock.recv(15).startswith(b"HTTP/1.1 200"):
+                        found.append(sock)
+                        continue
+                sock.close()
+            return found
+
+        workers = sorted(workers_of(daemon))
+        held = until(lambda: opened(9))
+        assert len(held) == 6
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: set(children(daemon.pid)).isdisjoint(workers))
+        until(lambda: len(children(daemon.pid)) == 3)
+        more = until(lambda: opened(9))
+        assert len(more) == 6
+        for sock in held + more:
+            sock.close()

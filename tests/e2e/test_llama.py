@@ -575,6 +575,21 @@ def test_reasoning_comes_apart_from_the_answer(client, via, way):
     pytest.fail("thought only, a thousand times")
 
 
+@pytest.mark.parametrize("off", [False, True], ids=["as it is", "off"])
+def test_a_client_of_messages_turns_thinking_off(daemon, off):
+    """The model always thinks when its template lets it; told not to, it is past its thoughts."""
+    body = {
+        "model": "think-openai/tiny-think",
+        "max_tokens": 64,
+        "messages": [{"role": "user", "content": PROMPT}],
+        "thinking": {"type": "disabled"} if off else {"type": "enabled", "budget_tokens": 1024},
+    }
+    said = httpx.post(f"{daemon.url}/v1/messages", json=body, timeout=PATIENCE_S)
+    assert said.status_code == 200
+    kinds = {block["type"] for block in said.json()["content"]}
+    assert ("thinking" in kinds) is not off
+
+
 # --- models ---------------------------------------------------------------------------------------
 
 

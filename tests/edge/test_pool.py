@@ -346,6 +346,23 @@ async def test_a_label_is_asked_about_idle_connections_too(autojump_clock) -> No
         nursery.cancel_scope.cancel()
 
 
+async def test_an_idle_connection_on_a_unix_socket_may_carry_what_must_stay(autojump_clock) -> None:
+    made = Made()
+
+    async def near(origin, *, contexts, label):
+        wire, _ = await made(origin, contexts=contexts, label=label)
+        return wire, Receipt("unix:/run/a:b.sock", left_host=False)
+
+    pool = Pool(dialer=near)
+    origin = Origin("http", "localhost", 80, unix="/run/a:b.sock")
+    async with trio.open_nursery() as nursery:
+        made.nursery = nursery
+        await get(pool, 80, origin=origin)
+        assert (await get(pool, 80, origin=origin, label=Label(local_only=True)))[2] is True
+        pool.close()
+        nursery.cancel_scope.cancel()
+
+
 # --- phases, proxies, TLS -------------------------------------------------------------------------
 
 

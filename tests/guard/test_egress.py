@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from llmrouterd.guard.egress import Label, is_local, is_loopback, is_public, may
@@ -100,3 +102,22 @@ def test_what_a_stranger_s_url_may_reach(address: str, public: bool) -> None:
     assert is_public(address) is public
     assert may(Label(public_only=True), address) is public
     assert may(Label(), address)
+
+
+def test_what_must_stay_and_must_not_reach_into_this_network_may_go_nowhere():
+    both = Label(local_only=True, public_only=True)
+    assert both.nowhere
+    assert not any(may(both, each) for each in ("127.0.0.1", "10.0.0.1", "198.51.100.1", "9.9.9.9"))
+    assert not Label(local_only=True).nowhere
+    assert not Label(public_only=True).nowhere
+    assert replace(both, networks=("10.0.0.0/8", "fd00::/8")).nowhere
+    assert not replace(both, networks=("10.0.0.0/8", "9.9.9.0/24")).nowhere
+
+
+def test_a_unix_socket_is_this_host() -> None:
+    address = "unix:/run/llama.sock"
+    assert is_loopback(address)
+    assert is_local(address)
+    assert not is_public(address)
+    assert may(Label(local_only=True, networks=("10.0.0.0/8",)), address)
+    assert not may(Label(public_only=True), address)

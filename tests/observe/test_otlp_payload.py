@@ -20,6 +20,7 @@ from llmrouterd.model import (
     Traced,
     Unread,
 )
+from llmrouterd.observe import otlp_payload
 from llmrouterd.observe.otlp_payload import Line, Source, attributes, logs, told_of, traces
 from tests.fakes.collector import log_records, pairs, read, spans
 
@@ -372,3 +373,8 @@ def test_what_is_unknown_or_empty_is_left_out() -> None:
     assert json.dumps(found) == json.dumps(
         [{"key": "d", "value": {"intValue": "0"}}, {"key": "e", "value": {"boolValue": False}}]
     )
+
+
+def test_a_peer_behind_a_unix_socket() -> None:
+    assert otlp_payload._peer("unix:/run/a:b.sock") == ("unix", "/run/a:b.sock", None)
+    assert otlp_payload._peer("[::1]:80") == (None, "::1", 80)

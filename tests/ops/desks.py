@@ -22,8 +22,9 @@ def provider(name="p", slots=None) -> Provider:
 class Desks:
     """slots and clients: the limits that workers tell."""
 
-    def __init__(self, nursery, slots=None, clients=None) -> None:
+    def __init__(self, nursery, slots=None, clients=None, kind=Permits) -> None:
         self.nursery = nursery
+        self.kind = kind
         self.slots = slots or {}
         self.clients = clients or {}
         self.workers: dict[int, Permits] = {}
@@ -59,7 +60,7 @@ class Desks:
             self.nursery.start_soon(self._serve, number, self.desk, theirs)
             return ours
 
-        permits = Permits(connect, number, generation, self.slots, self.clients)
+        permits = self.kind(connect, number, generation, self.slots, self.clients)
         scope = self._scopes[number] = trio.CancelScope()
         self.workers[number] = permits
         self.nursery.start_soon(self._run, permits, scope)

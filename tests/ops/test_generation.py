@@ -1,5 +1,6 @@
 """A configuration made ready: origins, paths, plugins; whole or not at all."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from llmrouterd import classifiers, plugins
 from llmrouterd.config import Config, Server, keys
 from llmrouterd.edge.pool import Origin
+from llmrouterd.hooks import Kept
 from llmrouterd.model import ConfigError, Provider, Routing
-from llmrouterd.ops.generation import build, upstream
+from llmrouterd.ops.generation import build, kept_answers, upstream
 from llmrouterd.plugins import BUILTIN
 
 
@@ -91,6 +93,15 @@ def test_everything_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatc
         "plugins.pareto-router: these settings cannot be",
         "classifiers.keyword: these settings cannot be",
     )
+
+
+def test_what_the_cache_holds_is_told_by_the_metrics_names() -> None:
+    gen = build(Config(providers=(Provider("e", "echo"),)), 1, "t")
+    assert kept_answers(gen) == {"llmrouter_cache_entries": 0, "llmrouter_cache_bytes": 0}
+    cache = gen.plugins["cache"].hook
+    cache.store.put(b"k", Kept(b"12345", stream=False, provider="e", model="m"), 0.0)
+    assert kept_answers(gen) == {"llmrouter_cache_entries": 1, "llmrouter_cache_bytes": 1029}
+    assert kept_answers(replace(gen, plugins={})) == {}
 
 
 OWN = "from llmrouterd.hooks import Plugin\nclass Mine(Plugin):\n    def __init__(self, settings):\n        self.settings = settings\n"

@@ -9,6 +9,7 @@ from llmrouterd.config import Config, Server
 from llmrouterd.model import Headers, ModelInfo, Provider, ProviderState, Routing, Secret
 from llmrouterd.observe.feed import Feed
 from llmrouterd.ops.pages import canonical_path, format_of, refuse, tags_of
+from llmrouterd.pipeline.admit import Admission
 from tests.ops.stage import HERE, ask, pages_of, states_of
 
 ECHO = (Provider("echo", "echo"),)
@@ -373,6 +374,16 @@ async def test_not_ready_when_nobody_answers_and_ready_when_nobody_was_asked() -
     assert await status(False, None) == 200
     assert await status(False, False) == 503
     assert await status() == 503
+
+
+async def test_not_ready_while_nobody_counts_what_is_limited() -> None:
+    class Away(Admission):
+        away = True
+
+    pages = pages_of()
+    pages._daemon.admission, pages._daemon.in_flight_elsewhere = Away(), 2
+    said = await ask(pages.answer, "GET", "/ready")
+    assert (said.status, said.json["in_flight"]) == (503, 2)
 
 
 async def test_not_ready_while_it_drains_but_in_good_health() -> None:

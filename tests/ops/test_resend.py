@@ -192,5 +192,7 @@ def test_an_address_with_or_without_a_path_and_a_key() -> None:
     assert place.keys == {"": Secret("k")}
     assert set(place.prices) == {"one"}
     assert place_at("http://h:5/x", "", None).prefix == "/x"
+    socket = place_at("unix:/run/r.sock:/v1", "", None)
+    assert (socket.origin.unix, socket.prefix) == ("/run/r.sock", "")
     with pytest.raises(ValueError, match="--url takes an address"):
         place_at("router.example", "", None)

@@ -57,10 +57,12 @@ async def test_what_is_going_on_is_asked_for_at_the_scrape() -> None:
         fleet=fleet_of(p=True, q=False),
         connections=connections,
         queued=lambda: waiting,
+        kept=lambda: {"llmrouter_cache_entries": 5},
     )
     found = read(scrape.text())
     assert found["llmrouter_requests_in_flight",] == 3
     assert found["llmrouter_draining",] == 1
+    assert found["llmrouter_cache_entries",] == 5
     assert found["llmrouter_upstream_requests_in_flight", "p"] == 2
     assert found["llmrouter_requests_queued", "p"] == 4
     assert found["llmrouter_connections_open",] == 7

@@ -9,7 +9,7 @@ from llmrouterd.edge.pool import Pool
 from llmrouterd.model import Candidate
 from llmrouterd.ops.frames import Others
 from llmrouterd.ops.permits import Permits
-from llmrouterd.ops.shared import MOST, Told, _remember, join
+from llmrouterd.ops.shared import MOST, Told, _take_news, join
 from llmrouterd.ops.uplink import Uplink
 from llmrouterd.pipeline.daemon import Daemon
 
@@ -55,14 +55,20 @@ async def test_calls_that_clients_do_not_hand_back_are_known_to_the_others() -> 
         join(Uplink("", 1), Line(nowhere, 1, 1, {}, {}), daemon, dict)
     extra = {"thought_signature": "s"}
     one.recall("ann").remember([("c1", extra)], "hm")
-    [(kind, *words)] = said
+    [words] = said
     said.clear()
-    _remember(other, kind, *words)
+    _take_news(other, *words)
     assert len(other.recall("ann")) == len(one.recall("ann"))
     assert len(other.recall("bob")) == 0
     one.recall("ann").remember([("c2", extra)], "x" * 200_000)
     one.recall("ann").remember([("c3", {"thought_signature": "s" * MOST})], "")
     assert len(said) == 1  # the last is too large to be told on
+    said.clear()
+    for _ in range(2):
+        one.sat("s1", ("p", "m"), trio.current_time())
+    [words] = said  # the second time it is no news
+    _take_news(other, *words)
+    assert other.seats.of("s1", trio.current_time()) == ("p", "m")
     assert not other.stale_s < 1
 
 

@@ -20,6 +20,7 @@ from llmrouterd.pipeline import admit
 from tests.pipeline.stage import (
     REFUSED,
     STREAM,
+    anthropic,
     chat_answer,
     chat_stream,
     openai,
@@ -541,6 +542,39 @@ async def test_an_unknown_cost_is_the_reservation_and_not_nothing(autojump_clock
         [(client, usd)] = spent
         assert client == "ann"
         assert usd == pytest.approx(100 * 10_000 / 1e6, rel=0.05)
+
+
+async def test_who_leaves_before_the_last_figures_pays_for_more_than_the_first_token(
+    autojump_clock,
+) -> None:
+    """Anthropic's format begins with the figures of the prompt and of one token."""
+    spent = []
+    usage = {"input_tokens": 7, "output_tokens": 1}
+    begun = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": []}
+    block = {"type": "text", "text": ""}
+    events = (
+        {"type": "message_start", "message": {**begun, "usage": usage}},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}},
+    )
+
+    async def script(up):
+        await up.request()
+        await up.head(STREAM["anthropic"])
+        await up.chunk(sse(*events, done=False))
+        await trio.sleep(100.0)
+
+    async with stage(anthropic("a", local=False, **PRICED), up={"a": script}) as st:
+        st.daemon.admission.spent = lambda client, day, usd: spent.append(usd)
+        ann = limited(st, budget_usd_per_day=50.0)
+
+        async def leave(piece):
+            st.hang_up()
+
+        await st.ask(
+            "anthropic", request("anthropic", stream=True, max_tokens=100), ann, each=leave
+        )
+    assert spent == [pytest.approx(100 * 10_000 / 1e6, rel=0.05)]
 
 
 async def test_an_answer_without_usage_counts_by_estimate(autojump_clock) -> None:

@@ -78,6 +78,7 @@ async def test_the_second_one_has_the_very_bytes_of_the_first_and_nobody_is_aske
     assert second.headers.get("content-type") == first.headers.get("content-type")
     assert second.headers.get("x-router-provider") == "cache"
     assert second.headers.get("x-router-plugins") == "cache"
+    assert second.headers.get("x-router-attempts") == "0"
     assert second.headers.get("x-router-request-id") != first.headers.get("x-router-request-id")
     assert len(st.asked["a"]) == 1
     one, two = st.sink.records
@@ -244,6 +245,37 @@ async def test_a_request_asks_for_the_cache_itself(autojump_clock: trio.testing.
         owned = await st.ask("openai", request("openai", plugins=[{"id": "cache", "shared": True}]))
     assert [out.headers.get("x-router-cache") for out in (one, two)] == ["miss", "hit"]
     assert owned.status == 400
+
+
+@pytest.mark.parametrize(
+    ("more", "note"),
+    [
+        ({"temperature": 1}, "cache: left out, since it leaves room for chance"),
+        (
+            {"temperature": 0, "tools": [{"type": "function", "function": {"name": "f"}}]},
+            "cache: left out, since it has tools",
+        ),
+    ],
+)
+async def test_the_log_says_why_a_request_was_left_out(
+    more: dict, note: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with stage(openai(), up={"a": answering(stream=False)}, plugins=[caching()]) as st:
+        out = await st.ask("openai", request("openai", **more))
+    assert "x-router-cache" not in out.headers
+    assert st.record.notes == (note,)
+    assert st.record.plugins == ()
+
+
+async def test_settings_that_make_no_sense_are_the_clients_fault(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    asked_ = request("openai", plugins=[{"id": "cache", "mode": "sometimes"}])
+    async with stage(openai(), up={"a": REFUSED}, plugins=[caching()]) as st:
+        out = await st.ask("openai", asked_)
+    assert out.status == 400
+    assert "plugin 'cache': mode: expected one of" in out.json["error"]["message"]
+    assert st.record.fault == "client"
 
 
 # --- whose answers --------------------------------------------------------------------------------
@@ -439,6 +471,23 @@ async def test_hooks_before_the_answer_are_spared_and_on_end_is_not(
         await st.ask("openai", asked("openai"))
         await st.ask("openai", asked("openai"))
     assert seen == ["pre_request", "post_response", "end miss", "end hit"]
+
+
+async def test_what_plugins_told_in_the_head_is_told_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Telling(Plugin):
+        id = "telling"
+
+        async def pre_request(self, request_, ctx):
+            ctx.fields["sources"] = "two"
+            return request_
+
+    up = {"a": [answering(stream=False), REFUSED]}
+    async with stage(openai(), up=up, plugins=[caching(), Telling()]) as st:
+        outs = [await st.ask("openai", asked("openai")) for _ in range(2)]
+    assert [out.headers.get("x-router-telling-sources") for out in outs] == ["two", "two"]
+    assert outs[1].headers.get("x-router-cache") == "hit"
 
 
 # --- in flight ------------------------------------------------------------------------------------

@@ -184,3 +184,12 @@ async def test_a_prompt_that_a_policy_keeps_here_is_not_sent_away_to_be_counted(
         said = await ask_pages(pages, "POST", path, ("x-router-tags", tags), body=body)
         assert said.get(HEADER) == ("upstream" if asked else "estimate")
         assert len(up.received) == asked
+
+
+async def test_what_is_for_the_router_s_plugins_is_not_sent_along() -> None:
+    """Words that a request wants covered stand there."""
+    with FakeUpstream(lambda turn: turn.whole({"input_tokens": 321})) as up:
+        pages = pages_with(Provider("a", "anthropic", up.url + "/v1", key=Secret("k")))
+        said = await counted(pages, plugins=[{"id": "redact", "words": ["Nightingale"]}])
+        assert said.get(HEADER) == "upstream"
+        assert b"Nightingale" not in up.received[0].body

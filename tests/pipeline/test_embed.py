@@ -3,15 +3,18 @@
 import base64
 import json
 import struct
+from dataclasses import replace
 
 import pytest
 import trio.testing
 
+from formats.canonical import Message, Text
 from formats.embeddings import parse_request
+from llmrouterd.hooks import Plugin
 from llmrouterd.model import Facts, ModelInfo, Provider
 from llmrouterd.pipeline import embed
 from llmrouterd.pipeline.daemon import Installed
-from tests.pipeline.stage import replies, stage
+from tests.pipeline.stage import ollama, openai, replies, stage
 
 VECTORS = [[0.5, -1.0], [0.25, 2.0]]
 OPENAI = {
@@ -170,3 +173,36 @@ async def test_strict_names_what_would_be_lost() -> None:
         strict = [("x-router-strict", "1")]
         out = await st.ask("/v1/embeddings", body(unheard_of=1), strict)
     assert (out.status, "unheard_of" in out.json["error"]["message"]) == (400, True)
+
+
+class Upper(Plugin):
+    """Changes what is said, of vectors too."""
+
+    id = "upper"
+    vectors = True
+
+    async def pre_request(self, request, ctx):
+        said = [Message("user", (Text(m.parts[0].text.upper()),)) for m in request.messages]
+        return replace(request, messages=tuple(said), user="U", extra={"extra": {"more": "X"}})
+
+
+@pytest.mark.parametrize("given", ["one", ["one", "two"]])
+async def test_a_plugin_that_says_so_changes_the_texts(given) -> None:
+    answer = {"data": [{"embedding": [1.0]} for _ in ([given] if type(given) is str else given)]}
+    async with stage(openai("a"), up={"a": replies(200, answer)}, plugins=[Upper()]) as st:
+        body = {"model": "m", "input": given, "user": "u", "more": "x", "plugins": [{"id": "y"}]}
+        assert (await st.ask("/v1/embeddings", body)).status == 200
+        (asked,) = st.asked["a"]
+    said = given.upper() if type(given) is str else [text.upper() for text in given]
+    assert asked.json == {"model": "a-model", "input": said, "user": "U", "more": "X"}
+
+
+@pytest.mark.parametrize(("path", "name"), [("/api/embed", "input"), ("/api/embeddings", "prompt")])
+async def test_of_ollama_s_calls_too(path: str, name: str) -> None:
+    answer = {"embeddings": [[1.0]], "embedding": [1.0]}
+    async with stage(ollama("a"), up={"a": replies(200, answer)}, plugins=[Upper()]) as st:
+        body = {"model": "m", name: "one", "options": {"num_ctx": 9}, "keep_alive": 5}
+        assert (await st.ask(path, body)).status == 200
+        (asked,) = st.asked["a"]
+    assert asked.json[name] == "ONE"
+    assert asked.json["keep_alive"] == 5

@@ -1,20 +1,25 @@
 """What extensions fetch: within which bounds, under which policies, and what the record says of it."""
 
+import ssl
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import trio
+import trustme
 
-from formats.canonical import Request
+from formats.canonical import Message, Request, Text
 from llmrouterd.edge.dial import DialError
+from llmrouterd.edge.pool import Pool
 from llmrouterd.edge.wire import StreamWire
 from llmrouterd.guard.egress import Label, is_loopback, may
 from llmrouterd.hooks import Context, FetchFailed, Plugin
 from llmrouterd.model import Caller, Policy, Receipt, Routing
 from llmrouterd.pipeline import errand
-from llmrouterd.pipeline.daemon import Installed
-from llmrouterd.pipeline.errand import place
+from llmrouterd.pipeline.daemon import Daemon, Generation, Installed
+from llmrouterd.pipeline.errand import Errand, place
+from llmrouterd.pipeline.extend import Extensions
+from llmrouterd.pipeline.story import Story
 from tests.pipeline.stage import Stage, chat_answer, openai, replies, request, stage
 
 HERE, LAN, FAR = "127.0.0.1", "10.9.0.3", "203.0.113.10"
@@ -396,3 +401,50 @@ async def test_a_plugin_that_lets_it_fail_fails_the_request_with_its_words(autoj
     _, out = await asked(Careless())
     assert out.status == 500
     assert "plugin 'careless' failed: a URL is" in out.json["error"]["message"]
+
+
+async def test_an_explained_or_counted_request_asks_nobody(autojump_clock) -> None:
+    plugin = Fetches()
+    seen: list[bool] = []
+
+    async def pre_request(request: Request, ctx: Context) -> Request:
+        seen.append(ctx.dry)
+        await plugin._fetch("pre_request", ctx)
+        return request
+
+    plugin.pre_request = pre_request  # type: ignore[method-assign]
+    async with on_stage(plugin) as st:
+        story = Story(st.daemon, client_format="openai", endpoint="/x")
+        asking = Request("openai", "m", (Message("user", (Text("hi"),)),))
+        for asks in (False, True):
+            with world(st):
+                await Extensions(st.gen, asking, story, asks=asks).before(asking)
+    assert seen == [True, False]
+    assert plugin.got == ["fetching is not possible here", (200, b"far")]
+
+
+async def test_an_https_address_may_have_a_ca_of_its_own(tmp_path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+
+    async def serve(stream: trio.SSLStream) -> None:
+        await stream.receive_some(10_000)
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await stream.aclose()
+
+    story = Story(Daemon(Pool()), client_format="openai", endpoint="/x")
+    fetch = Errand(Generation(1, Routing(), {}, {}), story, "me", lambda: None).fetch
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_ssl_over_tcp_listeners(0, context, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, serve, listeners)
+        port = listeners[0].transport_listener.socket.getsockname()[1]
+        url = f"https://localhost:{port}/"
+        assert await fetch("GET", url, ca_file=str(tmp_path / "ca.pem")) == (200, b"ok")
+        with pytest.raises(FetchFailed, match="TLS with localhost"):
+            await fetch("GET", url)
+        story.daemon.pool.close()
+        nursery.cancel_scope.cancel()
+    assert story.left_host is False
+    assert story.notes[0].endswith(f"me asked localhost:{port} at 127.0.0.1:{port}: 200")

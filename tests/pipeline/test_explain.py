@@ -10,6 +10,7 @@ from llmrouterd.guard.fairqueue import Waiter
 from llmrouterd.model import Caller, Routing, RuleSpec, Slots, When
 from llmrouterd.pipeline.daemon import Installed
 from llmrouterd.pipeline.explain import Question, explain, lines
+from llmrouterd.plugins.model_params import ModelParams
 from tests.pipeline.stage import chat_answer, ollama, openai, replies, request, stage
 
 RULES = Routing(
@@ -150,3 +151,19 @@ async def test_the_places_of_a_provider_that_has_only_so_many(autojump_clock) ->
     assert next(each for each in lines(full) if "1. a/m" in each).endswith(
         "2 of 2 at work, 1 waiting"
     )
+
+
+async def test_what_a_plugin_would_change_is_told_for_this_client_and_these_tags(
+    autojump_clock,
+) -> None:
+    rules = [{"clients": ["anna"], "tags": ["code"], "max": {"max_tokens": 5}}]
+    plugin = ModelParams({"rules": rules})
+    async with stage(openai("a"), up={}, plugins=[plugin]) as st:
+        question = replace(asked(tags=("code",)), client="anna")
+        answer = await explain(question, st.gen, st.daemon)
+        assert answer["plugins"] == ["model-params"]
+        assert answer["notes"] == ["model-params: max_tokens none -> 5"]
+        assert "          model-params: max_tokens none -> 5" in list(lines(answer))
+        other = await explain(replace(question, client="ben"), st.gen, st.daemon)
+        assert other["plugins"] == []
+        assert "notes" not in other

@@ -316,6 +316,7 @@ async def test_a_client_that_leaves_ends_everything_at_once(
     if moment == "streaming" and stream:
         assert record.status == 200
         assert record.response.response().text == "Hel"
+        assert (record.usage.output, record.usage_estimated) == (1, True)  # it will be billed
     else:
         assert record.status == 0
 

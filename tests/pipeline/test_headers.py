@@ -222,34 +222,6 @@ def test_configured_fields_take_the_place_of_ours() -> None:
 # --- towards a client -----------------------------------------------------------------------------
 
 
-# What servers, and proxies before them, repeat of what they did not accept.
-ECHOED = [
-    (openai(key=Secret("sk-very-secret")), None, b"bad key sk-very-secret!", b"bad key ***!"),
-    (openai(headers=(("X-Api-Token", "tok-12345"),)), None, b"tok-12345?", b"***?"),
-    (openai(headers=(("Cookie", "session abc123"),)), None, b"session abc123 abc123", b"*** ***"),
-    (openai(headers=(("X-Team", "research"),)), None, b"research", b"research"),
-    (openai(headers=(("X-Auth", "on"),)), None, b"turned on", b"turned on"),
-    (openai(), "Basic dTpw", b"no: Basic dTpw", b"no: ***"),
-    (openai(), "Basic dTpwYXNz", b"no: dTpwYXNz", b"no: ***"),
-    (openai(key=Secret("k-1")), None, b"k-1 is short", b"k-1 is short"),
-]
-
-
-@pytest.mark.parametrize(("provider", "login", "said", "told"), ECHOED)
-def test_an_error_does_not_repeat_the_credentials_it_was_sent(
-    provider: Provider, login: str | None, said: bytes, told: bytes
-) -> None:
-    assert headers.without_credentials(said, provider, login) == told
-
-
-def test_an_error_does_not_repeat_a_clients_own_credential() -> None:
-    """Not because the client may not see it: the error stands in the log, too."""
-    sent = [("authorization", "Bearer sk-of-a-client"), ("accept", "application/json")]
-    said = b"sk-of-a-client may not have application/json"
-    told = b"*** may not have application/json"
-    assert headers.without_credentials(said, openai(credentials="client"), None, sent) == told
-
-
 @pytest.fixture
 def story() -> Story:
     daemon = Daemon(None)  # type: ignore[arg-type]

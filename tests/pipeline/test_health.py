@@ -81,7 +81,10 @@ async def test_a_rate_limit_is_a_rest_for_its_time(autojump_clock) -> None:
     async with two(a=[limited, replies(200, chat_answer("from a"))]) as st:
         first = (await asks(st, 3))[0]
         assert (first.status, len(st.asked["a"])) == (200, 1)
-        await trio.sleep(31)
+        await trio.sleep(29)
+        await asks(st)
+        assert len(st.asked["a"]) == 1
+        await trio.sleep(2)
         await asks(st)
         assert len(st.asked["a"]) == 2
 

@@ -1,13 +1,15 @@
 """The router's own questions to models: whom they may reach, how long they take, what is left of them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import trio
 
+from formats.canonical import Message, Request, Text
 from llmrouterd.classifiers.llm import LLM
 from llmrouterd.guard.egress import Label
-from llmrouterd.hooks import AskFailed
+from llmrouterd.hooks import AskFailed, PluginFailed
 from llmrouterd.model import ModelInfo, Policy, Routing, Secret, Slots
 from llmrouterd.pipeline.daemon import Installed
 from llmrouterd.pipeline.inquiry import Inquiry, leaves
@@ -339,3 +341,31 @@ async def test_a_question_waits_for_a_place_like_everybody_and_not_for_ever(auto
             assert trio.current_time() - begun == pytest.approx(5.0, abs=0.1)
         gate = st.daemon.admission.gates["a"]
         assert gate.queue.idle
+
+
+@pytest.mark.parametrize(("local", "said"), [(False, "[covered]"), (True, "my words")])
+async def test_what_leaves_is_covered_and_what_stays_is_not(local: bool, said: str) -> None:
+    def leaving(asked: Request) -> Request:
+        return replace(asked, messages=(Message("user", (Text("[covered]"),)),))
+
+    up = [replies(200, SAID["openai"]), replies(200, {"data": [{"embedding": [1.0]}]})]
+    async with stage(openai("a", local=local), up={"a": up}) as st:
+        story = Story(st.daemon, client_format="openai", endpoint="/x")
+        asking = Inquiry(st.gen, story, "llm", leaving)
+        await asking.ask("a", "m", "my words", allow_remote=True)
+        await asking.embed("a", "m", ["my words"], allow_remote=True)
+        first, second = (asked.json for asked in st.asked["a"])
+    assert first["messages"][-1]["content"] == said
+    assert second["input"] == [said]
+
+
+async def test_what_cannot_be_covered_is_not_asked() -> None:
+    def leaving(asked: Request) -> Request:
+        raise PluginFailed("too much")
+
+    async with stage(openai("a", local=False), up={"a": REFUSED}) as st:
+        story = Story(st.daemon, client_format="openai", endpoint="/x")
+        asking = Inquiry(st.gen, story, "llm", leaving)
+        with pytest.raises(AskFailed, match="too much"):
+            await asking.ask("a", "m", "my words", allow_remote=True)
+        assert st.dialled == []

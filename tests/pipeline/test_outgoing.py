@@ -313,6 +313,31 @@ async def test_a_limit_stays_where_it_is_not_known_to_be_refused(
     assert out.headers.get("x-router-dropped") is None
 
 
+@pytest.mark.parametrize(
+    ("which", "info", "switches"),
+    [
+        (provider("a"), ModelInfo("a-model"), False),
+        (provider("a", dialect=PRESETS["openai"]), ModelInfo("a-model"), False),
+        (provider("a", dialect=PRESETS["vllm"]), ModelInfo("a-model"), True),
+        (provider("a"), ModelInfo("a-model", native={"owned_by": "vllm"}), True),
+        (provider("a"), ModelInfo("a-model", native={"owned_by": "sglang"}), True),
+        (provider("a", "ollama"), ModelInfo("a-model"), False),
+    ],
+    ids=["any", "the vendor", "as its owner says", "as vLLM says", "as SGLang says", "Ollama"],
+)
+async def test_a_client_of_messages_turns_thinking_off_where_a_template_decides(
+    which: Provider, info: ModelInfo, switches: bool
+) -> None:
+    line = {"model": "m", "message": {"role": "assistant", "content": "x"}, "done": True}
+    script = replies(200, line) if which.format == "ollama" else CHAT
+    async with stage(which, up={"a": script}, models={"a": {"a-model": info}}) as st:
+        await st.ask("anthropic", request("anthropic", thinking={"type": "disabled"}))
+        sent = st.asked["a"][0].json
+    if which.format == "ollama":
+        assert sent["think"] is False
+    assert sent.get("chat_template_kwargs") == ({"enable_thinking": False} if switches else None)
+
+
 # --- whole answers, asked for as streams ----------------------------------------------------------
 
 LLAMA = PRESETS["llama.cpp"]

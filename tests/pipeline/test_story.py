@@ -21,6 +21,7 @@ from llmrouterd.model import (
 )
 from llmrouterd.pipeline.daemon import Daemon
 from llmrouterd.pipeline.story import PROGRESS_NS, Story
+from llmrouterd.pipeline.weights import UNKNOWN, Weights
 from tests.pipeline.stage import Sink
 
 PLACE = Candidate("a", "llama", "routers[0] fallback")
@@ -148,6 +149,32 @@ def test_an_answer_of_which_no_words_are_known_is_not_guessed_at(
     assert (story.usage, story.usage_estimated) == (None, False)
 
 
+@pytest.mark.parametrize(
+    ("known", "counted"),
+    [
+        (None, Usage(11, 3)),
+        (Usage(90, 1, cache_read=80), Usage(90, 3, cache_read=80)),
+        (Usage(90, 40), Usage(90, 40)),
+    ],
+    ids=["nothing was told", "only the prompt was", "both were, on the way"],
+)
+def test_an_answer_that_broke_off_counts_as_far_as_it_came(
+    story: Story, known: Usage | None, counted: Usage
+) -> None:
+    story.size_tokens, story.usage = 11, known
+    story.response = Unread(lambda: Response("r", "m", (Text("ten letters"),)))
+    story.broke_off()
+    assert (story.usage, story.usage_estimated) == (counted, known != counted)
+
+
+def test_an_answer_that_broke_off_before_any_word_of_it_is_known_stays_unknown(
+    story: Story,
+) -> None:
+    story.response = Unread(lambda: None)
+    story.broke_off()
+    assert (story.usage, story.usage_estimated) == (None, False)
+
+
 def test_an_attempt_begins_with_a_clean_slate(story: Story) -> None:
     story.usage = Usage(1, 2)
     story.address = story.upstream_request_id = "of the last one"
@@ -220,8 +247,10 @@ def test_a_twins_notes_of_its_attempt_are_its_own_until_they_are_adopted(story: 
     twin.asks(PLACE)
     twin.begin(Ledger(), "anthropic")
     twin.usage, twin.priced_by = Usage(3, 4), DEAR
+    twin.weights = Weights("365c", "Q4_K_M")
     twin.notes.append("a note")
     assert (story.candidate, story.usage, story.ledger) == (None, None, None)
+    assert story.weights == UNKNOWN
     assert story.asked == [PLACE]  # who was asked is the request's affair
     assert story.notes == ["a note"]
     story.adopt(twin)
@@ -230,6 +259,7 @@ def test_a_twins_notes_of_its_attempt_are_its_own_until_they_are_adopted(story: 
         Usage(3, 4),
         "anthropic",
     )
+    assert story.weights == Weights("365c", "Q4_K_M")
     assert story.cost_usd == pytest.approx(11)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from formats import FORMATS
 from formats.canonical import Message, Request, Text, ToolResult
-from llmrouterd.hooks import Arrival, Context, Kept, Pending, PluginFailed
+from llmrouterd.hooks import Arrival, Context, Kept, Pending, PluginRefused
 from llmrouterd.plugins.cache import Cache, Store, has_tools, is_repeatable, key_of
 
 ANSWER = Kept(b"answer", stream=False, provider="a", model="m")
@@ -357,7 +357,7 @@ def test_a_wrong_setting_is_named(settings):
     name = next(iter(settings))
     with pytest.raises(ValueError, match=name):
         Cache(settings)
-    with pytest.raises(PluginFailed, match=name):
+    with pytest.raises(PluginRefused, match=name):
         Asking(Cache({}), **settings)
 
 

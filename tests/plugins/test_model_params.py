@@ -86,6 +86,11 @@ async def test_a_limit_holds_for_a_request_that_says_nothing():
     assert out.sampling.n == 1
 
 
+async def test_a_request_that_only_loads_a_model_is_left_alone():
+    asked = Request("ollama", "m")
+    assert (await shaped(asked, {"max": {"max_tokens": 5}}))[0] is asked
+
+
 async def test_effort_has_an_order():
     settings = {"max": {"effort": "medium"}, "min": {"effort": "low"}}
     for said, comes_to in (("xhigh", "medium"), ("minimal", "low"), ("low", "low")):

@@ -1,12 +1,14 @@
 """llmrouterd/plugins/redact.py"""
 
 import json
+from dataclasses import replace
 
 import pytest
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from formats import FORMATS
 from formats.canonical import (
     Finished,
     Message,
@@ -20,7 +22,7 @@ from formats.canonical import (
     ToolStarted,
 )
 from formats.fold import fold
-from llmrouterd.hooks import Context, PluginFailed
+from llmrouterd.hooks import Along, Context, PluginFailed, PluginRefused
 from llmrouterd.plugins.redact import Redact
 from tests.pipeline.stage import (
     STREAM,
@@ -203,3 +205,79 @@ async def test_an_answer_without_values_to_put_back_is_left_alone():
     _, ctx = await covered(asked("hello"), plugin)
     event = TextDelta(0, "[EMAIL_1]")
     assert tuple(plugin.on_event(event, ctx)) == (event,)
+
+
+# --- where nothing can be put in the place of a value ----------------------------------------------
+
+
+def holding(fields=(), query: str = "") -> Context:
+    return Context("redact", {}, along=Along(list(fields), query))
+
+
+async def test_what_goes_along_and_holds_a_value_is_left_out() -> None:
+    fields = [
+        ("user-agent", f"tool ({MAIL})"),
+        ("x-note", MAIL.replace("@", "%40")),
+        ("authorization", f"Bearer {MAIL}"),  # it is for the server that it goes to
+        ("x-request-id", "7"),
+    ]
+    ctx = holding(fields, f"beta=true&who={MAIL.replace('@', '%40')}&a=b")
+    request_ = asked("hello")
+    assert await Redact({}).pre_request(request_, ctx) is request_
+    assert [name for name, _ in ctx.along.fields] == ["authorization", "x-request-id"]
+    assert ctx.along.query == "beta=true&a=b"
+
+
+async def test_a_value_of_the_words_is_known_in_what_goes_along() -> None:
+    ctx = holding([("x-a", "hT7#kk29!xQz")])
+    await Redact({}).pre_request(asked("password: hT7#kk29!xQz"), ctx)
+    assert ctx.along.fields == []
+
+
+async def test_token_ids_and_a_name_of_a_model_that_holds_a_value_are_refused() -> None:
+    with pytest.raises(PluginRefused, match="token ids"):
+        await covered(replace(asked("x"), bound=("input",)))
+    with pytest.raises(PluginRefused, match="model"):
+        await covered(replace(asked("x"), model=MAIL))
+
+
+@pytest.mark.parametrize("field", ["service_tier", "verbosity"])
+async def test_a_setting_is_covered_but_not_for_the_sake_of_a_word(field: str) -> None:
+    request_ = replace(asked("flex"), **{field: "flex"})
+    out, _ = await covered(request_, words=["flex"])
+    assert (texts(out), getattr(out, field)) == (["[WORD_1]"], "flex")
+    out, _ = await covered(replace(request_, **{field: MAIL}))
+    assert getattr(out, field) == "__EMAIL_1__"
+
+
+async def test_a_text_in_percent_encoding_is_read_and_comes_back_as_it_was() -> None:
+    url = f"https://a.test/?to={MAIL.replace('@', '%40')}&x=1"
+    plugin = Redact({})
+    out, ctx = await covered(asked(url), plugin)
+    assert texts(out) == ["https://a.test/?to=[EMAIL_1U]&x=1"]
+    assert texts(plugin.shown(out, ctx)) == [url]
+
+
+async def test_a_member_that_no_codec_reads_keeps_the_text_from_passing_on() -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    plain = FORMATS["ollama"].parse_request(json.dumps(body).encode())
+    assert (await covered(plain))[0] is plain
+    tools = [{"type": f"function {MAIL}", "function": {"name": "t", "parameters": {}}}]
+    held = FORMATS["ollama"].parse_request(json.dumps({**body, "tools": tools}).encode())
+    assert (await covered(held))[0].raw is None
+
+
+async def test_what_is_sent_beside_the_request_has_its_numbers_or_some_of_its_own() -> None:
+    plugin, ctx = Redact({}), Context("redact", {})
+    request_ = asked("first@firma.pl", f"and {MAIL}")
+    await plugin.on_start(request_, ctx)
+    assert texts(plugin.on_send(asked(MAIL), ctx)) == ["[EMAIL_2]"]
+    assert ctx.state.table is None  # the request's numbers are not touched
+    await plugin.pre_request(request_, ctx)
+    assert texts(plugin.on_send(asked(f"{MAIL} third@firma.pl"), ctx)) == ["[EMAIL_2] [EMAIL_3]"]
+
+
+async def test_too_many_values_are_the_clients_mistake() -> None:
+    many = " ".join(f"a{n}@firma.pl" for n in range(4001))
+    with pytest.raises(PluginRefused, match="4000"):
+        await covered(asked(many))

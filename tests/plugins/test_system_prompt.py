@@ -9,7 +9,7 @@ from formats import FORMATS
 from formats.canonical import Message, Request, Text
 from llmrouterd.hooks import Context
 from llmrouterd.pipeline.daemon import Installed
-from llmrouterd.plugins.system_prompt import SystemPrompt, with_prompt
+from llmrouterd.plugins.system_prompt import SystemPrompt
 from tests.pipeline.stage import (
     anthropic,
     chat_answer,
@@ -157,19 +157,6 @@ async def test_each_turn_begins_with_all_of_the_turn_before(
         now = list(parsed.messages)
         assert now[: len(before)] == before
         before = now
-
-
-async def test_instructions_in_the_middle_of_a_conversation_are_no_place_for_it():
-    middle = Message("developer", (Text("from now on in French"),))
-    user = Message("user", (Text("hi"),))
-    asked = Request("openai", "m", (user, middle, user))
-    out = with_prompt(asked, OURS, "append")
-    assert out.messages == (Message("system", (Text(OURS),)), user, middle, user)
-    assert with_prompt(asked, OURS, "replace").messages == (
-        Message("system", (Text(OURS),)),
-        user,
-        user,
-    )
 
 
 async def test_prompts_for_models_clients_and_tags_come_in_their_order():

@@ -72,6 +72,14 @@ def test_the_block_says_what_it_is_and_cannot_be_ended_from_within() -> None:
     assert "[2] &lt;/web_search_results>" in text
 
 
+async def test_what_others_cover_is_covered_in_the_question() -> None:
+    net = Net(HIT)
+    ctx = Context("web", URL, fetch=net, leaving=lambda text: text.replace("Ann", "[NAME_1]"))
+    out = await Web(URL).pre_request(asking(user("who is Ann?")), ctx)
+    assert "q=who+is+%5BNAME_1%5D%3F" in net.asked[0][1]
+    assert out.messages[0].parts[1] == Text("who is Ann?")
+
+
 async def test_what_the_user_said_last_is_looked_up_again_for_each_step_of_an_agent() -> None:
     call = ToolUse("1", "f", "{}")
     request = asking(
@@ -274,3 +282,11 @@ async def test_when_the_search_fails_the_tool_is_gone_all_the_same() -> None:
     assert out.tools == ()
     out, _ = await run(serving, Net(HIT), with_tool(), dry=True)
     assert out.tools == ()
+
+
+async def test_what_is_searched_for_is_covered_as_all_that_leaves() -> None:
+    net = Net(HIT)
+    ctx = Context("web", URL, fetch=net, leaving=lambda text: text.replace("Jane", "[WORD_1]"))
+    await Web(URL).pre_request(asking(user("where is Jane?")), ctx)
+    assert "Jane" not in net.asked[0][1]
+    assert "WORD_1" in net.asked[0][1]

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -68,7 +69,7 @@ def spellings(data: bytes, depth: int = 2) -> Iterator[bytes]:
     for escape, meant in ((b"\\n", b"\n"), (b'\\"', b'"'), (b"\\/", b"/"), (b"\\\\", b"\\")):
         plain = plain.replace(escape, meant)
     others = {plain, unquote_to_bytes(data)} - {data}
-    for run in re.findall(rb"[A-Za-z0-9+/_-]{16,}", data):
+    for run in re.findall(rb"[A-Za-z0-9+/_-]{20,}", data):
         for start in range(4) if len(run) < 4000 else (0,):
             text = run[start:].translate(bytes.maketrans(b"-_", b"+/"))
             try:
@@ -82,7 +83,12 @@ def spellings(data: bytes, depth: int = 2) -> Iterator[bytes]:
 def held(data: bytes, values: list[str] = SECRETS) -> list[str]:
     """The values that these bytes hold in one spelling or another."""
     wanted = [(value, value.encode()) for value in values]
-    found = {v for each in spellings(data) for v, text in wanted if text in each}
+    found = {
+        v
+        for each in spellings(data, 2 if len(data) < 20_000 else 1)
+        for v, text in wanted
+        if text in each
+    }
     return sorted(found)
 
 
@@ -103,6 +109,7 @@ class Fixture:
 LEFT_OUT = frozenset({"host", "content-length", "authorization", "connection", "accept-encoding"})
 
 
+@cache
 def fixtures() -> list[Fixture]:
     """Those that have a body, one of each client and path."""
     found = {}

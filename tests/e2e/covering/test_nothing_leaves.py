@@ -2,6 +2,7 @@
 turn, over real sockets, to servers of four formats that keep every byte."""
 
 import json
+from functools import cache
 
 import httpx
 import pytest
@@ -35,6 +36,7 @@ def send(client, fixture: Fixture, body, wish: str, **fields) -> httpx.Response:
     return client.post(fixture.path + query, content=json.dumps(body).encode(), headers=headers)
 
 
+@cache
 def each_place() -> list[tuple[Fixture, tuple]]:
     """Every kind of place of every path, once: a fixture and where."""
     found = {}
@@ -52,6 +54,15 @@ def seen(models) -> list:
 
 
 WORDS = {"content", "text", "input", "prompt", "instructions", "description", "system", "output"}
+
+
+@cache
+def one_of_each() -> list[Fixture]:
+    """The smallest of each client and path."""
+    found = {}
+    for fixture in sorted(fixtures(), key=lambda each: -len(json.dumps(each.body))):
+        found[fixture.name.partition("-0")[0], fixture.path] = fixture
+    return list(found.values())
 
 
 def holds_words(body, path) -> bool:
@@ -92,16 +103,17 @@ def test_no_place_of_a_request_lets_a_value_through(up, models, daemon) -> None:
                 sentence, secret = VALUES["email"]
             old = at(fixture.body, path)
             is_media = "base64," in old or (len(old) > 400 and " " not in old[:300])
-            for text in (sentence, MAIL) if is_media else (f"{old} {sentence}", MAIL):
-                answer = send(client, fixture, planted(fixture.body, path, text), up)
-                asked += 1
-                assert answer.status_code < 500, (fixture.name, path, answer.text)
-                got = seen(models)
-                reached += bool(got)
-                for each in got:
-                    leaked = held(wire(each), [secret, MAIL])
-                    assert not leaked, (fixture.name, general(path), text, wire(each)[:3000])
-                forget(models)
+            full = sentence if is_media else f"{old} {sentence}"
+            text = (full, MAIL)[(number + UPSTREAMS.index(up)) % 2]
+            answer = send(client, fixture, planted(fixture.body, path, text), up)
+            asked += 1
+            assert answer.status_code < 500, (fixture.name, path, answer.text)
+            got = seen(models)
+            reached += bool(got)
+            for each in got:
+                leaked = held(wire(each), [secret, MAIL])
+                assert not leaked, (fixture.name, general(path), text, wire(each)[:3000])
+            forget(models)
     assert reached > asked / 2  # they were not all refused
 
 
@@ -110,7 +122,7 @@ def test_values_of_all_kinds_are_covered_in_the_words_of_every_clients_request(
     up, models, daemon
 ) -> None:
     with httpx.Client(base_url=daemon.url, timeout=60) as client:
-        for fixture in fixtures():
+        for fixture in one_of_each():
             body = fixture.body
             if send(client, fixture, body, up).status_code == 400:
                 continue  # what only its own vendor can do

@@ -75,7 +75,7 @@ def test_an_answer_of_responses_repeats_the_request_as_its_client_knows_it(
     assert "EMAIL_1" not in json.dumps(answer)
 
 
-@pytest.mark.parametrize("up", [u for u in FORMATS if u != "responses"])
+@pytest.mark.parametrize("up", FORMATS)
 def test_what_is_gone_on_from_is_covered_again(up, models, daemon) -> None:
     """`previous_response_id`: the router keeps the values, the upstream sees placeholders."""
     wish = {"x-router-provider": up}
@@ -89,6 +89,7 @@ def test_what_is_gone_on_from_is_covered_again(up, models, daemon) -> None:
     (chat,) = models[up].chats
     assert held(wire(chat)) == []
     assert b"Yes, [EMAIL_1]." in chat.body
+    assert b"previous_response_id" not in chat.body  # there, numbers would begin again
 
 
 def test_reasoning_that_a_server_wants_back_is_covered_as_the_rest(models, daemon) -> None:
@@ -153,3 +154,74 @@ def test_attempts_beside_and_after_each_other_see_no_value(stream, tmp_path) -> 
             assert model.chats, model.format
             for each in model.upstream.received:
                 assert held(wire(each)) == []
+
+
+def test_a_question_of_a_classifier_to_a_model_elsewhere_holds_no_value(tmp_path) -> None:
+    """Of a classifier of requests, which comes before the request is covered, and of answers."""
+    with FakeModel("openai", "kit-model") as judge, FakeModel("ollama", "kit-model") as model:
+        judge.says(Said("fine"))
+        model.says(Said("It is [EMAIL_1], and the password is hT7#kk29!xQz."))
+        llm = (
+            'enabled = true\nprovider = "judge"\nmodel = "kit-model"\nallow_remote = true\n'
+            'labels = { fine = "all is well", bad = "it is not" }\n'
+        )
+        config = (
+            f"[server]\nport = 0\n{REDACT}"
+            f'[[providers]]\nname = "judge"\nformat = "openai"\nbase_url = "{judge.url}"\n'
+            'models = ["kit-model"]\nlocal = false\n'
+            f'[[providers]]\nname = "main"\nformat = "ollama"\nbase_url = "{model.url}"\n'
+            f"[classifiers.llm]\n{llm}[response_classifiers.llm]\n{llm}"
+        )
+        with RunningDaemon(config, tmp_path) as daemon:
+            asked = [
+                {"role": "user", "content": "password: hT7#kk29!xQz"},
+                {"role": "user", "content": f"{SAYS} hT7#kk29!xQz"},
+            ]
+            body = {"model": "kit-model", "messages": asked}
+            wish = {"x-router-provider": "main"}
+            got = httpx.post(f"{daemon.url}/v1/chat/completions", json=body, headers=wish)
+            assert MAIL in got.text
+        assert len(judge.chats) == 2
+        for each in judge.chats:
+            assert held(wire(each), [MAIL, WORD, "hT7#kk29!xQz"]) == []
+            assert b"EMAIL_" in each.body
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/completions", {"prompt": f"mail = {MAIL!r}\n", "suffix": f"# {MAIL}", "echo": True}),
+        ("/v1/completions", {"prompt": [SAYS, f"to {MAIL}"], "max_tokens": 9}),
+        ("/api/generate", {"prompt": SAYS, "suffix": SAYS, "stream": False}),
+        ("/api/generate", {"prompt": SAYS, "system": SAYS, "template": SAYS, "raw": True}),
+        ("/api/generate", {"prompt": SAYS, "options": {"stop": [MAIL]}, "stream": False}),
+    ],
+)
+def test_a_text_completion_stays_what_it_is(path, body, models, daemon) -> None:
+    """Such a call cannot be asked as a chat: a program that writes code would lose its completions."""
+    up = "openai" if path.startswith("/v1") else "ollama"
+    wish = {"x-router-provider": up}
+    got = httpx.post(f"{daemon.url}{path}", json={"model": "kit-model", **body}, headers=wish)
+    assert got.status_code == 200, got.text
+    (asked,) = models[up].small
+    assert asked.target == path
+    assert held(wire(asked)) == []
+    assert asked.json.keys() >= body.keys()
+    assert b"EMAIL_1" in asked.body
+
+
+def test_texts_for_vectors_are_covered(models, daemon) -> None:
+    for path, up in (("/v1/embeddings", "openai"), ("/api/embed", "ollama")):
+        for texts in (SAYS, [SAYS, "nothing", MAIL]):
+            for model in models.values():
+                model.small.clear()
+            body = {"model": "kit-model", "input": texts}
+            wish = {"x-router-provider": up}
+            got = httpx.post(f"{daemon.url}{path}", json=body, headers=wish)
+            assert got.status_code == 200, got.text
+            asked = next(e for m in models.values() for e in m.small if "embed" in e.target)
+            assert held(wire(asked)) == []
+            said = asked.json["input"]
+            assert type(said) is type(texts)
+            first = said if isinstance(said, str) else said[0]
+            assert first == "I am [EMAIL_1], it is about [WORD_1]."

@@ -116,7 +116,7 @@ def test_a_collector_in_trouble_is_in_nobodys_way(tmp_path: Path, trouble) -> No
             before = time.monotonic()
         assert time.monotonic() - before < 45  # the last try is bounded: nobody waits a minute
         assert collector.received
-    assert "telemetry" not in daemon.log.replace("[telemetry]", "")
+    assert "llmrouter.telemetry" not in daemon.log.replace("[telemetry]", "")
     told = [line for line in daemon.log.splitlines() if "traces" in line]
     assert 1 <= len(told) <= 3, daemon.log
 

@@ -365,7 +365,7 @@ def test_a_strict_tools_schema_is_cleaned_and_that_is_noted():
 
 def test_a_property_name_the_vendor_refuses_is_unsupported():
     tool = Tool("f", None, {"type": "object", "properties": {"größe": {}}})
-    with pytest.raises(Unsupported):
+    with pytest.raises(Unsupported, match="'größe' of tool 'f'"):
         written(tools=(tool,), model=Target(CLAUDE, vendor=True))
     assert written(tools=(tool,))[0]["tools"][0]["input_schema"]["properties"] == {"größe": {}}
 

@@ -495,6 +495,31 @@ def test_efforts(thinking, model, effort):
     assert out.get("reasoning_effort") == effort
 
 
+@pytest.mark.parametrize(
+    ("thinking", "switch"),
+    [
+        (Thinking("off"), {"enable_thinking": False}),
+        (Thinking("on", None, 2048), {"enable_thinking": True}),
+        (Thinking("auto"), None),
+        (None, None),
+    ],
+)
+def test_thinking_is_switched_in_the_template_where_there_is_one(thinking, switch):
+    request = from_anthropic(thinking=thinking)
+    out = written(request, Target("m", template_thinking=True))
+    assert out.get("chat_template_kwargs") == switch
+    assert "chat_template_kwargs" not in written(request)
+    assert "chat_template_kwargs" not in written(request, VENDOR)
+
+
+def test_what_the_owner_tells_the_template_stays_beside_the_switch():
+    own = {"chat_template_kwargs": {"tone": "dry", "enable_thinking": True}}
+    target = Target("m", template_thinking=True, options=own)
+    out = written(from_anthropic(thinking=Thinking("off")), target)
+    assert out["chat_template_kwargs"] == {"tone": "dry", "enable_thinking": False}
+    assert written(from_anthropic(), target)["chat_template_kwargs"] == own["chat_template_kwargs"]
+
+
 def test_no_effort_is_asked_of_a_model_that_does_not_reason():
     request = from_anthropic(thinking=Thinking("auto", "high", display="omitted"))
     plain = Target("m", capabilities=frozenset({"tools"}))
