@@ -257,20 +257,10 @@ def test_serve_is_0_when_it_was_stopped_in_order(yard: Path) -> None:
         assert (serving.wait(PATIENCE_S), serving.stdout.read()) == (0, b"")
 
 
-def _heeds_an_interrupt() -> None:
-    """Who was started in the background of a shell ignores it, and so do its children."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def test_watch_is_130_when_it_was_interrupted(yard: Path) -> None:
     command = words_of(yard, "watch", Call("{url} --json"))
     with subprocess.Popen(
-        command,
-        cwd=yard,
-        env=environment(yard),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=_heeds_an_interrupt,
+        command, cwd=yard, env=environment(yard), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as watching:
         url, until = (yard / "url").read_text(), time.monotonic() + PATIENCE_S
         body = b'{"model": "echo", "messages": [{"role": "user", "content": "hello"}]}'
