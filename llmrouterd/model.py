@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from llmrouterd.spans import Traced
 
 FormatName = Literal["openai", "anthropic", "ollama", "responses", "echo"]
-ClientFormat = Literal["openai", "anthropic", "ollama", "responses", "completions", "generate"]
 EndState = Literal[
     "complete",
     "truncated",
