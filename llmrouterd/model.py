@@ -410,22 +410,21 @@ class Policy:
 @dataclass(frozen=True, slots=True)
 class Routing:
     """All that the owner decided about routing. aliases: name -> `provider/model` texts, in order.
-    implicit: there are no rules in the file, so the built-in chain applies."""
+    implicit: there are no rules in the file, so the built-in chain applies. wants_figures: some rule
+    goes by what is going on at the providers. is_sticky: some rule keeps conversations together."""
 
     rules: tuple[RuleSpec, ...] = ()
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
     failover_to_remote: bool = False
     implicit: bool = False
     policies: tuple[Policy, ...] = ()
+    wants_figures: bool = field(init=False)
+    is_sticky: bool = field(init=False)
 
-    @property
-    def wants_figures(self) -> bool:
-        """Some rule goes by what is going on at the providers."""
-        return any(rule.measured or rule.type == "least_busy" for rule in self.rules)
-
-    @property
-    def is_sticky(self) -> bool:
-        return any(rule.sticky for rule in self.rules)
+    def __post_init__(self) -> None:
+        live = any(rule.measured or rule.type == "least_busy" for rule in self.rules)
+        object.__setattr__(self, "wants_figures", live)
+        object.__setattr__(self, "is_sticky", any(rule.sticky for rule in self.rules))
 
 
 @dataclass(frozen=True, slots=True)

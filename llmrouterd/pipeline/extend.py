@@ -83,14 +83,24 @@ class Extensions:
         self.kept: Kept | None = None
         self._tagged: tuple[Response, tuple[str, ...]] | None = None
         self.active = self._activate(request) if gen.plugins else []
-        self._attempts = [
-            a for a in self.active if type(a.hook).on_attempt is not Plugin.on_attempt
-        ]
-        self._editors = [a for a in self.active if type(a.hook).on_event is not Plugin.on_event]
+        self._attempts: list[_Active] = []
+        self._editors: list[_Active] = []
+        self.whole_response = False
+        self.wants_response = bool(gen.response_classifiers)
+        if self.active:
+            self._look_at_hooks()
+
+    def _look_at_hooks(self) -> None:
+        """What of each plugin will be called, so that nothing is done for the others."""
+        for each in self.active:
+            kind = type(each.hook)
+            if kind.on_attempt is not Plugin.on_attempt:
+                self._attempts.append(each)
+            if kind.on_event is not Plugin.on_event:
+                self._editors.append(each)
+            if kind.post_response is not Plugin.post_response:
+                self.wants_response = True
         self.whole_response = any(a.hook.waits(a.ctx) for a in self.active)
-        self.wants_response = bool(gen.response_classifiers) or any(
-            type(a.hook).post_response is not Plugin.post_response for a in self.active
-        )
 
     def _activate(self, request: Request) -> list[_Active]:
         asked = {call.id: call.settings for call in request.plugins}
@@ -308,7 +318,7 @@ class Extensions:
     def left_along(self, fields: Headers, query: str) -> tuple[Headers, str]:
         """The client's header fields and its query, without what plugins took out."""
         left = self.along
-        if left.query == query and len(left.fields) == len(fields.raw):
+        if not self.active or (left.query == query and len(left.fields) == len(fields.raw)):
             return fields, query
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in left.fields]
         return Headers(raw), left.query
@@ -444,6 +454,8 @@ def _told(before: Request, after: Request) -> Request:
 
 
 def _asked_for(installed: Installed[Plugin], request: Request) -> bool:
+    if type(installed.hook).asked_for is Plugin.asked_for:
+        return False
     try:
         return bool(installed.hook.asked_for(request))
     except Exception as error:  # noqa: BLE001

@@ -87,7 +87,8 @@ async def handle(call: Call, client: Client, gen: Generation, daemon: Daemon) ->
         story.opened(request)
         ext = Extensions(embedded.quiet(gen) if call.embeds else gen, request, story)
         fields, caller = call.incoming.headers, call.incoming.caller
-        ext.along.fields, ext.along.query = list(fields), call.incoming.query
+        if ext.active:
+            ext.along.fields, ext.along.query = list(fields), call.incoming.query
         strict = gen.strict or caller.strict or _is_strict(fields)
         work = Work(
             request, fields, call.incoming.query, ext, reply, story, gen, daemon, strict, caller

@@ -256,6 +256,8 @@ def for_client(story: Story, *, stream: bool) -> Fields:
 
 def _of_plugins(story: Story) -> Fields:
     """Those whose names are names, with as much of their values as is safe."""
+    if not story.plugin_fields:
+        return []
     named = [item for item in story.plugin_fields.items() if _NAME.fullmatch(item[0])]
     return [
         (name, "".join(c if " " <= c < "\x7f" else "?" for c in value[:_MOST_OF_PLUGIN]).strip())
