@@ -153,8 +153,8 @@ class Reader:
     def _words(self, body: bytes) -> tuple[Any, ...]:
         try:
             words = _Unpickler(io.BytesIO(body), self._kept).load()
-        except (pickle.UnpicklingError, EOFError, AttributeError, TypeError, KeyError) as error:
-            raise Malformed(str(error)) from error
+        except Exception as error:  # what is no pickle of ours may raise anything
+            raise Malformed(f"{type(error).__name__}: {error}") from error
         if not isinstance(words, tuple) or not words:
             raise Malformed("no words")
         if words[0] == "keep":

@@ -34,7 +34,7 @@ from llmrouterd.observe.history import History
 from llmrouterd.observe.metrics import Metrics
 from llmrouterd.ops.archive import Archive
 from llmrouterd.ops.desk import Desk
-from llmrouterd.ops.frames import HELLO, Malformed, Others, Reader, Writer
+from llmrouterd.ops.frames import HELLO, Others, Reader, Writer
 from llmrouterd.ops.lines import MARK
 from llmrouterd.ops.standings import Latest
 from llmrouterd.ops.supervisor import clear
@@ -156,7 +156,7 @@ class Hub:
                 await self._read(stream, data)
         except trio.BrokenResourceError as error:
             LOG.debug("a connection to the hub broke: %s", error)
-        except (Malformed, TypeError, ValueError, LookupError) as error:
+        except Exception as error:  # noqa: BLE001 - law 2
             LOG.error("what is said to the hub is not understood: %r", error)
         finally:
             stream.socket.close()
