@@ -14,9 +14,6 @@ Laws:
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import struct
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,6 +33,7 @@ from llmrouterd.ops.archive import Archive
 from llmrouterd.ops.desk import Desk
 from llmrouterd.ops.frames import HELLO, Others, Reader, Writer
 from llmrouterd.ops.lines import MARK
+from llmrouterd.ops.peer import ours
 from llmrouterd.ops.standings import Latest
 from llmrouterd.ops.supervisor import clear
 from llmrouterd.ops.worker import Link
@@ -55,7 +53,6 @@ AT = "llmrouter_upstream_requests_in_flight"
 IN_FLIGHT = "llmrouter_requests_in_flight"
 CIRCUIT = "llmrouter_circuit_state"
 _WORSE = ("open", "half_open", "closed")
-_PEER = struct.Struct("3i")  # pid, uid, gid of SO_PEERCRED
 NEWS = 256  # of others, for a worker that does not ask
 _READ = 64 * 1024
 _ANY = frozenset({"llmrouter_draining", "llmrouter_circuit_state"})  # one worker's is enough
@@ -156,7 +153,7 @@ class Hub:
                 await self._read(stream, data)
         except trio.BrokenResourceError as error:
             LOG.debug("a connection to the hub broke: %s", error)
-        except Exception as error:  # noqa: BLE001 - law 2
+        except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             LOG.error("what is said to the hub is not understood: %r", error)
         finally:
             stream.socket.close()
@@ -315,15 +312,6 @@ class Hub:
             if source in hub:
                 found[name][("hub",)] = hub[source]
         return found
-
-
-def ours(stream: trio.SocketStream) -> bool:
-    """Whether the other end runs as this user, or as root; where the system does not say, the
-    folder's mode alone keeps others away."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return True
-    found = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-    return _PEER.unpack(found)[1] in (0, os.geteuid())
 
 
 def _number(value: Any) -> float:

@@ -26,6 +26,7 @@ from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.feed import Feed
 from llmrouterd.observe.history import History
 from llmrouterd.ops.frames import HELLO, Malformed, Others, Reader, TooLarge, Writer
+from llmrouterd.ops.peer import reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,7 +112,7 @@ class Uplink:
     async def _connected(self) -> bool:
         """One connection to its end. False: there was none."""
         try:
-            stream = await trio.open_unix_socket(self.path)
+            stream = await reach(self.path)
         except OSError:
             return False
         async with stream, trio.open_nursery() as nursery:
@@ -232,7 +233,7 @@ class Passed(Dashboard):
         begun = False
         with self._ending() as scope:
             try:
-                async with await trio.open_unix_socket(self._path) as stream:
+                async with await reach(self._path) as stream:
                     await stream.send_all(Writer().frame("page", *asked))
                     reader = Reader()
                     scope.deadline = trio.current_time() + PAGE_S

@@ -1,14 +1,7 @@
 """The hub: figures of several, and what is left of a worker that went."""
 
-import os
-import socket
-
-import pytest
-import trio
-
 from llmrouterd.model import Opened
-from llmrouterd.ops import hub
-from llmrouterd.ops.hub import CIRCUIT, LOST, lost, ours, summed, worst
+from llmrouterd.ops.hub import CIRCUIT, LOST, lost, summed, worst
 
 
 def test_figures_are_added_and_states_are_not() -> None:
@@ -41,15 +34,3 @@ def test_a_circuit_is_in_one_state_the_worst_that_a_worker_sees() -> None:
     both = summed([{CIRCUIT: one}, {CIRCUIT: other}])[CIRCUIT]
     assert worst(both) == {("p", "closed"): 0, ("p", "open"): 1.0, ("p", "half_open"): 0.0}
     assert worst(one) == one
-
-
-async def test_only_this_users_processes_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, other = socket.socketpair()
-    stream = trio.SocketStream(trio.socket.from_stdlib_socket(one))
-    try:
-        assert ours(stream)
-        monkeypatch.setattr(hub.os, "geteuid", lambda: os.getuid() + 1)
-        assert ours(stream) is (os.getuid() == 0)  # root may
-    finally:
-        one.close()
-        other.close()
