@@ -106,7 +106,9 @@ class Answers:
 
     def items_by_id(self, names: list[str]) -> dict[str, JSON]:
         """The items of these ids, as far as they are known."""
-        wanted, found = set(names), {}
+        wanted, found = set(names), dict[str, JSON]()
+        if not wanted:
+            return found
         for kept in reversed(self._kept.values()):
             for item in kept.items:
                 name = item.get("id") if type(item) is dict else None
