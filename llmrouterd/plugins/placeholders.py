@@ -22,7 +22,7 @@ from urllib.parse import quote
 from formats import jsontext
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 Form = Literal["text", "name"]
 # More than this in one request is no conversation, and costs its neighbours time.
@@ -141,10 +141,15 @@ class Table:
 def _alternatives(values: Iterable[str], words: set[str]) -> re.Pattern[str]:
     """Any of the values, the longest first; as a tree of how they begin, so that a text which begins
     like many of them is not compared with each."""
-    return re.compile(_tree(sorted(values, key=len, reverse=True), 0, words))
+    return re.compile(tree(values, words))
 
 
-def _tree(values: list[str], at: int, words: set[str], depth: int = 0) -> str:
+def tree(values: Iterable[str], words: Collection[str] = ()) -> str:
+    """The same as the text of a regular expression."""
+    return _tree(sorted(values, key=len, reverse=True), 0, words)
+
+
+def _tree(values: list[str], at: int, words: Collection[str], depth: int = 0) -> str:
     """What follows the first `at` characters, in which all of the values are alike."""
     if len(values) == 1 or depth == _DEEPEST:
         return "|".join(re.escape(each[at:]) + _bounds(each, words) for each in values)
@@ -169,7 +174,7 @@ def _alike(values: list[str]) -> int:
     return next((at for at, (one, other) in pairs if one != other), len(first))
 
 
-def _bounds(value: str, words: set[str]) -> str:
+def _bounds(value: str, words: Collection[str]) -> str:
     return rf"(?<!\w{re.escape(value)})(?!\w)" if value in words else ""
 
 

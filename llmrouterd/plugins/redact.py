@@ -32,7 +32,7 @@ from urllib.parse import unquote_plus
 from formats import jsontext
 from llmrouterd.detect import DETECTORS, find
 from llmrouterd.hooks import Plugin, PluginFailed, PluginRefused
-from llmrouterd.plugins.placeholders import Table, TooMany
+from llmrouterd.plugins.placeholders import Table, TooMany, tree
 from llmrouterd.plugins.places import Form, turned
 from llmrouterd.plugins.restoring import Restoring
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
 _LONG = 4096
+_MOST_WORDS = 1 << 16  # characters of those that a request brings along
 _LETTERS = re.compile("[A-Za-z_]{0,40}")  # they are nobody's number, address or key
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 _BREATH = 1 << 16  # characters looked at between two breaths
@@ -168,6 +169,8 @@ class Redact(Plugin):
             owned = mine.kinds if self._settings else ()
             kinds = tuple(dict.fromkeys((*owned, *more.kinds)))
         words = [*self._settings.get("words", ()), *asked.get("words", ())]
+        if sum(map(len, asked.get("words", ()))) > _MOST_WORDS:
+            raise PluginRefused(f"words: more than {_MOST_WORDS} characters in all")
         return replace(mine, kinds=kinds, words=_any_of(words))
 
     # --- the answer -------------------------------------------------------------------------------
@@ -323,5 +326,10 @@ def _any_of(words: Sequence[str]) -> re.Pattern[str] | None:
     """Any of the words where it stands alone, however it is capitalised."""
     if not words:
         return None
-    longest = sorted(set(words), key=len, reverse=True)
-    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest))})(?!\w)", re.IGNORECASE)
+    return re.compile(rf"(?<!\w)(?:{tree(set(map(_lowered, words)))})(?!\w)", re.IGNORECASE)
+
+
+def _lowered(word: str) -> str:
+    """As the expression sees it, so that what differs in case only is in one branch."""
+    lower = word.lower()
+    return lower if re.fullmatch(re.escape(word), lower, re.IGNORECASE) else word
