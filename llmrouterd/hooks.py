@@ -288,7 +288,8 @@ class Along:
 class Context:
     """One extension's view of one request. Mutable, and private to that pair.
 
-    settings: configured ones, overridden by those of the request's `plugins` entry.
+    settings: configured ones, overridden by those of the request's `plugins` entry. enabled: the owner
+    has turned it on for all, so that no request has asked for it alone.
     tags: the request's tags so far (final from pre_request on). client: the name of its key, "" without
     one. breathe: awaited now and then by whoever computes for long, so that other requests go on
     meanwhile. dry: the request is only explained or counted, and nobody may be asked. notes: what the
@@ -303,6 +304,7 @@ class Context:
     settings: Mapping[str, Any]
     tags: tuple[str, ...] = ()
     client: str = ""
+    enabled: bool = False
     fetch: Fetch = _no_fetch
     ask: Ask = _no_ask
     embed: Embed = _no_embed

@@ -113,7 +113,7 @@ class Redact(Plugin):
     async def _cover(self, request: Request, ctx: Context) -> Request:
         if _has_ids(request):
             raise PluginRefused(_IDS)
-        rules = self._more(ctx.settings)
+        rules = self._more(ctx)
         texts = _texts_of(request)
         state: _Covered = ctx.state or _Covered(request)
         table = state.table
@@ -138,7 +138,7 @@ class Redact(Plugin):
     def on_send(self, request: Request, ctx: Context) -> Request:
         """With the table of its request. Before there is one, with a table of its own: the numbers of
         a conversation must not depend on who asked about it."""
-        rules = self._more(ctx.settings)
+        rules = self._more(ctx)
         state: _Covered | None = ctx.state
         texts = _texts_of(request)
         table = state.table if state is not None else None
@@ -157,8 +157,10 @@ class Redact(Plugin):
         restored = turned(request, lambda text, form: _restored_text(table, text, form))
         return replace(restored, raw=request.raw)
 
-    def _more(self, asked: Mapping[str, Any]) -> _Rules:
-        """What the owner set, and what this request wants besides."""
+    def _more(self, ctx: Context) -> _Rules:
+        """What the owner set, and what this request wants besides. Whoever turned it on without another
+        word set all kinds."""
+        asked = ctx.settings
         try:
             more = _rules({key: asked[key] for key in ("kinds", "words") if key in asked})
         except ValueError as error:
@@ -166,7 +168,7 @@ class Redact(Plugin):
         mine = self._rules
         kinds = mine.kinds
         if "kinds" in asked:
-            owned = mine.kinds if self._settings else ()
+            owned = mine.kinds if self._settings or ctx.enabled else ()
             kinds = tuple(dict.fromkeys((*owned, *more.kinds)))
         words = [*self._settings.get("words", ()), *asked.get("words", ())]
         if sum(map(len, asked.get("words", ()))) > _MOST_WORDS:

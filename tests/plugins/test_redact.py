@@ -305,3 +305,15 @@ async def test_a_request_brings_only_so_many_words_along():
     asked = Request("openai", "m", (Message("user", (Text("hi"),)),))
     with pytest.raises(PluginRefused, match="words: more than 65536 characters"):
         await plugin.pre_request(asked, Context("redact", {"words": ["x" * 70_000]}))
+
+
+@pytest.mark.parametrize("kinds", [[], ["iban"]])
+async def test_what_the_owner_turned_on_without_another_word_covers_all_kinds(
+    kinds, autojump_clock
+):
+    body = request("openai", plugins=[{"id": "redact", "kinds": kinds}])
+    body["messages"] = [{"role": "user", "content": MAIL}]
+    async with stage(openai(), up={"a": replies(500, b"")}, plugins=[Redact({})]) as st_:
+        await st_.ask("openai", body)
+    assert st_.asked["a"], "nobody was asked"
+    assert all(MAIL.encode() not in each.body for each in st_.asked["a"])
