@@ -1,7 +1,15 @@
 """The hub: figures of several, and what is left of a worker that went."""
 
+import socket
+
+import trio
+
 from llmrouterd.model import Opened
-from llmrouterd.ops.hub import CIRCUIT, LOST, lost, summed, worst
+from llmrouterd.ops.desk import Desk
+from llmrouterd.ops.frames import HELLO, Writer
+from llmrouterd.ops.hub import CIRCUIT, IN_FLIGHT, LOST, Hub, lost, summed, worst
+from llmrouterd.ops.worker import Link
+from llmrouterd.pipeline.admit import Admission
 
 
 def test_figures_are_added_and_states_are_not() -> None:
@@ -34,3 +42,26 @@ def test_a_circuit_is_in_one_state_the_worst_that_a_worker_sees() -> None:
     both = summed([{CIRCUIT: one}, {CIRCUIT: other}])[CIRCUIT]
     assert worst(both) == {("p", "closed"): 0, ("p", "open"): 1.0, ("p", "half_open"): 0.0}
     assert worst(one) == one
+
+
+async def test_nothing_that_is_said_to_the_hub_ends_it() -> None:
+    link, parent = socket.socketpair()
+    made = Hub(None, Link(link), 1.0, Desk(Admission()))
+    hello = Writer().frame("hello", HELLO, 1)
+    for said in (
+        b"\0\0\0\1x",
+        hello + Writer().frame("tell", 5),
+        hello + Writer().frame("figures", {IN_FLIGHT: {(): "much"}}) * 2,
+        hello + Writer().frame("figures", 5),
+        Writer().frame("page"),
+        Writer().frame("find", 1, "ann", 5),
+    ):
+        one, other = socket.socketpair()
+        other.sendall(said)
+        other.shutdown(socket.SHUT_WR)
+        with trio.fail_after(20):
+            await made._serve(trio.SocketStream(trio.socket.from_stdlib_socket(one)))
+        other.close()
+    assert not made.workers
+    link.close()
+    parent.close()
