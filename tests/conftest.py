@@ -9,6 +9,7 @@ Property tests try a few examples by default, and as many as Hypothesis itself w
 import faulthandler
 import gc
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -47,6 +48,9 @@ class Watchdog:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Whoever is started in the background of a shell ignores Ctrl-C, and so would all programs that
+    # tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(Watchdog())
 
 
