@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("llmrouter.hub")
 LOST = "the worker process that served this ended"
+UNTOLD = "what came of this was lost on its way to the hub"
 AT = "llmrouter_upstream_requests_in_flight"
 IN_FLIGHT = "llmrouter_requests_in_flight"
 CIRCUIT = "llmrouter_circuit_state"
@@ -205,6 +206,10 @@ class Hub:
         elif kind == "lost":
             self._lost += words[0]
             LOG.warning("%d records of worker %d were lost", words[0], worker.number)
+        elif kind == "over":
+            opened = worker.flying.pop(words[0], None)
+            if opened is not None:  # for those who look on: it is counted as lost, not as failed
+                self.feed.tell(lost(opened, worker.number, UNTOLD))
         elif kind == "shelve":
             self.archive.put(*words)
         elif kind == "synced":
@@ -333,7 +338,7 @@ async def _until_closed(stream: trio.SocketStream, scope: trio.CancelScope) -> N
     scope.cancel()
 
 
-def lost(opened: Opened, worker: int) -> Record:
+def lost(opened: Opened, worker: int, why: str = LOST) -> Record:
     """How a request is told of whose worker is gone."""
     now_ms = time.time_ns() // 1_000_000
     return Record(
@@ -346,7 +351,7 @@ def lost(opened: Opened, worker: int) -> Record:
         endpoint="",
         requested_model=opened.model,
         duration_ms=max(0, now_ms - opened.ts_ms),
-        error=LOST,
+        error=why,
         error_kind="internal",
         fault="router",
         worker=worker,

@@ -3,6 +3,7 @@
 import socket
 
 import trio
+import trio.testing
 
 from llmrouterd.model import Opened
 from llmrouterd.ops.desk import Desk
@@ -63,5 +64,23 @@ async def test_nothing_that_is_said_to_the_hub_ends_it() -> None:
             await made._serve(trio.SocketStream(trio.socket.from_stdlib_socket(one)))
         other.close()
     assert not made.workers
+    link.close()
+    parent.close()
+
+
+async def test_a_request_whose_record_was_lost_is_not_under_way_for_ever() -> None:
+    link, parent = socket.socketpair()
+    made = Hub(None, Link(link), 1.0, Desk(Admission()))
+    one, other = socket.socketpair()
+    said, opened = Writer(), Opened(7, 1000, "m", 1)
+    other.sendall(said.frame("hello", HELLO, 1) + said.frame("tell", opened))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(made._serve, trio.SocketStream(trio.socket.from_stdlib_socket(one)))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert set(made.workers[1].flying) == {7}
+        other.sendall(said.frame("over", 7) + said.frame("over", 8))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert not made.workers[1].flying
+        other.close()
     link.close()
     parent.close()
