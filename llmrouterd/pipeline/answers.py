@@ -211,7 +211,7 @@ def resumed(request: Request, answers: Known, *, upstream_may_know: bool) -> Res
 
 def at_home(known: Facts, home: Candidate) -> Facts:
     """The facts of a request that only one place can serve."""
-    return replace(known, forced=home.provider, model=home.model)
+    return replace(known, forced=home.provider, model=home.model, asked=known.model)
 
 
 def object_of(answer: Mapping[str, JSON] | bytes | None) -> Mapping[str, JSON] | None:
