@@ -1,8 +1,8 @@
 """What may be plugged in: the protocols of plugins, classifiers and observers.
 
 Owns: `Plugin` (a base class whose hooks do nothing), `Classifier`, `ResponseClassifier`, `Sink`,
-and `Context`, through which an extension sees its settings and changes the course of a request; what a
-plugin that keeps answers is given and gives back (`Arrival`, `Kept`, `Pending`).
+and `Context`, through which an extension sees its settings, changes the course of a request and asks
+others; what a plugin that keeps answers is given and gives back (`Arrival`, `Kept`, `Pending`).
 Refuses to know: who calls the hooks and when (llmrouterd/pipeline/extend.py does).
 
 Laws:
@@ -178,8 +178,8 @@ class Fetch(Protocol):
     What a policy keeps on this network is kept there by fetching, too; before the classifiers have
     looked, every policy that might come to bind counts. public_only: for a URL that is not the
     owner's word but a client's: no address of this network. passes_on: whoever is asked hands it on to
-    others, as a search engine does, so that nothing is asked which must stay here. ca_file: a PEM file to trust instead of
-    the system's store. Raises FetchFailed, at the latest after `timeout_s`.
+    others, as a search engine does, so that nothing is asked which must stay here. ca_file: a PEM file
+    to trust instead of the system's store. Raises FetchFailed, at the latest after `timeout_s`.
     """
 
     async def __call__(
@@ -216,28 +216,16 @@ class Apart(Protocol):
     ) -> bytes: ...
 
 
-async def _no_ask(
-    provider: str,
-    model: str,
-    prompt: str,
-    *,
-    system: str = "",
-    max_tokens: int = 16,
-    timeout_s: float = 2.0,
-    allow_remote: bool = False,
-) -> str:
+async def _no_ask(*args: Any, **kwargs: Any) -> Any:
     raise AskFailed("asking a provider is not possible here")
 
 
-async def _no_embed(
-    provider: str,
-    model: str,
-    texts: Sequence[str],
-    *,
-    timeout_s: float = 2.0,
-    allow_remote: bool = False,
-) -> Sequence[Sequence[float]]:
-    raise AskFailed("asking a provider is not possible here")
+async def _no_fetch(*args: Any, **kwargs: Any) -> Any:
+    raise FetchFailed("fetching is not possible here")
+
+
+async def _no_apart(*args: Any, **kwargs: Any) -> Any:
+    raise ApartFailed("no process can be started here")
 
 
 async def _no_breath() -> None:
@@ -246,33 +234,6 @@ async def _no_breath() -> None:
 
 def _as_it_is(text: str) -> str:
     return text
-
-
-async def _no_fetch(
-    method: str,
-    url: str,
-    body: bytes = b"",
-    headers: Mapping[str, str] | None = None,
-    *,
-    timeout_s: float = 10.0,
-    max_bytes: int = 1 << 20,
-    public_only: bool = False,
-    passes_on: bool = False,
-    ca_file: str = "",
-) -> tuple[int, bytes]:
-    raise FetchFailed("fetching is not possible here")
-
-
-async def _no_apart(
-    function: str,
-    data: bytes,
-    settings: Mapping[str, Any] | None = None,
-    *,
-    timeout_s: float = 30.0,
-    memory_bytes: int = 512 * 1024 * 1024,
-    max_bytes: int = 8 * 1024 * 1024,
-) -> bytes:
-    raise ApartFailed("no process can be started here")
 
 
 @dataclass(slots=True)
@@ -289,15 +250,16 @@ class Context:
     """One extension's view of one request. Mutable, and private to that pair.
 
     settings: configured ones, overridden by those of the request's `plugins` entry. enabled: the owner
-    has turned it on for all, so that no request has asked for it alone.
-    tags: the request's tags so far (final from pre_request on). client: the name of its key, "" without
-    one. breathe: awaited now and then by whoever computes for long, so that other requests go on
-    meanwhile. dry: the request is only explained or counted, and nobody may be asked. notes: what the
-    record should say of this request, in the plugin's words. fields: header fields of the answer, as
-    long as it has not begun; `x` is X-Router-ID-X, with the plugin's id. along: what may go along
-    with the request. leaving: a text of the client's as it may be told to others by `fetch`, after every
-    plugin's on_send; raises PluginFailed. state: the plugin's own, of this request; stream: the same of
-    one stream of its answer, since another attempt begins another stream.
+    has turned it on for all, so that no request has asked for it alone. tags: the request's tags so far
+    (final from recall on). client: the name of its key, "" without one. fetch,
+    ask, embed, apart: see their protocols. leaving: a text of the client's as it may be told to others
+    by `fetch`, after every plugin's on_send; raises PluginFailed. breathe: awaited now and then by
+    whoever computes for long, so that other requests go on meanwhile. state: the plugin's own, of this
+    request; stream: the same of one stream of its answer, since another attempt begins another stream.
+    dry: the request is only explained or counted, and nobody may be asked. notes: what the record
+    should say of this request, in the plugin's words. along: what may go along with the request.
+    fields: header fields of the answer, as long as it has not begun; `x` is X-Router-ID-X, with the
+    plugin's id. forced, changed: what `force` and `modified` said.
     """
 
     id: str
@@ -307,7 +269,7 @@ class Context:
     enabled: bool = False
     fetch: Fetch = _no_fetch
     ask: Ask = _no_ask
-    embed: Embed = _no_embed
+    embed: Embed = _no_ask
     apart: Apart = _no_apart
     leaving: Callable[[str], str] = _as_it_is
     breathe: Callable[[], Awaitable[None]] = _no_breath
@@ -335,8 +297,8 @@ class Plugin:
     whole_response: True makes the answer wait until it is complete (bounded), so that
     post_response may change it; otherwise streams pass through and post_response only looks.
     edits_events: True when on_event may change anything (pass-through of bytes is off then).
-    delays: True when on_event holds events back, so that what comes out says nothing of what was changed: a
-    change is told with ctx.modified().
+    delays: True when on_event holds events back, so that what comes out says nothing of what was
+    changed: a change is told with ctx.modified().
     vectors: True: on_start and pre_request also see requests for vectors, each text a message of the
     user's; what they make of the texts is sent.
     owned: settings that are the owner's: a request that names one of them is refused.

@@ -34,12 +34,7 @@ def sections() -> dict[str, str]:
 PROVIDERS = next(text for name, text in sections().items() if "[[providers]]" in name)
 
 
-def names_in(table: keys.Keys) -> set[str]:
-    return {name for name, key in table.items() if not key.later}
-
-
 def known_keys() -> set[str]:
-    """Every key of this version. That of telemetry's switch is there so that it may be off."""
     tables = [
         keys.TOP,
         keys.SERVER,
@@ -52,7 +47,7 @@ def known_keys() -> set[str]:
     ]
     tables += [*keys.RULES.values(), *keys.CLASSIFIERS.values(), *keys.PLUGINS.values()]
     tables += keys.RESPONSE_CLASSIFIERS.values()
-    return {name for table in tables for name in names_in(table)}
+    return {name for table in tables for name in table}
 
 
 @pytest.mark.parametrize("key", sorted(known_keys()))
@@ -65,11 +60,6 @@ def test_every_key_is_in_the_manual(key: str) -> None:
 @pytest.mark.parametrize("kind", [*keys.RULES, *keys.CLASSIFIERS, *keys.PLUGINS])
 def test_every_rule_classifier_and_plugin_is_in_the_manual(kind: str) -> None:
     assert f'type = "{kind}"' in MANUAL or f".{kind}]" in MANUAL
-
-
-def test_nothing_of_a_later_version_is_in_the_manual() -> None:
-    later = {name for name, key in (keys.SERVER | keys.PROVIDER).items() if key.later}
-    assert not [name for name in later if re.search(rf"(?m)^#?{name} =", MANUAL)]
 
 
 def load(text: str) -> Config:

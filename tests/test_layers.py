@@ -18,7 +18,8 @@ ROOT = Path(__file__).parent.parent
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "formats": (),
     "llmrouterd": (),
-    "llmrouterd.model": ("formats",),
+    "llmrouterd.model": ("formats", "llmrouterd.spans"),
+    "llmrouterd.spans": (),
     "llmrouterd.hooks": ("formats", "llmrouterd.model"),
     "llmrouterd.config": ("llmrouterd.model", "llmrouterd.tomlpos"),
     "llmrouterd.tomlpos": ("llmrouterd.model",),
@@ -34,6 +35,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "llmrouterd.pipeline": (
         "formats",
         "llmrouterd.model",
+        "llmrouterd.spans",
         "llmrouterd.hooks",
         "llmrouterd.route",
         "llmrouterd.guard",
@@ -50,7 +52,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "llmrouterd.hooks",
         "llmrouterd.detect",
     ),
-    "llmrouterd.observe": ("formats", "llmrouterd.model", "llmrouterd.route.recorded", "trio"),
+    "llmrouterd.observe": (
+        "formats",
+        "llmrouterd.model",
+        "llmrouterd.spans",
+        "llmrouterd.route.recorded",
+        "trio",
+    ),
     "llmrouterd.ops": ("formats", "llmrouterd", "trio"),
     "llmrouterd.selftest": ("formats", "llmrouterd", "trio"),
     "llmrouterd.commands": ("formats", "llmrouterd", "llmrouter", "trio"),
@@ -66,7 +74,7 @@ MAY_NOT_IMPORT: dict[str, tuple[str, ...]] = {
 # Pure rooms decide from values: a clock, chance, a log or a socket would make the same question
 # give two answers. `from random import Random` is allowed: seeded by the caller, it is a value.
 PURE = (
-    *("formats", "llmrouterd.model", "llmrouterd.route", "llmrouterd.guard"),
+    *("formats", "llmrouterd.model", "llmrouterd.spans", "llmrouterd.route", "llmrouterd.guard"),
     "llmrouterd.detect",
 )
 IMPURE = (

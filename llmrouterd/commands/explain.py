@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JSON = Any
-_TIMEOUT_S = 15.0
 
 
 class _AskedWrongly(Exception):

@@ -5,8 +5,8 @@ Refuses to know: how a process watches itself (ops/offline.py).
 
 Laws:
 1. It is the daemon's own start, in this process: listening, first round of questions, the services in
-   the background, and an orderly end. Other are only its own address (a free port of loopback), and that
-   it writes no request log and no budgets.
+   the background, and an orderly end. Only its own address differs (a free port of loopback), and
+   no request log and no budgets are written.
 2. Both must be right: nobody outside was dialled, and nobody outside is due without a request.
 """
 

@@ -162,7 +162,7 @@ def provider(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default=HERE, help="the router (%(default)s)")
     _key_env(parser)
     text = "seconds that drain waits for what runs there (%(default)g)"
-    parser.add_argument("--timeout", type=float, default=300.0, help=text)
+    parser.add_argument("--timeout", metavar="S", type=float, default=300.0, help=text)
 
 
 def _key_env(parser: argparse.ArgumentParser) -> None:

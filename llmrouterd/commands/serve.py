@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from llmrouterd.config import Config
     from llmrouterd.ops.app import Running
+    from llmrouterd.ops.supervisor import Supervisor
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,17 +84,7 @@ def _serve(
     try:
         child = None
         if config is not None and config.server.workers > 1:
-            from llmrouterd.ops.supervisor import Supervisor
-
-            supervisor = Supervisor(
-                config,
-                user_agent=f"llmrouter/{__version__}",
-                environ=os.environ,
-                load=again,
-                watch=args.watch_config,
-                ready=lambda *found: announce(stamp.shape, app.Running(*found)),
-                in_force=partial(setattr, stamp, "number"),
-            )
+            supervisor = _supervisor(config, args, stamp, again)
             child = supervisor.run()
             if child is None:
                 return 0
@@ -116,6 +107,26 @@ def _serve(
         code = complain(error)
         return 1 if isinstance(error, NotListeningError) else code
     return 0
+
+
+def _supervisor(
+    config: Config,
+    args: argparse.Namespace,
+    stamp: logs.Generation,
+    again: Callable[[], Config] | None,
+) -> Supervisor:
+    from llmrouter import __version__
+    from llmrouterd.ops import app, supervisor
+
+    return supervisor.Supervisor(
+        config,
+        user_agent=f"llmrouter/{__version__}",
+        environ=os.environ,
+        load=again,
+        watch=args.watch_config,
+        ready=lambda *found: announce(stamp.shape, app.Running(*found)),
+        in_force=partial(setattr, stamp, "number"),
+    )
 
 
 def _settle_memory() -> None:

@@ -1,6 +1,7 @@
 """`llmrouter version [--sbom]`: what is running, made from what.
 
-Owns: the version line, where the parts list is found, and where the commit is found: written down by zipapp.sh, or asked of git.
+Owns: the version line, where the parts list is found, and where the commit is found: written down by
+zipapp.sh, or asked of git.
 Refuses to know: trio. The line names its version without loading it.
 """
 

@@ -4,7 +4,8 @@ Owns: what is printed when, to whom: lines to stdout, the state of the connectio
 Refuses to know: how a feed is followed (following.py), what a line looks like (lines.py).
 
 Laws:
-1. Nothing but requests, and providers that change, goes to stdout; with `--json` only the feed's own lines, byte for byte JSON.
+1. Nothing but requests, and providers that change, goes to stdout; with `--json` only the feed's own
+   lines, byte for byte JSON.
 2. With a filter a request's lines are kept back until it is known to be wanted, and of so many
    requests only.
 """

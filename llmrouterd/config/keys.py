@@ -5,8 +5,7 @@ with the manual.
 Refuses to know: how they are checked.
 
 Laws:
-1. A key that only a later version has stands here as `later`: it is refused by name, unless its
-   value says that the feature is off. It is never silently inert.
+1. A key stands here only if something reads it: none is silently inert.
 2. Where opensourcellmrouter 0.7.0 has the key, its default holds (`dashboard` excepted).
 """
 
@@ -36,10 +35,7 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key. `low` and `high` bound a number; a text must not be empty where `filled` is set.
-
-    later: the key is refused, except with a value of `off`. later_values: these are refused.
-    """
+    """One key. `low` and `high` bound a number; a text must not be empty where `filled` is set."""
 
     kind: Kind
     default: Any = None
@@ -48,17 +44,9 @@ class Key:
     one_of: tuple[str, ...] = ()
     required: bool = False
     filled: bool = False
-    later: bool = False
-    off: tuple[Any, ...] = ()
-    later_values: tuple[str, ...] = ()
 
 
 Keys = Mapping[str, Key]
-
-
-def later(*off: Any) -> Key:
-    """A key of a later version. `off`: the values that ask for nothing."""
-    return Key("text", later=True, off=off)
 
 
 def seconds(default: float, low: float = 0) -> Key:
@@ -462,10 +450,6 @@ PLUGINS: Mapping[str, Keys] = {
 }
 # Of a file of the owner's own; whatever else its table holds is that file's business.
 OWN: Keys = {**_HOOKED, "path": Key("text", required=True, filled=True)}
-# Ids of later versions: refused when enabled. Any other id is ignored with a warning.
-CLASSIFIERS_LATER: tuple[str, ...] = ()
-RESPONSE_CLASSIFIERS_LATER: tuple[str, ...] = ()
-PLUGINS_LATER: tuple[str, ...] = ()
 
 CLIENT: Keys = {
     "name": Key("text", required=True, filled=True),

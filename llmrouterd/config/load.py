@@ -28,7 +28,7 @@ from llmrouterd.config.pdf import check_pdf
 from llmrouterd.config.policies import read_policies
 from llmrouterd.config.prices import read_prices, with_prices
 from llmrouterd.config.providers import names_of, read_providers
-from llmrouterd.config.read import NOT_YET, Problems, nearest, quoted, read
+from llmrouterd.config.read import Problems, nearest, quoted, read
 from llmrouterd.config.rules import check_name, read_aliases, read_rules
 from llmrouterd.config.server import is_host, read_server
 from llmrouterd.config.telemetry import read_telemetry
@@ -146,34 +146,31 @@ def _images(problems: Problems, table: Mapping[str, Any]) -> Images:
 
 # ---- classifiers and plugins ---------------------------------------------------------------------
 
-_KNOWN: Mapping[str, tuple[Mapping[str, keys.Keys], Sequence[str]]] = {
-    "classifiers": (keys.CLASSIFIERS, keys.CLASSIFIERS_LATER),
-    "response_classifiers": (keys.RESPONSE_CLASSIFIERS, keys.RESPONSE_CLASSIFIERS_LATER),
-    "plugins": (keys.PLUGINS, keys.PLUGINS_LATER),
+_KNOWN: Mapping[str, Mapping[str, keys.Keys]] = {
+    "classifiers": keys.CLASSIFIERS,
+    "response_classifiers": keys.RESPONSE_CLASSIFIERS,
+    "plugins": keys.PLUGINS,
 }
 
 
 def _extensions(
     problems: Problems, kind: str, top: Mapping[str, Any]
 ) -> dict[str, Mapping[str, Any]]:
-    """id -> what the file says of it, `enabled` always there, for the ids of this version."""
-    known, of_later = _KNOWN[kind]
+    """id -> what the file says of it, `enabled` always there, for the ids that there are."""
+    known = _KNOWN[kind]
     settings: dict[str, Mapping[str, Any]] = {}
     for name, table in (top[kind] or {}).items():
         path: Path = (kind, name)
         if not isinstance(table, dict):
             problems.add(path, f"expected a table, written [{kind}.{name}]")
         elif "path" in table:
-            own = read_own(problems, path, table, (*known, *of_later))
+            own = read_own(problems, path, table, known)
             settings |= {} if own is None else {name: own}
         elif name in known:
             values = read(problems, path, table, known[name])
             settings[name] = {key: values[key] for key in values if key in table} | {
                 "enabled": values["enabled"]
             }
-        elif name in of_later:
-            if table.get("enabled", False) is not False:
-                problems.add(path, NOT_YET)
         else:
             hint = nearest(name, list(known)) or "; your own has a path"
             problems.warn(path, "ignored, there is none of this name" + hint)

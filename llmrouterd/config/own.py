@@ -3,7 +3,7 @@
 Owns: which tables mean a file of the owner's, and where that file lies.
 Refuses to know: what is in it (llmrouterd/plugins/own.py), what its other keys mean: they are handed on.
 
-Law: a file of the owner's never takes the place of what is built in, nor of what a later version has.
+Law: a file of the owner's never takes the place of what is built in.
 """
 
 from __future__ import annotations

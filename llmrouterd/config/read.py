@@ -25,7 +25,6 @@ from llmrouterd.tomlpos import Path, find
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-NOT_YET = "not available in this version"
 _HUGE = 1e20  # more than any key can mean; Python refuses to print a number of 5000 digits
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -104,16 +103,13 @@ def read(problems: Problems, path: Path, table: Mapping[str, Any], keys: Keys) -
         wrong = fault(key, table[name])
         if wrong is not None:
             problems.add((*path, name), wrong)
-        elif not key.later:
+        else:
             values[name] = float(table[name]) if key.kind == "number" else table[name]
     return values
 
 
 def fault(key: Key, value: Any) -> str | None:
     """What is wrong with this value, or None."""
-    if key.later:
-        asks_nothing = any(type(value) is type(off) and value == off for off in key.off)
-        return None if asks_nothing else NOT_YET
     return CHECKS[key.kind](key, value)
 
 
@@ -141,8 +137,6 @@ def _text(key: Key, value: Any) -> str | None:
     if not isinstance(value, str):
         words = " or ".join(f'"{word}"' for word in key.one_of)
         return f"expected {words or 'a text in quotes'}, {got(value)}"
-    if value in key.later_values:
-        return f'"{value}" is {NOT_YET}'
     if key.one_of and value not in key.one_of:
         words = ", ".join(f'"{word}"' for word in key.one_of)
         return f"expected one of {words}, got {quoted(value)}{nearest(value, key.one_of)}"

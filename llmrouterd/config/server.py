@@ -44,9 +44,6 @@ def read_server(
 ) -> tuple[Server, bool]:
     """The table as a noun, and `failover_to_remote`, which is routing's."""
     values = read(problems, ("server",), table, keys.SERVER)
-    for name, key in keys.SERVER.items():
-        if key.later:
-            del values[name]
     failover = values.pop("failover_to_remote")
     names = ("api_key_env", "api_key_file")
     otherwise = "remove this key to serve without one"

@@ -4,9 +4,9 @@ Owns: `Form` (how a number is written, what proves it, which words announce it) 
 Refuses to know: what any number means.
 
 How: a block is a stretch of digits and of what stands between digits. Its shape has a 9 for each
-digit, an A for each capital letter and an a for each small one, so that "AB 12 34" becomes "AA 99 99"; a form says in which
-shapes it is written, and only where one occurs its digits are looked at. Blocks of one shape are
-looked up once.
+digit, an A for each capital letter and an a for each small one, so that "AB 12 34" becomes
+"AA 99 99"; a form says in which shapes it is written, and only where one occurs its digits are looked
+at. Blocks of one shape are looked up once.
 
 Laws:
 1. A number is whole: no letter, digit or `_` before or after it, nor a separator with a digit.

@@ -32,8 +32,9 @@ from llmrouterd.observe.otlp_payload import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmrouterd.model import Attempted, Record
+    from llmrouterd.model import Record
     from llmrouterd.observe.otlp_payload import JSON, Pairs
+    from llmrouterd.spans import Attempted
 
 # The buckets are those of the conventions, for names that are theirs.
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)

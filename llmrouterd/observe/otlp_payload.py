@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from formats.canonical import Request, Usage
-    from llmrouterd.model import Attempted, Exchanged, Record, Traced, Unread
+    from llmrouterd.model import Record, Unread
+    from llmrouterd.spans import Attempted, Exchanged, Traced
 
 JSON = Any
 Pairs = tuple[tuple[str, Any], ...]

@@ -242,14 +242,8 @@ class _House:
         await services.start(self.hangups.run)
         server = self.server = Server(found, self._service(config))
         async with trio.open_nursery() as writing:
-            if self.journal is not None:
-                writing.start_soon(self.journal.run)
-            if self.uplink is not None:
-                writing.start_soon(self.uplink.run)
-            if self.permits is not None:
-                writing.start_soon(self.permits.run)
-            if self.telemetry is not None:
-                writing.start_soon(self.telemetry.run)
+            for each in self._outlasting():
+                writing.start_soon(each.run)
             async with trio.open_nursery() as background:
                 link = self.notifier
                 heed = partial(
@@ -276,14 +270,13 @@ class _House:
                         if seen is not None:
                             background.start_soon(signals.watch, config.path, seen, self._reload)
                 background.cancel_scope.cancel()
-            if self.journal is not None:
-                self.journal.close()
-            if self.uplink is not None:
-                self.uplink.close()
-            if self.permits is not None:
-                self.permits.close()
-            if self.telemetry is not None:
-                self.telemetry.close()
+            for each in self._outlasting():
+                each.close()
+
+    def _outlasting(self) -> list[Journal | Uplink | Permits | Export]:
+        """What goes on until the last request has its record, and then has some of it to write."""
+        every = (self.journal, self.uplink, self.permits, self.telemetry)
+        return [each for each in every if each is not None]
 
     def _end(self, at_once: bool) -> None:
         assert self.server is not None

@@ -30,7 +30,10 @@ HELLO = 2  # the version of what is said
 LIMIT = 256 * 1024 * 1024  # a record with its bodies: those of a request and of its answer
 _HEAD = 4
 _KEPT = 8  # routings that the other end is taken to remember
-_ROOMS = ("formats.", "llmrouterd.model.", "llmrouterd.ops.frames.", "llmrouterd.route.")
+_ROOMS = (
+    *("formats.", "llmrouterd.model.", "llmrouterd.spans.", "llmrouterd.route."),
+    "llmrouterd.ops.frames.",
+)
 _PLAIN = frozenset(
     {"builtins.frozenset", "builtins.set", "builtins.complex", "collections.OrderedDict"}
     | {"re._compile", "datetime.datetime", "datetime.date", "datetime.time", "datetime.timedelta"}

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from llmrouterd import classifiers, plugins
-from llmrouterd.config.keys import PLUGINS_LATER
 from llmrouterd.config.sockets import on_socket
 from llmrouterd.edge.pool import Origin
 from llmrouterd.model import ConfigError, Provider, Secret
@@ -41,7 +40,6 @@ def build(config: Config, number: int, user_agent: str) -> Generation:
         providers={p.name: p for p in config.providers},
         upstreams={p.name: upstream(p) for p in config.providers if p.format != "echo"},
         plugins=_plugins(config, problems),
-        plugins_later=frozenset(PLUGINS_LATER),
         classifiers=_enabled("classifiers", classifiers.BUILTIN, config.classifiers, problems),
         response_classifiers=_enabled(
             "response_classifiers",

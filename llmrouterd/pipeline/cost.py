@@ -1,6 +1,7 @@
 """What an answer cost, as far as its price is known.
 
-Owns: that sum, for what was used and for what may be. Refuses to know: which price holds (route/price.py), where prices come from.
+Owns: that sum, for what was used and for what may be.
+Refuses to know: which price holds (route/price.py), where prices come from.
 
 Law: unknown is None, never 0. Without a price there is no known cost, nor without token counts.
 """

@@ -70,10 +70,10 @@ class Generation:
     """One configuration in force. Sizes in bytes, times in seconds.
 
     upstreams: provider name -> where its connections go, and the path that stands before all of
-    its paths. plugins: in the order of the configuration. plugins_later: ids that only a later
-    version has. own_keys: what clients show to come in, and no upstream ever sees. strict: as if
-    every client had sent X-Router-Strict. fleet: its providers and what they have, as of now, with
-    a seed for chance. learn: asks providers for their models, because a request needs to know.
+    its paths. plugins: in the order of the configuration. own_keys: what clients show to
+    come in, and no upstream ever sees. strict: as if every client had sent X-Router-Strict. fleet:
+    its providers and what they have, as of now, with a seed for chance. learn: asks providers for
+    their models, because a request needs to know.
     """
 
     number: int
@@ -81,7 +81,6 @@ class Generation:
     providers: Mapping[str, Provider]
     upstreams: Mapping[str, tuple[Origin, str]]
     plugins: Mapping[str, Installed[Plugin]] = field(default_factory=lambda: EMPTY)
-    plugins_later: frozenset[str] = frozenset()
     classifiers: tuple[Installed[Classifier], ...] = ()
     response_classifiers: tuple[Installed[ResponseClassifier], ...] = ()
     life_sign_s: float = 15.0

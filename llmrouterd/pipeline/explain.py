@@ -41,8 +41,9 @@ EMBEDS: Mapping[str, Call] = MappingProxyType({"embeddings": "openai", "embed": 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """format: the client's; one of EMBEDS, where vectors are asked for. tags: set besides those of the classifiers. wish: X-Router-Provider.
-    caller: what the client's key is good for, where it has one."""
+    """format: the client's; one of EMBEDS, where vectors are asked for. tags: set besides those of the
+    classifiers. wish: X-Router-Provider. caller: what the client's key is good for, where it has one.
+    """
 
     format: str
     body: bytes
@@ -80,8 +81,16 @@ async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[s
     known = _facts(question, ready, story, ext, gen)
     if asked is not None:
         known = embedded.facts_of(known, asked)
-    told = {
-        "model": request.model,
+    told = _asked(question, request.model, known, story)
+    if ext.answer is not None:
+        return {**told, "answered_by": "a plugin", "steps": [], "candidates": []}
+    return told | _decided(known, gen, daemon, story)
+
+
+def _asked(question: Question, model: str, known: Facts, story: Story) -> dict[str, JSON]:
+    """What is known of the request before it is decided on."""
+    told: dict[str, JSON] = {
+        "model": model,
         "format": question.format,
         "tags": list(known.tags),
         "needs": sorted(known.needs),
@@ -94,13 +103,17 @@ async def explain(question: Question, gen: Generation, daemon: Daemon) -> dict[s
         told["notes"] = notes
     if story.unknown_tags:
         told["unknown_tags"] = sorted(story.unknown_tags)
-    if ext.answer is not None:
-        return {**told, "answered_by": "a plugin", "steps": [], "candidates": []}
+    return told
+
+
+def _decided(known: Facts, gen: Generation, daemon: Daemon, story: Story) -> dict[str, JSON]:
     seat = daemon.seats.of(known.session, trio.current_time()) if known.session else None
     fleet = replace(daemon.busy(daemon.fleet(gen, int(story.stem, 16))), seat=seat)
     verdict = decide(known, fleet, gen.routing)
-    told["steps"] = [_step(step) for step in verdict.trace]
-    told["candidates"] = [_candidate(each, fleet, daemon) for each in verdict.candidates]
+    told: dict[str, JSON] = {
+        "steps": [_step(step) for step in verdict.trace],
+        "candidates": [_candidate(each, fleet, daemon) for each in verdict.candidates],
+    }
     if not verdict.candidates:
         told |= _told(no_candidate(known, verdict, fleet))
     return told

@@ -7,8 +7,7 @@ Laws:
 1. A plugin that fails before the answer fails the request (500, naming the plugin); one that fails
    after it, and any classifier, is logged and skipped. The tags that a failed classifier would have
    judged are unknown, which is not the same as not set: the story says which.
-2. Request settings override configured ones. Ids that are not known are ignored; those of a later
-   version are refused, since what they would do is missed.
+2. Request settings override configured ones. Ids that are not known are ignored.
 3. A plugin whose hook changed something, or stopped the chain, stands in the record.
 4. The client's own text passes on only where it says what the request says: a plugin that changes a
    request either changes its text along, or the text is let go.
@@ -155,9 +154,6 @@ class Extensions:
     def _refused(self, request: Request) -> Failure | None:
         """What a request asks of plugins and may not have."""
         for call in request.plugins:
-            if call.id in self._gen.plugins_later:
-                text = f"plugin {call.id!r} is not available in this version"
-                return Failure("not_available", text, param="plugins")
             installed = self._gen.plugins.get(call.id)
             owned = installed.hook.owned if installed is not None else ()
             for name in call.settings:

@@ -67,9 +67,10 @@ class Lane(Protocol):
     """One way from upstream bytes to client bytes.
 
     content: content has come. failure: the stream's own error, once it came. finished: the
-    format's end mark has come. usage: figures so far. estimated: some of them are ours. holds: nothing may reach the client before
-    the end. told: what `feed` returned holds the failure, in an event that the client's readers
-    raise on. cut: the answer was ended here: whatever the upstream still says is of no use.
+    format's end mark has come. usage: figures so far. estimated: some of them are ours. holds:
+    nothing may reach the client before the end. told: what `feed` returned holds the failure, in an
+    event that the client's readers raise on. cut: the answer was ended here: whatever the upstream
+    still says is of no use.
     """
 
     @property

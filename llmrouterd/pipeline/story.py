@@ -46,10 +46,10 @@ if TYPE_CHECKING:
         Provider,
         Queued,
         Receipt,
-        Traced,
     )
     from llmrouterd.pipeline.daemon import Daemon
     from llmrouterd.pipeline.tracing import Spans
+    from llmrouterd.spans import Traced
 
 PROGRESS_NS = 250_000_000  # the least time between two tellings of a stream's progress
 

@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 from logging import Filter
 from typing import TYPE_CHECKING
 
-from llmrouterd.model import Attempted, Exchanged, Traced
 from llmrouterd.pipeline.binding import confined, unclassified
+from llmrouterd.spans import Attempted, Exchanged, Traced
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Work:
-    """strict: a loss in translation is refused, not noted. key: which of a provider's several. embed: vectors are asked for, no chat.
-    resumed: what a request of the Responses API went on from. fetched: pictures by their URL, None
-    for those that could not be had. caller: whose key it came with. label: where its bytes may go, by the owner's policies. patience:
-    how long the client waits for its answer to begin. kept: an answer that is given if nobody has a
-    better one. asked_at: when the last attempt began to be made, on trio's clock. first_at: when the
-    first content of an answer came that is folded."""
+    """strict: a loss in translation is refused, not noted. key: which of a provider's several. embed:
+    vectors are asked for, no chat. resumed: what a request of the Responses API went on from. fetched:
+    pictures by their URL, None for those that could not be had. caller: whose key it came with. label:
+    where its bytes may go, by the owner's policies. patience: how long the client waits for its answer
+    to begin. kept: an answer that is given if nobody has a better one. asked_at: when the last attempt
+    began to be made, on trio's clock. first_at: when the first content of an answer came that is
+    folded."""
 
     request: Request
     incoming: Headers

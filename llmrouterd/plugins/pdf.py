@@ -20,7 +20,6 @@ import importlib.util
 import json
 import time
 from base64 import b64decode
-from collections import OrderedDict
 from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from formats import media
 from formats.canonical import Document, Text, ToolResult
 from llmrouterd.hooks import ApartFailed, Plugin, PluginFailed, PluginRefused
+from llmrouterd.plugins.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -80,15 +80,14 @@ class Pdf(Plugin):
         self._most_bytes = int(settings.get("max_bytes", 32 * 1024 * 1024))
         self._seconds = float(settings.get("parse_timeout", 30.0))
         self._memory = int(settings.get("memory", 512 * 1024 * 1024))
-        self._keep_s = float(settings.get("keep", 600.0))
         self._most_chars = int(settings.get("max_chars", 400_000))
         self._bounds = {
             "seconds": self._seconds,
             "max_pages": int(settings.get("max_pages", 300)),
             "max_chars": self._most_chars,
         }
-        self._kept: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
-        self._now = now
+        keep_s = float(settings.get("keep", 600.0))
+        self._kept: Recent[bytes, str] = Recent(keep_s, _MOST_KEPT, now)
 
     async def on_start(self, request: Request, ctx: Context) -> Request:
         if not self._always:
@@ -137,9 +136,9 @@ class Pdf(Plugin):
         if len(data) * 3 // 4 > self._most_bytes:
             raise Unreadable(f"the PDF is over {self._most_bytes} bytes")
         key = blake2b(data.encode(), digest_size=16).digest()
-        kept, now = self._kept.get(key), self._now()
-        if kept is not None and now < kept[0]:
-            return kept[1]
+        kept = self._kept.get(key)
+        if kept is not None:
+            return kept
         if not installed():
             raise Unreadable(MISSING)
         raw = _bytes(data)
@@ -155,17 +154,8 @@ class Pdf(Plugin):
         said = json.loads(answer)
         text = _readable(said)
         ctx.notes.append(f"{said['read']} of {said['pages']} pages of a PDF as text")
-        self._keep(key, now, text)
+        self._kept.keep(key, text)
         return text
-
-    def _keep(self, key: bytes, now: float, text: str) -> None:
-        """A conversation sends its documents with each of its turns."""
-        if self._keep_s <= 0:
-            return
-        self._kept[key] = (now + self._keep_s, text)
-        self._kept.move_to_end(key)
-        if len(self._kept) > _MOST_KEPT:
-            self._kept.popitem(last=False)
 
 
 def installed() -> bool:

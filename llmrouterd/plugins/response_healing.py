@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 # A string up to its closing quote or the end of the text, a bracket, or a comma.
 _TOKEN = re.compile(r'(?P<string>"(?:[^"\\]|\\.)*+)(?P<end>"|\\?\Z)|(?P<mark>[{}\[\],])', re.DOTALL)
+_CUT_ESCAPE = re.compile(r"((?<!\\)(?:\\\\)*)\\u[0-9A-Fa-f]{0,3}\Z")
 _OPEN = re.compile(r"[{\[]")
 _CLOSES = {"{": "}", "[": "]"}
 # Prose rarely holds more brackets than these before its JSON. Each costs a pass over what follows,
@@ -196,7 +197,10 @@ def _repaired(text: str, start: int) -> tuple[str, int]:
         out.append(between)
         word = token["mark"]
         if word is None:
-            word = token["string"] + '"'  # there already, unless the end of the text cut it off
+            word = token["string"]
+            if token["end"] != '"':  # the end of the text cut it off
+                word = _CUT_ESCAPE.sub(r"\1", word)
+            word += '"'
         elif word in ("}", "]"):
             if comma is not None:
                 out[comma] = ""

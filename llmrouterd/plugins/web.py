@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from formats.canonical import Message, Text
 from llmrouterd.hooks import FetchFailed, Plugin, PluginFailed
 from llmrouterd.plugins.engine import Engine, SearchFailed
 from llmrouterd.plugins.hosted import hosted, without
+from llmrouterd.plugins.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -70,9 +70,8 @@ class Web(Plugin):
         self._most = int(settings.get("max_results", 5))
         self._most_chars = int(settings.get("max_chars", 500))
         self._query_chars = int(settings.get("max_query_chars", 400))
-        self._keep_s = float(settings.get("keep", 300.0))
-        self._kept: OrderedDict[tuple[str, bytes, int], tuple[float, list[Found]]] = OrderedDict()
-        self._now = now
+        keep_s = float(settings.get("keep", 300.0))
+        self._kept: Recent[tuple[str, bytes, int], list[Found]] = Recent(keep_s, _MOST_KEPT, now)
 
     def asked_for(self, request: Request) -> bool:
         return self._serves_hosted and hosted(request) is not None
@@ -119,11 +118,11 @@ class Web(Plugin):
 
     async def _search(self, engine: Engine, query: str, ctx: Context) -> list[Found]:
         asked = engine.asks(query, self._most)
-        key, now = (asked.url, asked.body, self._most), self._now()
+        key = (asked.url, asked.body, self._most)
         kept = self._kept.get(key)
-        if kept is not None and now < kept[0]:
+        if kept is not None:
             ctx.notes.append("results of a moment ago")
-            return kept[1]
+            return kept
         status, body = await ctx.fetch(
             asked.method,
             asked.url,
@@ -136,17 +135,8 @@ class Web(Plugin):
         )
         most = MOST_RESULTS  # those of a domain are chosen among all of them
         found = engine.found(status, body, most=most, most_chars=self._most_chars)
-        self._keep(key, now, found)
+        self._kept.keep(key, found)
         return found
-
-    def _keep(self, key: tuple[str, bytes, int], now: float, found: list[Found]) -> None:
-        """An agent asks again for each of its steps, and the question stays."""
-        if self._keep_s <= 0:
-            return
-        self._kept[key] = (now + self._keep_s, found)
-        self._kept.move_to_end(key)
-        if len(self._kept) > _MOST_KEPT:
-            self._kept.popitem(last=False)
 
 
 def _count(settings: Mapping[str, Any], most: int) -> int:

@@ -52,8 +52,8 @@ def by_latency(
     states: Iterable[ProviderState], most: float | None = None, *, measured: bool = False
 ) -> list[ProviderState]:
     """Fastest first by milliseconds; none above `most`. measured: by what was seen, declared figures
-    fading beside it, what fails counted in; one that fails a lot comes behind those that do not, and one of which nothing
-    is known comes last."""
+    fading beside it, what fails counted in; one that fails a lot comes behind those that do not, and
+    one of which nothing is known comes last."""
     if not measured:
         timed = [(state.provider.latency_ms, state) for state in states]
         kept = [(ms, s) for ms, s in timed if ms is not None and (most is None or ms <= most)]

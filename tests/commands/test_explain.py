@@ -109,7 +109,7 @@ def test_a_running_router_tells_what_it_knows(tmp_path, capsys, monkeypatch):
     with RunningDaemon(text, tmp_path, env={"K": "secret"}) as daemon:
         asked = ("--model", "large", "--url", daemon.url)
         code, _, err = explained(capsys, *asked)
-        assert code == 2
+        assert code == 1
         assert "answered 401: set ROUTER_API_KEY to its key" in err
         monkeypatch.setenv("ROUTER_API_KEY", "secret")
         code, out, _ = explained(capsys, *asked, "--json")

@@ -24,22 +24,8 @@ def test_every_default_passes_its_own_check(name: str) -> None:
     for key in TABLES[name].values():
         value = list(key.default) if key.default == () else key.default
         value = dict(value) if value == EMPTY else value
-        if value is not None and value != "" and not key.later:
+        if value is not None and value != "":
             assert fault(key, value) is None
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_what_turns_a_later_feature_off_is_accepted(name: str) -> None:
-    for key in TABLES[name].values():
-        assert all(fault(key, off) is None for off in key.off)
-        if key.later:
-            assert fault(key, "on") == "not available in this version"
-
-
-def test_no_id_is_both_known_and_of_later() -> None:
-    assert not keys.PLUGINS.keys() & set(keys.PLUGINS_LATER)
-    assert not keys.CLASSIFIERS.keys() & set(keys.CLASSIFIERS_LATER)
-    assert not keys.RESPONSE_CLASSIFIERS.keys() & set(keys.RESPONSE_CLASSIFIERS_LATER)
 
 
 def test_the_rules_are_those_that_routing_has() -> None:

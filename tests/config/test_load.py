@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrouterd.config import Config, keys, load, overridden, parse
+from llmrouterd.config import Config, load, overridden, parse
 from llmrouterd.config.server import is_loopback
 from llmrouterd.model import ConfigError, Secret
 
@@ -234,17 +234,7 @@ def test_what_means_off_is_accepted() -> None:
     assert config.server.trusted_hosts == ("router.lan", "fd00::1")
 
 
-def test_features_of_later_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    loader = importlib.import_module("llmrouterd.config.load")
-    monkeypatch.setitem(loader._KNOWN, "plugins", (keys.PLUGINS, ("telepathy",)))
-    text = ECHO + "[plugins.telepathy]\nenabled = "
-    assert parse(text + "false\n", "x", {}).plugins == {}
-    said = problems(text + "true\n")
-    assert len(said) == 1
-    assert all(line.endswith("not available in this version") for line in said)
-
-
-def test_provider_keys_of_later_that_are_off() -> None:
+def test_provider_keys_that_are_off() -> None:
     off = 'dialect = "auto"\ncredentials = "provider"\napi_key_file = ""\n'
     parse(ECHO + off + "api_key_envs = []\n", "x", {})
 

@@ -1,14 +1,13 @@
 """One value against its key: what is said when it is wrong."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrouterd.config.keys import PROVIDER, Key, Kind, later
+from llmrouterd.config.keys import PROVIDER, Key, Kind
 from llmrouterd.config.read import CHECKS, Problems, dotted, fault, nearest, quoted, read
 from llmrouterd.model import ConfigError
 
@@ -57,21 +56,12 @@ def test_one_word_of_a_few_and_the_nearest() -> None:
     words = '"openai", "anthropic", "ollama", "responses", "echo"'
     assert said.startswith(f'expected one of {words}, got "opnai"')
     assert said.endswith('did you mean "openai"?')
-    some = replace(key, one_of=("a",), later_values=("b",))
-    assert fault(some, "b") == '"b" is not available in this version'
 
 
 def test_a_single_table_where_several_may_stand() -> None:
     said = fault(Key("tables"), {})
     assert said is not None
     assert "[[double brackets]]" in said
-
-
-@pytest.mark.parametrize(
-    ("value", "passes"), [(False, True), (0, False), (True, False), ("off", False)]
-)
-def test_a_key_of_later_takes_only_what_means_off(value: object, passes: bool) -> None:
-    assert (fault(later(False), value) is None) is passes
 
 
 def test_a_wrong_text_is_not_shown_since_it_may_be_a_key() -> None:

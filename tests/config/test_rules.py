@@ -133,7 +133,7 @@ def test_a_wrong_rule(text: str, said: str) -> None:
     assert said in problems("[[routers]]\n" + text)
 
 
-def test_what_means_off_is_no_feature_of_later() -> None:
+def test_a_rule_may_say_what_is_off() -> None:
     rule('type = "latency"\nmeasured = false\nsticky = false\nhedge_after_ms = 0')
 
 

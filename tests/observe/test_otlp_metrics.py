@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from formats.canonical import Usage
-from llmrouterd.model import Attempted, Record, Traced
+from llmrouterd.model import Record
 from llmrouterd.observe import otlp_metrics
 from llmrouterd.observe.metrics import HISTOGRAMS, MODELS, SERIES
 from llmrouterd.observe.otlp_metrics import INSTRUMENTS, Meter
+from llmrouterd.spans import Attempted, Traced
 from tests.fakes.collector import metrics, pairs, read
 from tests.observe.test_otlp_payload import RECORD, SOURCE, TRACED
 

@@ -11,17 +11,15 @@ from hypothesis import strategies as st
 from formats.canonical import Message, Request, Response, Sampling, Text, ToolUse, Usage
 from formats.errors import Failure
 from llmrouterd.model import (
-    Attempted,
     Candidate,
-    Exchanged,
     Outcome,
     Record,
     Step,
-    Traced,
     Unread,
 )
 from llmrouterd.observe import otlp_payload
 from llmrouterd.observe.otlp_payload import Line, Source, attributes, logs, told_of, traces
+from llmrouterd.spans import Attempted, Exchanged, Traced
 from tests.fakes.collector import log_records, pairs, read, spans
 
 SOURCE = Source("router", "1.2 (abc)", "id-1", "host", 7)

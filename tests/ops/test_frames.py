@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from llmrouterd.model import Fleet, Opened, Record, Routing, Secret, Unread
 from llmrouterd.ops.frames import LIMIT, Malformed, Reader, Writer
+from llmrouterd.spans import Attempted, Exchanged, Traced
 
 
 @given(st.lists(st.integers(1, 9)))
@@ -31,6 +32,13 @@ def test_what_a_frame_makes_of_special_values() -> None:
     assert secret.reveal() == ""
     assert mapping == {"a": 1}
     assert answer is None
+
+
+def test_what_a_request_did_when_goes_along() -> None:
+    tried = Attempted("b" * 16, 1, "p", "m", exchanges=(Exchanged("c" * 16, 2, status=200),))
+    traced = Traced("a" * 32, "d" * 16, 5, 9, attempts=(tried,))
+    record = Record(1, "r", 0, "complete", 200, "openai", "/", "m", traced=traced)
+    assert Reader().feed(Writer().frame("tell", record)) == [("tell", record)]
 
 
 def test_a_routing_is_sent_once() -> None:

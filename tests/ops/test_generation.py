@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from llmrouterd import classifiers, plugins
-from llmrouterd.config import Config, Server, keys
+from llmrouterd.config import Config, Server
 from llmrouterd.edge.pool import Origin
 from llmrouterd.hooks import Kept
 from llmrouterd.model import ConfigError, Provider, Routing
@@ -47,8 +47,6 @@ def test_a_generation_holds_what_requests_need() -> None:
     assert list(gen.providers) == ["e", "o"]
     assert list(gen.upstreams) == ["o"]  # an echo has no address
     assert gen.routing is config.routing
-    assert gen.plugins_later == frozenset(keys.PLUGINS_LATER)
-    assert not gen.plugins_later & plugins.BUILTIN.keys()
 
 
 def test_only_enabled_classifiers_run_and_every_plugin_can_be_asked_for() -> None:

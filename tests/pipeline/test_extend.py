@@ -183,15 +183,6 @@ async def test_the_plugins_member_is_never_forwarded_even_without_any_plugin(
         assert "plugins" not in st.asked["a"][0].json
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
-async def test_a_plugin_of_a_later_version_is_missed_and_not_ignored(fmt: str) -> None:
-    async with stage(openai(), up={"a": REFUSED}, plugins_later=frozenset({"web"})) as st:
-        answer = await st.ask(fmt, request(fmt, plugins=[{"id": "web"}]))
-    assert answer.status == 501
-    assert "plugin 'web' is not available in this version" in answer.body.decode()
-    assert (st.record.end, st.record.fault) == ("refused", "client")
-
-
 async def test_a_plugin_forces_a_provider_past_the_rules(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

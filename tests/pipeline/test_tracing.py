@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st_
 
 from llmrouterd.hooks import Plugin
-from llmrouterd.model import Candidate, Dialect, Headers, Policy, Provider, Routing, Traced
+from llmrouterd.model import Candidate, Dialect, Headers, Policy, Provider, Routing
 from llmrouterd.observe.otlp_payload import answered_by
 from llmrouterd.pipeline.inquiry import Inquiry
 from llmrouterd.pipeline.story import Story
@@ -23,6 +23,7 @@ from llmrouterd.pipeline.tracing import (
     context_of,
     system_of,
 )
+from llmrouterd.spans import Traced
 from tests.pipeline.stage import (
     REFUSED,
     chat_answer,

@@ -64,6 +64,8 @@ VALUES = st.recursive(
         ('{"a": "cut of', {"a": "cut of"}),
         ('{"a": "cut in an escape \\', {"a": "cut in an escape "}),
         ('{"a": "a quote \\"', {"a": 'a quote "'}),
+        ('{"a": "cut in a number \\u00', {"a": "cut in a number "}),
+        ('{"a": "no number \\\\u00', {"a": "no number \\u00"}),
         ('{"a": {"b": [1, 2', {"a": {"b": [1, 2]}}),
         ('{"a": [1,', {"a": [1]}),
         ('{"a": 1,', {"a": 1}),

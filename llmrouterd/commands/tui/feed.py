@@ -23,7 +23,6 @@ PHASE = {
     "routed": "waiting",
     "streaming": "streaming",
 }
-_LEAST_PLACE = 16
 _MOST_PLACE = 46
 
 

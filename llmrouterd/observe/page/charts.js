@@ -38,8 +38,8 @@ export function scale(greatest, least) {
   return { step, high: Math.ceil(top / step - 1e-9) * step };
 }
 
-// Pixels, so that letters keep their shape: of a column of the grid, without what is round a plot.
-const column = () => Math.max(240, parseFloat(getComputedStyle(at("plots")).gridTemplateColumns) - 32);
+// Pixels, so that letters keep their shape: of a column of the grid, without what is round a plot. A grid that is hidden has none.
+const column = () => Math.max(240, (parseFloat(getComputedStyle(at("plots")).gridTemplateColumns) || 0) - 32);
 
 function plot(spec, told, WIDE) {
   const series = spec.series(told.bins), box = element("figure", undefined, "plot"), end = told.now_ms - (told.now_ms % told.step_ms) + told.step_ms;

@@ -1,6 +1,7 @@
 """The dashboard: requests as they run, as they ended, and one of them opened."""
 
 import re
+import time
 
 import httpx
 import pytest
@@ -62,7 +63,10 @@ def test_loading_and_reading_the_prompt_are_told_apart_where_the_provider_does(
 ) -> None:
     house.ask("warm-1", stream=True)
     house.ask("warm-2")
-    house.ask("one-piece", stream=True)
+    with house.asking("wordy-in-one-piece"):
+        time.sleep(0.1)  # a piece of time that can be seen
+        house.upstream.begin.set()
+        house.upstream.end.set()
     with house.page() as page:
         legend = page.locator("#detail .legend")
         for model in ("warm-1", "warm-2"):
@@ -75,7 +79,7 @@ def test_loading_and_reading_the_prompt_are_told_apart_where_the_provider_does(
             page.keyboard.press("Escape")
         row(page, "warm-1").click()
         expect(legend).to_contain_text("waiting there")  # it began 450 ms before its first token
-        row(page, "one-piece").click()
+        row(page, "wordy-in-one-piece").click()
         expect(legend).to_contain_text("does not tell loading and prefill apart")
 
 
