@@ -249,8 +249,9 @@ class Along:
 class Context:
     """One extension's view of one request. Mutable, and private to that pair.
 
-    settings: configured ones, overridden by those of the request's `plugins` entry. tags: the
-    request's tags so far (final from recall on). client: the name of its key, "" without one. fetch,
+    settings: configured ones, overridden by those of the request's `plugins` entry. enabled: the owner
+    has turned it on for all, so that no request has asked for it alone. tags: the request's tags so far
+    (final from recall on). client: the name of its key, "" without one. fetch,
     ask, embed, apart: see their protocols. leaving: a text of the client's as it may be told to others
     by `fetch`, after every plugin's on_send; raises PluginFailed. breathe: awaited now and then by
     whoever computes for long, so that other requests go on meanwhile. state: the plugin's own, of this
@@ -265,6 +266,7 @@ class Context:
     settings: Mapping[str, Any]
     tags: tuple[str, ...] = ()
     client: str = ""
+    enabled: bool = False
     fetch: Fetch = _no_fetch
     ask: Ask = _no_ask
     embed: Embed = _no_ask

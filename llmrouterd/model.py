@@ -323,7 +323,8 @@ class Facts:
     "tools", ...). size_tokens: estimate of the prompt. forced: a provider that a plugin chose,
     past the rules. wish: the provider the client asked for by header. session: a name for the
     conversation, where some rule keeps those together. unknown_tags: those that a classifier would
-    have judged that failed; `ANY_TAG` among them: there is no telling which.
+    have judged that failed; `ANY_TAG` among them: there is no telling which. asked: what the client
+    called the model, where that is another one by now; policies for either name bind.
     """
 
     model: str
@@ -336,6 +337,7 @@ class Facts:
     wish: str | None = None
     session: str = ""
     unknown_tags: frozenset[str] = frozenset()
+    asked: str = ""
 
     def may_be(self, tag: str) -> bool:
         """Whether the request has this tag, in any case, or nobody knows: what must hold for a tag

@@ -37,6 +37,7 @@ from llmrouterd.ops.current import Current
 from llmrouterd.ops.generation import build, kept_answers
 from llmrouterd.ops.listening import handed_down, listeners, server_context
 from llmrouterd.ops.pages import refuse
+from llmrouterd.ops.peer import reach
 from llmrouterd.ops.permits import Permits
 from llmrouterd.ops.scrape import Scrape
 from llmrouterd.ops.shared import Told, join
@@ -360,7 +361,7 @@ def _spendings(config: Config, admission: Admission) -> Spendings | None:
 
 
 def _permits(config: Config, number: int, child: Child) -> Permits:
-    connect = partial(trio.open_unix_socket, child.hub)
+    connect = partial(reach, child.hub)
     return Permits(connect, child.number, number, *_limits(config))
 
 

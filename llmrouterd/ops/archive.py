@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from llmrouterd.ops.frames import Malformed, Reader, Writer
+from llmrouterd.ops.peer import reach
 from llmrouterd.pipeline.admit import no_hub
 from llmrouterd.pipeline.answers import Kept, Known, Shelves
 
@@ -60,7 +61,7 @@ class Archive(Shelves):
         answers = self.of(client)
         kept = {name: found for name in names if (found := answers.get(name)) is not None}
         plain = {n: (each.answer, each.items, each.home, each.size) for n, each in kept.items()}
-        return plain, answers.items_by_id(names)
+        return plain, answers.items_by_id([name for name in names if name not in kept])
 
     def lacks(self, client: str, names: list[str]) -> bool:
         """Whether one of them is neither an answer nor an item that is known."""
@@ -122,7 +123,7 @@ class Far(Shelves):
         """The hub's one frame of answer; None when there is none."""
         with trio.move_on_after(PATIENCE_S):
             try:
-                async with await trio.open_unix_socket(self._path) as stream:
+                async with await reach(self._path) as stream:
                     await stream.send_all(Writer().frame(*words))
                     reader = Reader()
                     while data := await stream.receive_some(_READ):

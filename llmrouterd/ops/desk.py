@@ -147,8 +147,8 @@ class Desk:
     # --- who is there -----------------------------------------------------------------------------
 
     def _hear(self, line: Line, words: Words) -> None:
-        if not line.number and words[0] != "hello":
-            raise Malformed("no hello")
+        if words[0] != "hello" and self.lines.get(line.number) is not line:
+            raise Malformed("no hello" if not line.number else "it has come back on another line")
         if self._awaited and words[0] not in _AT_ONCE:
             self._held_back.append((line, words))
             return
@@ -344,6 +344,7 @@ class Desk:
         if refusal is None:
             line.outbox.say("granted", at)
         else:
+            del line.holds[at]  # the worker says nothing of it any more
             line.outbox.say("refused", at, astuple(refusal))
 
     def _depart(

@@ -9,13 +9,14 @@ Laws:
 3. A receiver makes only this program's values and plain ones. Both ends are forks of one process,
    so their classes are the same and nothing needs a version but `HELLO`.
 4. Unpickled is only what our own processes wrote: the socket lies in a folder that nobody else may
-   enter (0700), and the hub looks who is at the other end before it reads (hub.py).
+   enter (0700), and both ends look who is at the other one before they read (peer.py).
 """
 
 from __future__ import annotations
 
 import io
 import pickle
+import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -99,6 +100,13 @@ def _put(out: io.BytesIO, kind: Any, words: tuple[Any, ...], named: Any) -> None
     out.write(body.getbuffer())
 
 
+# What reading one that is none of ours may raise.
+_NO_PICKLE = (
+    *(pickle.UnpicklingError, EOFError, ImportError, MemoryError, RecursionError, re.error),
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
+)
+
+
 class _Pickler(pickle.Pickler):
     def __init__(self, out: io.BytesIO, named: Any) -> None:
         super().__init__(out, pickle.HIGHEST_PROTOCOL)
@@ -156,8 +164,8 @@ class Reader:
     def _words(self, body: bytes) -> tuple[Any, ...]:
         try:
             words = _Unpickler(io.BytesIO(body), self._kept).load()
-        except (pickle.UnpicklingError, EOFError, AttributeError, TypeError, KeyError) as error:
-            raise Malformed(str(error)) from error
+        except _NO_PICKLE as error:
+            raise Malformed(f"{type(error).__name__}: {error}") from error
         if not isinstance(words, tuple) or not words:
             raise Malformed("no words")
         if words[0] == "keep":

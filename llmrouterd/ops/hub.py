@@ -14,9 +14,6 @@ Laws:
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import struct
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,8 +31,9 @@ from llmrouterd.observe.history import History
 from llmrouterd.observe.metrics import Metrics
 from llmrouterd.ops.archive import Archive
 from llmrouterd.ops.desk import Desk
-from llmrouterd.ops.frames import HELLO, Malformed, Others, Reader, Writer
+from llmrouterd.ops.frames import HELLO, Others, Reader, Writer
 from llmrouterd.ops.lines import MARK
+from llmrouterd.ops.peer import ours
 from llmrouterd.ops.standings import Latest
 from llmrouterd.ops.supervisor import clear
 from llmrouterd.ops.worker import Link
@@ -51,11 +49,11 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("llmrouter.hub")
 LOST = "the worker process that served this ended"
+UNTOLD = "what came of this was lost on its way to the hub"
 AT = "llmrouter_upstream_requests_in_flight"
 IN_FLIGHT = "llmrouter_requests_in_flight"
 CIRCUIT = "llmrouter_circuit_state"
 _WORSE = ("open", "half_open", "closed")
-_PEER = struct.Struct("3i")  # pid, uid, gid of SO_PEERCRED
 NEWS = 256  # of others, for a worker that does not ask
 _READ = 64 * 1024
 _ANY = frozenset({"llmrouter_draining", "llmrouter_circuit_state"})  # one worker's is enough
@@ -156,7 +154,7 @@ class Hub:
                 await self._read(stream, data)
         except trio.BrokenResourceError as error:
             LOG.debug("a connection to the hub broke: %s", error)
-        except (Malformed, TypeError, ValueError, LookupError) as error:
+        except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             LOG.error("what is said to the hub is not understood: %r", error)
         finally:
             stream.socket.close()
@@ -208,6 +206,10 @@ class Hub:
         elif kind == "lost":
             self._lost += words[0]
             LOG.warning("%d records of worker %d were lost", words[0], worker.number)
+        elif kind == "over":
+            opened = worker.flying.pop(words[0], None)
+            if opened is not None:  # for those who look on: it is counted as lost, not as failed
+                self.feed.tell(lost(opened, worker.number, UNTOLD))
         elif kind == "shelve":
             self.archive.put(*words)
         elif kind == "synced":
@@ -317,15 +319,6 @@ class Hub:
         return found
 
 
-def ours(stream: trio.SocketStream) -> bool:
-    """Whether the other end runs as this user, or as root; where the system does not say, the
-    folder's mode alone keeps others away."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return True
-    found = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-    return _PEER.unpack(found)[1] in (0, os.geteuid())
-
-
 def _number(value: Any) -> float:
     assert isinstance(value, int | float)
     return value
@@ -345,7 +338,7 @@ async def _until_closed(stream: trio.SocketStream, scope: trio.CancelScope) -> N
     scope.cancel()
 
 
-def lost(opened: Opened, worker: int) -> Record:
+def lost(opened: Opened, worker: int, why: str = LOST) -> Record:
     """How a request is told of whose worker is gone."""
     now_ms = time.time_ns() // 1_000_000
     return Record(
@@ -358,7 +351,7 @@ def lost(opened: Opened, worker: int) -> Record:
         endpoint="",
         requested_model=opened.model,
         duration_ms=max(0, now_ms - opened.ts_ms),
-        error=LOST,
+        error=why,
         error_kind="internal",
         fault="router",
         worker=worker,

@@ -77,7 +77,7 @@ class Outbox:
         self._parts: list[bytes] = []
         self._bytes = 0
         self._more = trio.Event()
-        self._over = False
+        self._scope = trio.CancelScope()
 
     def say(self, *words: Any) -> None:
         text = line(*words)
@@ -88,16 +88,16 @@ class Outbox:
         return self._more.set()
 
     def end(self) -> None:
-        """Nothing more is written: `run` returns."""
-        self._over = True
-        self._more.set()
+        """Nothing more is written: `run` returns, also from an end that does not read."""
+        self._scope.cancel()
 
     async def run(self, stream: trio.abc.SendStream) -> None:
         """Write what comes, until cancelled, or the other end does not read. Raises
         trio.BrokenResourceError."""
-        while not self._over:
-            await self._more.wait()
-            self._more = trio.Event()
-            parts, self._parts = self._parts, []
-            await stream.send_all(b"".join(parts))
-            self._bytes -= sum(map(len, parts))
+        with self._scope:
+            while True:
+                await self._more.wait()
+                self._more = trio.Event()
+                parts, self._parts = self._parts, []
+                await stream.send_all(b"".join(parts))
+                self._bytes -= sum(map(len, parts))

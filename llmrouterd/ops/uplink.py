@@ -26,6 +26,7 @@ from llmrouterd.observe.dashboard import Dashboard
 from llmrouterd.observe.feed import Feed
 from llmrouterd.observe.history import History
 from llmrouterd.ops.frames import HELLO, Malformed, Others, Reader, TooLarge, Writer
+from llmrouterd.ops.peer import reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,10 +71,17 @@ class Uplink:
         size = _size(telling)
         full = len(self._queue) >= QUEUE or self._bytes + size > QUEUE_BYTES
         if full or self._closed:
-            self._lost += isinstance(telling, Record)
+            if isinstance(telling, Record):
+                self._lost += 1
+                self._over(telling.id)
             return
         self._bytes += size
         self._put(telling)
+
+    def _over(self, number: int) -> None:
+        """Behind whatever was told of that request: else the hub would take it for one under way."""
+        if len(self._queue) < 2 * QUEUE and not self._closed:
+            self._put(("over", number))
 
     def say(self, *words: Any) -> None:
         """Something that is no telling; of no use any more when there is no hub."""
@@ -111,7 +119,7 @@ class Uplink:
     async def _connected(self) -> bool:
         """One connection to its end. False: there was none."""
         try:
-            stream = await trio.open_unix_socket(self.path)
+            stream = await reach(self.path)
         except OSError:
             return False
         async with stream, trio.open_nursery() as nursery:
@@ -157,7 +165,7 @@ class Uplink:
             return writer.frame(*item) if isinstance(item, tuple) else writer.frame("tell", item)
         except TooLarge:
             self._lost += isinstance(item, Record)
-            return b""
+            return writer.frame("over", item.id) if isinstance(item, Record) else b""
 
     async def _listen(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
         """What the hub says; its end is the end of the connection."""
@@ -232,7 +240,7 @@ class Passed(Dashboard):
         begun = False
         with self._ending() as scope:
             try:
-                async with await trio.open_unix_socket(self._path) as stream:
+                async with await reach(self._path) as stream:
                     await stream.send_all(Writer().frame("page", *asked))
                     reader = Reader()
                     scope.deadline = trio.current_time() + PAGE_S

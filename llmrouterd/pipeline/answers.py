@@ -106,7 +106,9 @@ class Answers:
 
     def items_by_id(self, names: list[str]) -> dict[str, JSON]:
         """The items of these ids, as far as they are known."""
-        wanted, found = set(names), {}
+        wanted, found = set(names), dict[str, JSON]()
+        if not wanted:
+            return found
         for kept in reversed(self._kept.values()):
             for item in kept.items:
                 name = item.get("id") if type(item) is dict else None
@@ -209,7 +211,7 @@ def resumed(request: Request, answers: Known, *, upstream_may_know: bool) -> Res
 
 def at_home(known: Facts, home: Candidate) -> Facts:
     """The facts of a request that only one place can serve."""
-    return replace(known, forced=home.provider, model=home.model)
+    return replace(known, forced=home.provider, model=home.model, asked=known.model)
 
 
 def object_of(answer: Mapping[str, JSON] | bytes | None) -> Mapping[str, JSON] | None:

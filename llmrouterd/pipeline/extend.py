@@ -109,6 +109,7 @@ class Extensions:
             if installed.enabled or installed.id in asked or _asked_for(installed, request):
                 settings = {**installed.settings, **asked.get(installed.id, {})}
                 ctx = self._context(installed.id, settings)
+                ctx.enabled = installed.enabled
                 active.append(_Active(installed.id, installed.hook, ctx, installed.timeout_s))
         return active
 

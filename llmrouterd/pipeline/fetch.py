@@ -76,6 +76,8 @@ def allowed(url: str, rules: Images) -> bool:
         return False
     if parts.scheme not in ("http", "https") or not host or parts.username is not None or port == 0:
         return False
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return False  # HTTP has no way to ask for it
     return any(fnmatchcase(host, pattern.lower()) for pattern in rules.fetch_hosts)
 
 

@@ -6,7 +6,9 @@ Refuses to know: whose arguments they are, and what happens to those that do not
 
 Laws:
 1. What a keyword that is not known here asks for is not checked.
-2. A schema that refers to itself without end fits nothing: the depth is bounded.
+2. A schema that refers to itself without end fits nothing: the depth is bounded, and so is the work,
+   since one with two ways at each step has more of them than can be tried. What is not found to fit
+   within that does not.
 """
 
 from __future__ import annotations
@@ -19,18 +21,38 @@ if TYPE_CHECKING:
     from formats.canonical import JSON
 
 _DEEPEST = 50
+_MOST = 100_000
+_LISTS = ("enum", "required", "type")
 
 
-def fits(value: JSON, schema: JSON, root: JSON = None, depth: int = 0) -> bool:
-    """root: the whole schema, where `$ref` points into; None: it is `schema` itself."""
-    if depth > _DEEPEST or schema is False:
+class Work:
+    """How much may still be looked at, in one answer."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = _MOST
+
+    def takes(self, schema: JSON) -> bool:
+        """Whether there is as much left as looking at this schema costs."""
+        lists = (schema.get(name) for name in _LISTS) if isinstance(schema, dict) else ()
+        self.left -= 1 + sum(len(each) for each in lists if isinstance(each, list))
+        return self.left >= 0
+
+
+def fits(value: JSON, schema: JSON, work: Work | None = None) -> bool:
+    return _fits(value, schema, schema, 0, work or Work())
+
+
+def _fits(value: JSON, schema: JSON, root: JSON, depth: int, work: Work) -> bool:
+    """root: the whole schema, where `$ref` points into."""
+    if depth > _DEEPEST or schema is False or not work.takes(schema):
         return False
     if not isinstance(schema, dict):
         return True
-    root = schema if root is None else root
 
     def nested(inner: JSON, other: JSON) -> bool:
-        return fits(inner, other, root, depth + 1)
+        return _fits(inner, other, root, depth + 1, work)
 
     reference = schema.get("$ref")
     if isinstance(reference, str) and not nested(value, _pointed(root, reference)):

@@ -38,6 +38,7 @@ _SPACE = " \t\n\r"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\Z")
 _WORDS = ("true", "false", "null")
 _LONGEST_SCALAR = 4000
+_LONGEST_BLANK = 1 << 14  # behind a comma
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
 _ESCAPED = '"\\/bfnrt'
 _UNICODE = 4  # digits of \uXXXX
@@ -242,8 +243,11 @@ class _Json:
         if char in _SPACE:
             if self._comma:
                 self._comma += char
+                self.broken = len(self._comma) > _LONGEST_BLANK
             else:
                 out.append(char)
+            if self.broken:
+                out.append(self.release())
             return at + 1
         return self._mark(char, at, out)
 

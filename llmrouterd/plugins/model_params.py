@@ -18,7 +18,8 @@ Laws:
 1. What the owner bounds is bounded, however the client spells it: of all clamps that are meant for a
    request the tightest holds. A limit on `max_tokens` and `n` holds for a request that says nothing, too.
 2. A request cannot change what the owner has said here.
-3. Whatever is changed is noted, with both values.
+3. Whatever is changed is noted, with both values: numbers and words of the formats' own. A text that the
+   client wrote (a name of its user, where it stops) is for no log.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
 }
 # What a server takes where nothing is said: without a limit it writes as much as it likes.
 _UNSAID: Mapping[str, float] = {"n": 1}
-_SHOWN = 60
+_SHOWN = frozenset(word for words in _WORDS.values() for word in words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,11 @@ def _note(name: str, before: Any, after: Any, others: Sequence[str]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    if value is None:
+        return "none"
+    if isinstance(value, int | float) or (isinstance(value, str) and value in _SHOWN):
+        return str(value)
+    return "(a value)"
 
 
 def wanted(rules: Sequence[Rule], name: str, given: Any) -> Any:

@@ -22,12 +22,15 @@ from urllib.parse import quote
 from formats import jsontext
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 Form = Literal["text", "name"]
 # More than this in one request is no conversation, and costs its neighbours time.
 MOST = 4000
-_SHAPE = re.compile(r"\[([A-Z][A-Z0-9_]*_\d+[EU]?)\]|__([A-Z][A-Z0-9_]*?_\d+[EU]?)__")
+# No longer than a placeholder of ours can be: a text of beginnings alone would be read again for each.
+_NUMBERED = r"[A-Z][A-Z0-9_]{0,40}?_\d{1,9}[EU]?"
+_SHAPE = re.compile(rf"\[({_NUMBERED})\]|__({_NUMBERED})(?=__)")
+_DEEPEST = 100  # branches within each other
 _LABEL = re.compile(r"[^A-Z0-9]+")
 
 
@@ -48,6 +51,7 @@ class Table:
         self._values: dict[str, str] = {}  # placeholder -> value
         self._patterns: dict[bool, re.Pattern[str]] = {}  # by whether words are in it
         self._starts: frozenset[str] | None = None
+        self._longest = 0
         self._known: re.Pattern[str] | None = None
 
     def __len__(self) -> int:
@@ -120,8 +124,8 @@ class Table:
             self._starts = frozenset(
                 each[:size] for each in self._values for size in range(1, len(each))
             )
-        longest = max(map(len, self._starts), default=0)
-        for size in range(min(longest, len(text)), 0, -1):
+            self._longest = max(map(len, self._starts), default=0)
+        for size in range(min(self._longest, len(text)), 0, -1):
             if text[-size:] in self._starts:
                 return size
         return 0
@@ -135,18 +139,42 @@ class Table:
 
 
 def _alternatives(values: Iterable[str], words: set[str]) -> re.Pattern[str]:
-    """Any of the values, the longest first; grouped by how they begin, for the sake of speed."""
+    """Any of the values, the longest first; as a tree of how they begin, so that a text which begins
+    like many of them is not compared with each."""
+    return re.compile(tree(values, words))
+
+
+def tree(values: Iterable[str], words: Collection[str] = ()) -> str:
+    """The same as the text of a regular expression."""
+    return _tree(sorted(values, key=len, reverse=True), 0, words)
+
+
+def _tree(values: list[str], at: int, words: Collection[str], depth: int = 0) -> str:
+    """What follows the first `at` characters, in which all of the values are alike."""
+    if len(values) == 1 or depth == _DEEPEST:
+        return "|".join(re.escape(each[at:]) + _bounds(each, words) for each in values)
     groups: dict[str, list[str]] = {}
-    for value in sorted(values, key=len, reverse=True):
-        groups.setdefault(value[0], []).append(value)
+    for value in values:
+        groups.setdefault(value[at : at + 1], []).append(value)
+    ended = groups.pop("", None)
     parts = []
-    for first, group in groups.items():
-        rest = "|".join(re.escape(each[1:]) + _bounds(each, words) for each in group)
-        parts.append(f"{re.escape(first)}(?:{rest})")
-    return re.compile("|".join(parts))
+    for group in groups.values():
+        end = _alike(group)
+        rest = _tree(group, end, words, depth + 1)
+        parts.append(f"{re.escape(group[0][at:end])}(?:{rest})")
+    if ended is not None:  # the shortest of them
+        parts.append(_bounds(ended[0], words))
+    return "|".join(parts)
 
 
-def _bounds(value: str, words: set[str]) -> str:
+def _alike(values: list[str]) -> int:
+    """In how many of their first characters."""
+    first, last = min(values), max(values)
+    pairs = enumerate(zip(first, last, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), len(first))
+
+
+def _bounds(value: str, words: Collection[str]) -> str:
     return rf"(?<!\w{re.escape(value)})(?!\w)" if value in words else ""
 
 

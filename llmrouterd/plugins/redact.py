@@ -32,7 +32,7 @@ from urllib.parse import unquote_plus
 from formats import jsontext
 from llmrouterd.detect import DETECTORS, find
 from llmrouterd.hooks import Plugin, PluginFailed, PluginRefused
-from llmrouterd.plugins.placeholders import Table, TooMany
+from llmrouterd.plugins.placeholders import Table, TooMany, tree
 from llmrouterd.plugins.places import Form, turned
 from llmrouterd.plugins.restoring import Restoring
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
 _LONG = 4096
+_MOST_WORDS = 1 << 16  # characters of those that a request brings along
 _LETTERS = re.compile("[A-Za-z_]{0,40}")  # they are nobody's number, address or key
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 _BREATH = 1 << 16  # characters looked at between two breaths
@@ -112,7 +113,7 @@ class Redact(Plugin):
     async def _cover(self, request: Request, ctx: Context) -> Request:
         if _has_ids(request):
             raise PluginRefused(_IDS)
-        rules = self._more(ctx.settings)
+        rules = self._more(ctx)
         texts = _texts_of(request)
         state: _Covered = ctx.state or _Covered(request)
         table = state.table
@@ -137,7 +138,7 @@ class Redact(Plugin):
     def on_send(self, request: Request, ctx: Context) -> Request:
         """With the table of its request. Before there is one, with a table of its own: the numbers of
         a conversation must not depend on who asked about it."""
-        rules = self._more(ctx.settings)
+        rules = self._more(ctx)
         state: _Covered | None = ctx.state
         texts = _texts_of(request)
         table = state.table if state is not None else None
@@ -156,8 +157,10 @@ class Redact(Plugin):
         restored = turned(request, lambda text, form: _restored_text(table, text, form))
         return replace(restored, raw=request.raw)
 
-    def _more(self, asked: Mapping[str, Any]) -> _Rules:
-        """What the owner set, and what this request wants besides."""
+    def _more(self, ctx: Context) -> _Rules:
+        """What the owner set, and what this request wants besides. Whoever turned it on without another
+        word set all kinds."""
+        asked = ctx.settings
         try:
             more = _rules({key: asked[key] for key in ("kinds", "words") if key in asked})
         except ValueError as error:
@@ -165,9 +168,11 @@ class Redact(Plugin):
         mine = self._rules
         kinds = mine.kinds
         if "kinds" in asked:
-            owned = mine.kinds if self._settings else ()
+            owned = mine.kinds if self._settings or ctx.enabled else ()
             kinds = tuple(dict.fromkeys((*owned, *more.kinds)))
         words = [*self._settings.get("words", ()), *asked.get("words", ())]
+        if sum(map(len, asked.get("words", ()))) > _MOST_WORDS:
+            raise PluginRefused(f"words: more than {_MOST_WORDS} characters in all")
         return replace(mine, kinds=kinds, words=_any_of(words))
 
     # --- the answer -------------------------------------------------------------------------------
@@ -323,5 +328,10 @@ def _any_of(words: Sequence[str]) -> re.Pattern[str] | None:
     """Any of the words where it stands alone, however it is capitalised."""
     if not words:
         return None
-    longest = sorted(set(words), key=len, reverse=True)
-    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest))})(?!\w)", re.IGNORECASE)
+    return re.compile(rf"(?<!\w)(?:{tree(set(map(_lowered, words)))})(?!\w)", re.IGNORECASE)
+
+
+def _lowered(word: str) -> str:
+    """As the expression sees it, so that what differs in case only is in one branch."""
+    lower = word.lower()
+    return lower if re.fullmatch(re.escape(word), lower, re.IGNORECASE) else word

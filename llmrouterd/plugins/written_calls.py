@@ -19,7 +19,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from formats import jsontext
-from llmrouterd.plugins.arguments import fits
+from llmrouterd.plugins.arguments import Work, fits
 from llmrouterd.plugins.response_healing import mended
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ _PARAMETER = re.compile(
     r"<parameter=([^<>\n]+)>(.*?)(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL
 )
 _GLM_NAME = re.compile(r"[^\s<>{}\[\]]+")
-_GLM_PAIR = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
+# No pair reaches into the next one: else each of many that are not closed is looked for to the end.
+_GLM_PAIR = re.compile(
+    r"<arg_key>([^<]*)</arg_key>\s*<arg_value>((?:(?!<arg_key>).)*?)</arg_value>", re.DOTALL
+)
 _MISTRAL_NAMED = re.compile(r"\s*([\w.-]+)(?:\[CALL_ID\]\w*)?\[ARGS\](.*)", re.DOTALL)
 _WRAPPINGS = frozenset({"name", "arguments", "parameters", "type", "id"})
 
@@ -59,53 +62,55 @@ class Call(NamedTuple):
 def read(text: str, tools: Mapping[str, JSON]) -> tuple[str, list[Call]] | None:
     """The words beside the calls, and the calls; None when the text is no calls. tools: the schema
     of each tool that may be called, by its name."""
+    work = Work()
     if MARK.search(text) is None:
         fenced = _FENCED.fullmatch(text.strip())
-        return _checked("", _of_json((fenced[1] if fenced else text).strip()), tools)
+        return _checked("", _of_json((fenced[1] if fenced else text).strip()), tools, work)
     rest: list[str] = []
     calls: list[Call] = []
     at = 0
     for block in _BLOCK.finditer(text):
-        found = _of_block(block, tools)
+        found = _of_block(block, tools, work)
         if not found or len(calls) + len(found) > _MOST_CALLS:
             return None
         calls += found
         rest.append(text[at : block.start()])
         at = block.end()
     rest.append(text[at:])
-    return _checked("".join(rest).strip(), calls, tools)
+    return _checked("".join(rest).strip(), calls, tools, work)
 
 
 def _checked(
-    rest: str, calls: Sequence[Call], tools: Mapping[str, JSON]
+    rest: str, calls: Sequence[Call], tools: Mapping[str, JSON], work: Work
 ) -> tuple[str, list[Call]] | None:
     if not calls or MARK.search(rest) is not None:
         return None
     for call in calls:
-        if call.name not in tools or not fits(jsontext.loads(call.arguments), tools[call.name]):
+        schema = tools.get(call.name)
+        if schema is None or not fits(jsontext.loads(call.arguments), schema, work):
             return None
     return rest, list(calls)
 
 
-def _of_block(block: re.Match[str], tools: Mapping[str, JSON]) -> list[Call]:
+def _of_block(block: re.Match[str], tools: Mapping[str, JSON], work: Work) -> list[Call]:
     if (coder := block["coder"]) is not None:
-        return _of_coder(coder, tools)
+        return _of_coder(coder, tools, work)
     if (mistral := block["mistral"]) is not None:
         named = _MISTRAL_NAMED.fullmatch(mistral)
         return _call(named[1], _json(named[2])) if named else _of_json(mistral.strip())
     inner = block["hermes"] if block["hermes"] is not None else block["llama"]
     if inner.lstrip().startswith("<function="):
-        return _of_coder(inner, tools)
+        return _of_coder(inner, tools, work)
     if inner.lstrip()[:1] in ("{", "["):
         return _of_json(inner.strip())
     name = _GLM_PAIR.sub("", inner).strip()
     if _GLM_NAME.fullmatch(name) is None:
         return []
     pairs = [(key.strip(), value) for key, value in _GLM_PAIR.findall(inner)]
-    return _call(name, _typed(pairs, tools.get(name)))
+    return _call(name, _typed(pairs, tools.get(name), work))
 
 
-def _of_coder(text: str, tools: Mapping[str, JSON]) -> list[Call]:
+def _of_coder(text: str, tools: Mapping[str, JSON], work: Work) -> list[Call]:
     """`<function=NAME>` with parameters, or with JSON."""
     found = _CODER.fullmatch(text)
     if found is None:
@@ -116,7 +121,7 @@ def _of_coder(text: str, tools: Mapping[str, JSON]) -> list[Call]:
     if _PARAMETER.sub("", inner).strip():
         return []
     pairs = [(key.strip(), _unwrapped(value)) for key, value in _PARAMETER.findall(inner)]
-    return _call(name, _typed(pairs, tools.get(name)))
+    return _call(name, _typed(pairs, tools.get(name), work))
 
 
 def _unwrapped(value: str) -> str:
@@ -124,15 +129,15 @@ def _unwrapped(value: str) -> str:
     return value.removeprefix("\n").removesuffix("\n")
 
 
-def _typed(pairs: Sequence[tuple[str, str]], schema: JSON) -> JSON:
+def _typed(pairs: Sequence[tuple[str, str]], schema: JSON, work: Work) -> JSON:
     """Arguments from texts, each of the type that the schema names."""
     properties = schema.get("properties") if isinstance(schema, dict) else None
     known = properties if isinstance(properties, dict) else {}
-    return {key: _value(text, known.get(key)) for key, text in pairs}
+    return {key: _value(text, known.get(key), work) for key, text in pairs}
 
 
-def _value(text: str, schema: JSON) -> JSON:
-    if fits("", schema) or fits(text, schema):
+def _value(text: str, schema: JSON, work: Work) -> JSON:
+    if fits("", schema, work) or fits(text, schema, work):
         return text
     value = _json(text.strip())
     return text if value is None and text.strip() != "null" else value

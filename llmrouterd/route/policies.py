@@ -104,7 +104,9 @@ def _binds(policy: Policy, facts: Facts) -> bool:
     """All that a policy names must be so; one that names nothing binds every request."""
     tagged = not policy.tags or any(map(facts.may_be, policy.tags))
     known = not policy.clients or facts.client in policy.clients
-    return tagged and known and (not policy.models or _means(facts.model, policy.models))
+    names = (facts.model, facts.asked) if facts.asked else (facts.model,)
+    meant = not policy.models or any(_means(name, policy.models) for name in names)
+    return tagged and known and meant
 
 
 def _means(model: str, globs: Iterable[str]) -> bool:

@@ -158,7 +158,7 @@ def _facts(facts: Facts) -> dict[str, JSON]:
         out["stream"] = True
     if facts.unknown_tags:
         out["unknown_tags"] = sorted(facts.unknown_tags)
-    for name in ("client", "forced", "wish", "session"):
+    for name in ("client", "forced", "wish", "session", "asked"):
         value = getattr(facts, name)
         if value or (name == "forced" and value is not None):  # a plugin's "" is a choice, too
             out[name] = value
@@ -346,4 +346,5 @@ def _read_facts(told: Mapping[str, JSON]) -> Facts:
         wish=None if wish is None else _a(wish, str),
         session=_a(told.get("session", ""), str),
         unknown_tags=frozenset(_a(each, str) for each in told.get("unknown_tags", ())),
+        asked=_a(told.get("asked", ""), str),
     )

@@ -1,5 +1,6 @@
 """Answers that are kept at the hub, for all workers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,17 @@ async def test_without_the_hub_it_is_no_404(tmp_path: Path) -> None:
     nothing = await far.known("ann", [])  # nothing is asked for
     assert not isinstance(nothing, Failure)
     assert nothing.get("x") is None
+
+
+def test_an_answer_that_is_there_is_not_looked_for_among_all_items() -> None:
+    archive = Archive()
+    archive.put("ann", answer(1), (), 10, None, "")
+
+    class Unread(tuple):
+        def __iter__(self):
+            raise AssertionError("read")
+
+    shelf = archive.of("ann")
+    shelf._kept["resp_1"] = replace(shelf._kept["resp_1"], items=Unread())
+    assert set(archive.find("ann", ["resp_1"])[0]) == {"resp_1"}
+    assert not archive.lacks("ann", ["resp_1"])

@@ -116,3 +116,36 @@ async def test_a_sync_ends_when_all_others_have_said_so_or_gone() -> None:
             await streams[2].aclose()
             await done.wait()
             nursery.cancel_scope.cancel()
+
+
+async def test_what_is_refused_is_held_no_more() -> None:
+    desk = Desk(Admission())
+    table = table_of(1, {"p": Slots(1, (), max_queue=0)}, {})
+    who = ["ann", "m", 0, False, None]
+    offers = [line("offer", at, "p", who, 60.0, 0.0) for at in range(1, 101)]
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        begin = line("hello", HELLO, 1, {**STATE, "table": table})
+        nursery.start_soon(desk.serve, theirs, begin + b"".join(offers))
+        await trio.testing.wait_all_tasks_blocked()
+        assert list(desk.lines[1].holds) == [1]
+        nursery.cancel_scope.cancel()
+    await ours.aclose()
+
+
+async def test_what_a_worker_said_on_a_line_that_it_left_takes_nothing() -> None:
+    desk = Desk(Admission())
+    old, left = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.serve, left, hello())
+        await trio.testing.wait_all_tasks_blocked()
+        new, comes = trio.testing.memory_stream_pair()
+        nursery.start_soon(desk.serve, comes, hello())
+        await trio.testing.wait_all_tasks_blocked()
+        await old.send_all(line("enter", 1, "ann", 0.0))
+        await trio.testing.wait_all_tasks_blocked()
+        await old.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert desk.admission.idle
+        nursery.cancel_scope.cancel()
+    await new.aclose()

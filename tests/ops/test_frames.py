@@ -65,6 +65,8 @@ def test_a_routing_is_sent_once() -> None:
         pickle.dumps("no tuple"),
         b"cposix\nsystem\n(S'true'\ntR.",
         b"cllmrouterd.ops.frames\nio.open\n.",
+        b"cformats.nothing\nX\n.",
+        b"cre\n_compile\n(S'('\nI0\ntR.",
     ],
 )
 def test_what_is_not_said_here_is_refused(body: bytes) -> None:

@@ -1,6 +1,5 @@
 """Lines of JSON between workers and hub."""
 
-import json
 import math
 
 import pytest
@@ -54,7 +53,7 @@ def test_words_that_nobody_knows_are_malformed() -> None:
 
 async def test_who_does_not_read_is_cut_off_and_nobody_waited(monkeypatch) -> None:
     monkeypatch.setattr(lines, "WAITING", 1000)
-    ours, theirs = trio.testing.lockstep_stream_pair()
+    ours, _ = trio.testing.lockstep_stream_pair()
     outbox = Outbox()
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
@@ -63,8 +62,4 @@ async def test_who_does_not_read_is_cut_off_and_nobody_waited(monkeypatch) -> No
             await trio.testing.wait_all_tasks_blocked()
             for _ in range(200):
                 outbox.say("more", "x" * 20)
-            assert json.loads(await theirs.receive_some(100)) == ["first"]
-            with trio.move_on_after(0.1):
-                while await theirs.receive_some(10_000):
-                    pass
     # `run` has returned: the nursery ended without being cancelled

@@ -44,6 +44,9 @@ async def test_what_was_told_before_the_hub_came_is_sent_and_the_rest_is_counted
     assert [each.id for each in told] == list(range(QUEUE))
     assert {each.worker for each in told} == {2}
     assert ("lost", 5) in found
+    assert [words for words in found if words[0] == "over"] == [
+        ("over", QUEUE + number) for number in range(5)
+    ]
     nursery.cancel_scope.cancel()
 
 

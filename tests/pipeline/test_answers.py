@@ -6,8 +6,15 @@ import pytest
 
 from formats.errors import Failure
 from formats.responses import parse_request
-from llmrouterd.model import Candidate, Provider
-from llmrouterd.pipeline.answers import Answers, Resumed, Shelves, object_of, resumed
+from llmrouterd.model import Candidate, Facts, Provider
+from llmrouterd.pipeline.answers import (
+    Answers,
+    Resumed,
+    Shelves,
+    at_home,
+    object_of,
+    resumed,
+)
 from tests.pipeline.stage import STREAM, chat_answer, chat_stream, replies, stage, streams
 
 HOME = Candidate("vendor", "gpt", "r")
@@ -229,3 +236,8 @@ async def test_a_follow_up_is_asked_for_by_all_the_names_in_it(nursery) -> None:
         assert (out.status, out.headers.get("x-router-error")) == (503, "no_hub")
         assert st.asked["a"] == []
     assert asked == [("", ["resp_1", "msg_1"])]
+
+
+def test_policies_for_the_name_that_was_asked_for_go_along_to_the_home_of_an_answer() -> None:
+    known = at_home(Facts("finance"), HOME)
+    assert (known.model, known.asked, known.forced) == (HOME.model, "finance", HOME.provider)

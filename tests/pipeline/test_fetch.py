@@ -174,3 +174,12 @@ async def test_a_picture_is_what_its_bytes_say(monkeypatch: pytest.MonkeyPatch) 
         got = await fetch(f"http://127.0.0.1:{up.port}/x", pool, Images())
     pool.close()
     assert got == Image(data=DATA, mime="image/png")
+
+
+@pytest.mark.parametrize("path", ["a b.png", "a\x7f.png", "a\x00.png", "\u00e4.png", "a.png?q= "])
+async def test_a_url_that_http_cannot_ask_for_is_a_clear_refusal(path: str) -> None:
+    async with stage(ollama(), up=picture_host(), images=RULES) as st:
+        public(st)
+        out = await st.ask("openai", asking(f"https://pictures.example/{path}"))
+        assert st.asked["pictures.example"] == []
+    assert (out.status, "image_url" in out.json["error"]["message"]) == (400, True)

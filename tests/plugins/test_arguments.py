@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmrouterd.plugins.arguments import fits
+from llmrouterd.plugins.arguments import Work, fits
 
 CITY = {
     "type": "object",
@@ -64,3 +64,17 @@ def test_what_fits(value, schema):
 )
 def test_what_does_not_fit(value, schema):
     assert not fits(value, schema)
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf", "allOf"])
+def test_a_schema_with_more_ways_than_can_be_tried_is_given_up(keyword):
+    doubled = {keyword: [{"$ref": "#"}] * 10}
+    assert not fits({"a": 1}, doubled)
+    assert not fits([[1] * 100] * 100, {"items": {"items": {"enum": ["x"] * 1000 + [1]}}})
+
+
+def test_what_is_looked_at_is_bounded_over_all_that_is_asked():
+    work, schema = Work(), {"anyOf": [{"type": "null"}, {"type": "object"}]}
+    found = [fits({"a": 1}, schema, work) for _ in range(100_000)]
+    assert found[0]
+    assert not found[-1]

@@ -269,3 +269,10 @@ def test_nesting_has_a_bound():
     assert flowed([text])[0].startswith('[["')
     deep = "[" * 300
     assert flowed([deep])[0] == (healed(deep) or deep)
+
+
+def test_white_space_without_end_behind_a_comma_does_not_wait():
+    flow = Flow(lambda text: None)
+    out = [flow.feed('{"a":1,')]
+    out += [flow.feed("\n" * 1000) for _ in range(1000)]
+    assert "".join(out) + flow.end() == '{"a":1,' + "\n" * 1_000_000

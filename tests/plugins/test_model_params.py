@@ -214,3 +214,15 @@ async def test_a_request_may_not_change_a_clamp(
 def test_a_wrong_setting_is_named(settings, named):
     with pytest.raises(ValueError, match=named):
         ModelParams(settings)
+
+
+@pytest.mark.parametrize("name", ["user", "stop", "service_tier", "logit_bias"])
+async def test_a_text_of_the_clients_is_in_no_note(name: str) -> None:
+    words = "jan.kowalski@firma.pl"
+    value = {"stop": (words,), "logit_bias": {words: 1}}.get(name, words)
+    top = {name: value} if name in ("user", "service_tier") else {}
+    sampling = Sampling() if top else Sampling(**{name: value})
+    asked = Request("openai", "m", HI, sampling=sampling, **top)
+    out, notes = await shaped(asked, {"remove": [name]})
+    assert not value_of(out, name)
+    assert notes == [f"{name} (a value) -> none"]

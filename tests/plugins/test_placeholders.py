@@ -2,11 +2,13 @@
 
 import itertools
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmrouterd.plugins import placeholders
 from llmrouterd.plugins.placeholders import MOST, Restorer, Table, TooMany
 
 MAIL = "jan.kowalski@firma.pl"
@@ -103,3 +105,45 @@ def test_too_many_values_are_refused():
         made.add(f"v{number}", "email")
     with pytest.raises(TooMany):
         made.add("one more", "email")
+
+
+def flat(values, words):
+    """Any of the values, the longest first, one by one."""
+    each = [
+        re.escape(v) + (rf"(?<!\w{re.escape(v)})(?!\w)" if v in words else "")
+        for v in sorted(values, key=len, reverse=True)
+    ]
+    return re.compile("|".join(each))
+
+
+SHORT = st.text("ab.", min_size=1, max_size=5)
+
+
+@given(st.sets(SHORT, min_size=1), st.sets(SHORT), st.text("ab. ", max_size=30))
+def test_a_tree_of_values_finds_what_a_list_of_them_finds(values, words, text):
+    found = placeholders._alternatives(values, words).sub("#", text)
+    assert found == flat(values, words).sub("#", text)
+
+
+def test_values_that_begin_alike_without_end_are_found_all_the_same():
+    values = ["a" * size for size in range(1, 500)]
+    assert placeholders._alternatives(values, set()).sub("#", "a" * 499 + " aaa") == "# #"
+
+
+def test_a_text_of_beginnings_is_read_once():
+    assert placeholders._SHAPE.findall("__A" * 300_000) == []
+    assert placeholders._SHAPE.findall("__A_1_1_1x" * 100_000) == []
+
+
+def test_one_that_begins_with_the_end_of_another_is_kept_too():
+    made = Table(["__A_1__EMAIL_1__"])
+    made.add(MAIL, "email")
+    assert made.cover(MAIL) == "[EMAIL_2]"
+
+
+def test_many_values_that_begin_alike_cost_a_long_text_nothing():
+    made = Table()
+    for number in range(900):
+        made.add(f"a{number:04d}@firma.pl", "email")
+    text = "a" * 1_000_000
+    assert made.cover(text + " a0007@firma.pl") == text + " [EMAIL_8]"

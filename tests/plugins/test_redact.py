@@ -1,6 +1,7 @@
 """llmrouterd/plugins/redact.py"""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,7 @@ from formats.canonical import (
 )
 from formats.fold import fold
 from llmrouterd.hooks import Along, Context, PluginFailed, PluginRefused
+from llmrouterd.plugins import redact
 from llmrouterd.plugins.redact import Redact
 from tests.pipeline.stage import (
     STREAM,
@@ -281,3 +283,37 @@ async def test_too_many_values_are_the_clients_mistake() -> None:
     many = " ".join(f"a{n}@firma.pl" for n in range(4001))
     with pytest.raises(PluginRefused, match="4000"):
         await covered(asked(many))
+
+
+WORDS = st.text("aAbB\u017f\u0130\u00df\u1e9eskK\u212a", min_size=1, max_size=4)
+
+
+@given(st.lists(WORDS, min_size=1), st.text("aAbBs\u017f\u0130\u00df\u1e9ekK\u212a ", max_size=30))
+def test_words_are_found_as_one_by_one_in_any_case(words, text):
+    longest = "|".join(map(re.escape, sorted(set(words), key=len, reverse=True)))
+    flat = re.compile(rf"(?<!\w)(?:{longest})(?!\w)", re.IGNORECASE)
+    assert redact._any_of(words).sub("#", text) == flat.sub("#", text)
+
+
+def test_many_words_that_begin_alike_cost_a_long_text_nothing():
+    found = redact._any_of(["b", *(f"a{number:05d}" for number in range(9000))])
+    assert found.sub("#", " a" * 300_000 + " A00007") == " a" * 300_000 + " #"
+
+
+async def test_a_request_brings_only_so_many_words_along():
+    plugin = Redact({})
+    asked = Request("openai", "m", (Message("user", (Text("hi"),)),))
+    with pytest.raises(PluginRefused, match="words: more than 65536 characters"):
+        await plugin.pre_request(asked, Context("redact", {"words": ["x" * 70_000]}))
+
+
+@pytest.mark.parametrize("kinds", [[], ["iban"]])
+async def test_what_the_owner_turned_on_without_another_word_covers_all_kinds(
+    kinds, autojump_clock
+):
+    body = request("openai", plugins=[{"id": "redact", "kinds": kinds}])
+    body["messages"] = [{"role": "user", "content": MAIL}]
+    async with stage(openai(), up={"a": replies(500, b"")}, plugins=[Redact({})]) as st_:
+        await st_.ask("openai", body)
+    assert st_.asked["a"], "nobody was asked"
+    assert all(MAIL.encode() not in each.body for each in st_.asked["a"])

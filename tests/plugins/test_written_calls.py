@@ -115,3 +115,10 @@ def test_hostile_text_is_read_in_bounded_time(text):
     begun = time.process_time()
     assert calls(text) is None
     assert time.process_time() - begun < 5  # a quadratic reading takes minutes
+
+
+@pytest.mark.parametrize(
+    "piece", ["<arg_key>", "<arg_key></arg_key>", "<arg_key>a</arg_key><arg_value>"]
+)
+def test_many_beginnings_of_arguments_are_read_once(piece):
+    assert read("<tool_call>f" + piece * 20_000, {"f": {}}) is None

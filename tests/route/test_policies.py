@@ -144,3 +144,10 @@ def test_of_a_request_whose_client_alone_is_known_other_clients_policies_are_lef
     assert [p.where for p in might_bind(policies, "bob").policies] == ["tag", "model"]
     assert might_bind(policies, "ann").blocker == "ann"
     assert might_bind((), "ann") is FREE
+
+
+def test_the_name_that_was_asked_for_binds_where_another_model_is_to_serve() -> None:
+    policies = [Policy("p", models=("finance",), local=True)]
+    assert bounds(Facts("gpt", asked="finance"), policies).local == "p"
+    assert bounds(Facts("finance", asked="gpt"), policies).local == "p"
+    assert bounds(Facts("gpt", asked="other"), policies) == FREE

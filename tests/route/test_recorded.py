@@ -205,6 +205,7 @@ def decisions(draw):
         draw(st.sampled_from((None, "b", "gone"))),
         draw(st.sampled_from(("", "s" * 24))),
         draw(st.sampled_from((frozenset(), frozenset({"pii"}), frozenset({ANY_TAG})))),
+        asked="finance",
     )
     turns = {spec.where: draw(st.integers(0, 5)) for spec in specs if draw(st.booleans())}
     seat = draw(st.sampled_from((None, ("b", "m"), ("c", "big"))))
