@@ -102,7 +102,7 @@ def outgoing(
     spoken = speaks(provider.format, request)
     recalls = spoken == "openai" != request.origin and not provider.dialect.vendor
     if recalls:
-        filled = work.recall.filled(request)
+        filled = work.recall.filled(request, work.reply.request)
         try:
             request = filled if filled is request else work.ext.sent(filled)
         except PluginFailed as error:

@@ -1,4 +1,4 @@
-"""What clients do not hand back: the reasoning and the extras of earlier tool calls, by call id.
+"""What clients do not hand back: the reasoning and the extras of earlier tool calls, by call.
 
 Owns: remembering them, within bounds, from answers of Chat Completions servers; putting them back
 into the history of a client whose own format has no place for them.
@@ -8,16 +8,27 @@ Laws:
 1. Bounded in number and bytes; the oldest goes first. It lives in memory: what is forgotten is as
    if it had never been.
 2. What a client does hand back is never changed or added to.
+3. A call is known by its id and its arguments together: some servers give the same ids in every
+   conversation, and one's reasoning is nothing for another.
 """
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from formats import ids
-from formats.canonical import EMPTY, Message, Thought, ThoughtDelta, ToolStarted, ToolUse
+from formats import ids, jsontext
+from formats.canonical import (
+    EMPTY,
+    Message,
+    Thought,
+    ThoughtDelta,
+    ToolDelta,
+    ToolStarted,
+    ToolUse,
+)
 from formats.jsontext import dump
 from formats.openai_chat.answer import CARRIED
 
@@ -26,13 +37,24 @@ if TYPE_CHECKING:
 
     from formats.canonical import Event, Request, Response
 
-    Call = tuple[str, Mapping[str, "JSON"]]  # its id, its extras
+    Call = tuple[str, Mapping[str, "JSON"]]  # its name (`call_name`), its extras
 
 JSON = Any
 MOST = 4096  # calls
 MOST_BYTES = 16 * 1024 * 1024
 _LONGEST = 256 * 1024  # characters of one turn's reasoning
 _RULES = (ids.ANTHROPIC, ids.OPENAI, ids.RESPONSES)
+
+
+def call_name(call_id: str, arguments: str) -> str:
+    """The id, and a print of the arguments where there are any, however they are spelled."""
+    try:
+        value = jsontext.loads(arguments) if arguments.strip() else {}
+    except ValueError:
+        value = arguments
+    if not call_id or value == {}:
+        return call_id
+    return f"{call_id}\0{ids.digest(json.dumps(value, sort_keys=True), 16)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +95,14 @@ class Recall:
     def hear(self, calls: Iterable[Call], thought: str) -> list[Call]:
         """The same, of an answer that another process had. Returns what there was to remember."""
         found: list[Call] = []
-        for call_id, extra in calls:
-            kept = {name: extra[name] for name in CARRIED if name in extra}
+        for name, extra in calls:
+            kept = {key: extra[key] for key in CARRIED if key in extra}
+            call_id, *arguments = name.split("\0")
             if call_id and (thought or kept) and len(thought) <= _LONGEST:
                 what = Remembered(thought, kept, len(thought) + len(dump(kept)) + 64)
-                for name in {call_id, *(ids.legal_id(call_id, rule) for rule in _RULES)}:
-                    self._put(name, what)
-                found.append((call_id, kept))
+                for legal in {call_id, *(ids.legal_id(call_id, rule) for rule in _RULES)}:
+                    self._put("\0".join((legal, *arguments)), what)
+                found.append((name, kept))
         return found
 
     def _put(self, name: str, what: Remembered) -> None:
@@ -90,20 +113,28 @@ class Recall:
             _, gone = self._calls.popitem(last=False)
             self._bytes -= gone.size
 
-    def filled(self, request: Request) -> Request:
-        """The request with what its earlier calls lack, as far as it is known."""
+    def filled(self, request: Request, shown: Request | None = None) -> Request:
+        """The request with what its earlier calls lack, as far as it is known. shown: the request as
+        its client knows it, where plugins have changed the arguments of calls."""
         if not self._calls:
             return request
-        messages = tuple(self._message(message) for message in request.messages)
+        names: dict[str, list[str]] = {}
+        for message in (shown or request).messages:
+            for part in message.parts:
+                if isinstance(part, ToolUse):
+                    names.setdefault(part.id, []).append(call_name(part.id, part.arguments))
+        messages = tuple(self._message(message, names) for message in request.messages)
         return request if messages == request.messages else replace(request, messages=messages)
 
-    def _message(self, message: Message) -> Message:
+    def _message(self, message: Message, names: Mapping[str, list[str]]) -> Message:
         if message.role != "assistant":
             return message
         found = {
-            part.id: known
+            part.id: self._calls[name]
             for part in message.parts
-            if isinstance(part, ToolUse) and (known := self._calls.get(part.id)) is not None
+            if isinstance(part, ToolUse)
+            for name in names.get(part.id, ())
+            if name in self._calls
         }
         if not found:
             return message
@@ -124,7 +155,7 @@ class Listener:
 
     def __init__(self, recall: Recall) -> None:
         self._recall = recall
-        self._calls: list[tuple[str, Mapping[str, JSON]]] = []
+        self._calls: dict[int, tuple[ToolStarted, list[str]]] = {}
         self._thought: list[str] = []
         self._length = 0
 
@@ -134,17 +165,29 @@ class Listener:
             if self._length <= _LONGEST:
                 self._thought.append(event.text)
         elif isinstance(event, ToolStarted):
-            self._calls.append((event.id, event.extra))
+            self._calls[event.part] = (event, [])
+        elif isinstance(event, ToolDelta):
+            self._length += len(event.fragment)
+            if self._length <= _LONGEST and event.part in self._calls:
+                self._calls[event.part][1].append(event.fragment)
 
     def end(self) -> None:
         """The answer is complete."""
         if self._length <= _LONGEST:
-            self._recall.remember(self._calls, "".join(self._thought))
+            calls = [
+                (call_name(begun.id, "".join(arguments)), begun.extra)
+                for begun, arguments in self._calls.values()
+            ]
+            self._recall.remember(calls, "".join(self._thought))
 
 
 def hear_whole(recall: Recall, response: Response) -> None:
     """The same, of a whole answer."""
-    calls = [(part.id, part.extra) for part in response.parts if isinstance(part, ToolUse)]
+    calls = [
+        (call_name(part.id, part.arguments), part.extra)
+        for part in response.parts
+        if isinstance(part, ToolUse)
+    ]
     if calls:
         thoughts = (part.text for part in response.parts if isinstance(part, Thought))
         recall.remember(calls, "".join(thoughts))

@@ -208,7 +208,7 @@ def _ended(event: Finished, stream: _Stream, ctx: Context) -> Iterable[Event]:
     out = [each for each in _released(stream) if not _ends_nothing(each, stream, found)]
     for part, call in enumerate(calls, stream.last + 1):
         out += [ToolStarted(part, "", call.name), ToolDelta(part, call.arguments), PartEnded(part)]
-        ctx.notes.append(f"a call of {call.name} was written as text")
+        ctx.notes.append("a tool call was written as text")
     ctx.modified()
     return (*out, replace(event, reason="tool_use", native=None, sequence=None))
 

@@ -4,7 +4,7 @@ import pytest
 
 from formats.canonical import Message, Request, Text, Thought, ToolUse
 from llmrouterd.model import Provider
-from llmrouterd.pipeline.recall import Recall
+from llmrouterd.pipeline.recall import Recall, call_name
 from tests.pipeline.stage import STREAM, chat_answer, chunk, replies, request, sse, stage, streams
 
 SIGNED = {"extra_content": {"google": {"thought_signature": "S=="}}}
@@ -54,6 +54,17 @@ def test_an_id_that_was_not_legal_is_found_under_the_one_the_client_saw() -> Non
     (name,) = {key for key in recall._calls if key.startswith("call_")}
     (message,) = recall.filled(history(ToolUse(name, "f", "{}"))).messages
     assert message.parts[0] == Thought("hm")
+
+
+def test_the_same_id_in_another_conversation_is_another_call() -> None:
+    recall = Recall()
+    recall.remember([(call_name("functions.f:0", '{"a": 1, "b": 2}'), {})], "about ann")
+    stranger = history(ToolUse("functions.f:0", "f", '{"a": 3}'))
+    assert recall.filled(stranger) is stranger
+    own = history(ToolUse("functions.f:0", "f", '{"b":2,"a":1}'))  # however it is spelled
+    assert recall.filled(own).messages[0].parts[0] == Thought("about ann")
+    covered = history(ToolUse("functions.f:0", "f", '{"a": "[NUMBER_1]", "b": 2}'))
+    assert recall.filled(covered, own).messages[0].parts[0] == Thought("about ann")
 
 
 def test_it_is_bounded() -> None:

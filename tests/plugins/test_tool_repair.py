@@ -79,7 +79,7 @@ async def test_a_call_written_as_text_becomes_one():
     assert [type(p).__name__ for p in parts] == ["Thought", "Text", "ToolUse"]
     assert (parts[2].name, parts[2].input, stop) == ("weather", {"city": "Ulm"}, "tool_use")
     assert ctx.changed
-    assert ctx.notes == ["a call of weather was written as text"]
+    assert ctx.notes == ["a tool call was written as text"]
 
 
 async def test_an_answer_that_is_nothing_but_a_call_has_no_empty_text():
@@ -173,5 +173,5 @@ async def test_a_client_sees_a_call(autojump_clock, client, streams):
     assert "Ulm" in text
     assert "<tool_call>" not in text
     assert ("tool_calls" if client == "openai" else "tool_use") in text
-    assert "tool-repair: a call of weather was written as text" in st_.sink.records[0].notes
+    assert "tool-repair: a tool call was written as text" in st_.sink.records[0].notes
     assert st_.sink.records[0].plugins == ("tool-repair",)
