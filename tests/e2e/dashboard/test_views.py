@@ -127,6 +127,8 @@ def test_charts_are_drawn_from_what_the_router_keeps(house: House) -> None:
         page.locator("#span button", has_text="24 h").click()
         pressed = page.locator('#span [aria-pressed="true"]')
         expect(pressed).to_have_text("24 h")
+        hours = page.locator("#plot-requests svg text", has_text=re.compile(r"^\d\d:\d\d$"))
+        expect(hours.first).to_be_attached()  # drawn anew: nothing replaces it under the focus
         picture = page.locator("#plot-requests svg")
         picture.focus()
         page.keyboard.press("ArrowLeft")
