@@ -32,33 +32,13 @@ SHARES = (0.5, 0.9, 0.99)
 SPANS: Mapping[int, int] = {300: 5, 3600: 60, 86_400: 1200}
 
 
-class Bin:
-    """One bin, while it is the newest."""
+class Counts:
+    """How many requests have ended, how, and with how many tokens."""
 
-    __slots__ = (
-        "at_ms",
-        "cost",
-        "durations",
-        "errors",
-        "input",
-        "left",
-        "output",
-        "rates",
-        "requests",
-        "ttfts",
-    )
+    __slots__ = ("errors", "input", "left", "output", "requests")
 
-    def __init__(self, at_ms: int) -> None:
-        self.at_ms = at_ms
-        self.requests = 0
-        self.errors = 0
-        self.left = 0
-        self.input = 0
-        self.output = 0
-        self.cost: dict[str, float] = {}
-        self.durations = Percentiles()
-        self.ttfts = Percentiles()
-        self.rates = Percentiles()
+    def __init__(self) -> None:
+        self.requests = self.errors = self.left = self.input = self.output = 0
 
     def add(self, record: Record) -> None:
         self.requests += 1
@@ -67,6 +47,23 @@ class Bin:
         if record.usage is not None:
             self.input += record.usage.input or 0
             self.output += record.usage.output or 0
+
+
+class Bin(Counts):
+    """One bin, while it is the newest."""
+
+    __slots__ = ("at_ms", "cost", "durations", "rates", "ttfts")
+
+    def __init__(self, at_ms: int) -> None:
+        super().__init__()
+        self.at_ms = at_ms
+        self.cost: dict[str, float] = {}
+        self.durations = Percentiles()
+        self.ttfts = Percentiles()
+        self.rates = Percentiles()
+
+    def add(self, record: Record) -> None:
+        super().add(record)
         if record.cost_usd is not None:
             known = record.provider in self.cost or len(self.cost) < NAMES
             name = record.provider if known else OTHER
@@ -104,22 +101,17 @@ def _shares(seen: Percentiles) -> JSON:
     return None if not seen.count else [round(seen.at(share) or 0.0, 1) for share in SHARES]
 
 
-class Totals:
+class Totals(Counts):
     """What has ended since the router began."""
 
-    __slots__ = ("cost", "errors", "input", "left", "output", "requests")
+    __slots__ = ("cost",)
 
     def __init__(self) -> None:
-        self.requests = self.errors = self.left = self.input = self.output = 0
+        super().__init__()
         self.cost = 0.0
 
     def add(self, record: Record) -> None:
-        self.requests += 1
-        self.left += record.end == "client_gone"
-        self.errors += record.end not in ("complete", "client_gone")
-        if record.usage is not None:
-            self.input += record.usage.input or 0
-            self.output += record.usage.output or 0
+        super().add(record)
         self.cost += record.cost_usd or 0.0
 
     def shape(self) -> JSON:

@@ -126,6 +126,16 @@ class Streams:
         return self.answers
 
 
+def held(model: Model, daemon: RunningDaemon, count: int) -> Streams:
+    """So many streams, all of them begun; they end when `model.go` is set."""
+    model.go.clear()
+    model.at_work = threading.Semaphore(0)
+    streams = Streams(daemon, count)
+    for _ in range(count):
+        assert model.at_work.acquire(timeout=40)
+    return streams
+
+
 def test_one_log_one_feed_one_page_of_metrics_and_nothing_left_behind(tmp_path: Path) -> None:
     model = Model()
     with FakeUpstream(model) as up:
@@ -166,11 +176,7 @@ def test_a_killed_worker_loses_its_own_requests_only(tmp_path: Path) -> None:
         config = CONFIG.format(url=up.url, folder=tmp_path)
         with RunningDaemon(config, tmp_path, env={"TMPDIR": str(tmp_path)}) as daemon:
             whole = asked(daemon).text
-            model.go.clear()
-            model.at_work = threading.Semaphore(0)
-            streams = Streams(daemon, 12)
-            for _ in range(12):
-                assert model.at_work.acquire(timeout=40)
+            streams = held(model, daemon, 12)
             before = children(daemon.pid)
             os.kill(before[1], signal.SIGKILL)
             until(lambda: len(set(children(daemon.pid)) - set(before)) == 1)
@@ -202,11 +208,7 @@ def test_streams_outlive_reloads_and_the_drain(tmp_path: Path) -> None:
         config = CONFIG.format(url=up.url, folder=tmp_path)
         with RunningDaemon(config, tmp_path, env={"TMPDIR": str(tmp_path)}) as daemon:
             whole = asked(daemon).text
-            model.go.clear()
-            model.at_work = threading.Semaphore(0)
-            streams = Streams(daemon, 6)
-            for _ in range(6):
-                assert model.at_work.acquire(timeout=40)
+            streams = held(model, daemon, 6)
             daemon.process.send_signal(signal.SIGHUP)
             until(lambda: daemon.log.count("generation 2 of") == 2)
             (tmp_path / "llmrouter.toml").write_text("[server]\nprot = 1\n")
